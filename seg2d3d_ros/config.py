@@ -1,0 +1,211 @@
+"""All defaults in one place: dataclasses from which YAML files and ROS parameters are made.
+
+Order: default < file < argument. Unknown keys are errors that name the nearest known key.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from seg2d3d_ros.errors import ConfigError
+
+
+def option(default: Any, help: str, low: float | None = None, high: float | None = None) -> Any:
+    """Declare a configuration field with its default, description and allowed range (inclusive)."""
+    metadata = {"help": help, "low": low, "high": high}
+    if isinstance(default, (list, dict)):
+        return field(default_factory=lambda: type(default)(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class RuntimeConfig:
+    """What concerns the machine rather than the method."""
+
+    seed: int = option(0, "Seed of everything random.", 0)
+    num_threads: int = option(2, "Threads for tracking and solving.", 1, 256)
+    device: str = option("auto", "Torch device of network backends: auto, cpu, cuda, cuda:1, ...")
+
+
+@dataclass(frozen=True)
+class SegmentationConfig:
+    """What is in a picture."""
+
+    backend: str = option(
+        "auto",
+        "Backend name, or auto: labels where a camera has them, else the configured model, else "
+        "classical.",
+    )
+    model: str = option("", "Name of the model in the weights manifest used by auto; empty for none.")
+    weights_dir: str = option("~/.local/share/seg2d3d/weights", "Folder that holds model weights.")
+    require_pinned: bool = option(False, "Refuse weights whose hash is not in the manifest.")
+    building_classes: list[int] = option([11], "Classes that become instances (class-agnostic 0 does too).")
+    dynamic_classes: list[int] = option(
+        [24, 25, 26, 27, 28, 29, 30, 31, 32, 33], "Classes that move and never become landmarks."
+    )
+    ignored_classes: list[int] = option([23], "Further classes without landmarks (sky).")
+    every_nth: int = option(1, "Segment each n-th picture of a camera; all are used for geometry.", 1, 1000)
+    label_wait_s: float = option(1.0, "Stamp distance after which a label picture counts as missing.", 0, 60)
+    min_area_px: int = option(64, "Smaller masks are left out.", 1)
+    max_masks: int = option(64, "Largest number of masks kept per picture, by area.", 1, 10000)
+    process_width_px: int = option(320, "Width at which the classical backend works.", 64, 4096)
+
+
+@dataclass(frozen=True)
+class ClustersConfig:
+    """How pictures hang together: tracking, keyframes, local structure from motion, the window."""
+
+    sync_tolerance_s: float = option(0.005, "Pictures closer than this share one rig pose.", 0, 0.5)
+    wait_s: float = option(1.5, "Stamp distance after which a missing input is no longer waited for.", 0, 60)
+    max_gap_s: float = option(5.0, "A longer gap between pictures starts a new session.", 0.1, 3600)
+    max_features: int = option(500, "Corners tracked per camera.", 50, 10000)
+    min_feature_distance_px: int = option(10, "Smallest distance between corners.", 3, 200)
+    max_reprojection_px: float = option(2.0, "Reprojection error of an inlier.", 0.2, 20)
+    min_parallax_deg: float = option(1.0, "Ray angle needed to triangulate.", 0.05, 30)
+    keyframe_distance_m: float = option(0.9, "Travel that makes a keyframe.", 0.05, 100)
+    keyframe_rotation_deg: float = option(6.0, "Rotation that makes a keyframe.", 0.5, 90)
+    window_keyframes: int = option(10, "Keyframes in the local bundle adjustment.", 4, 100)
+    cluster_keyframes: int = option(20, "Keyframes in a cluster.", 4, 400)
+    overlap_keyframes: int = option(6, "Keyframes shared with the previous cluster.", 2, 200)
+    odometry_sigma_translation: float = option(
+        0.05, "Default odometry noise, metres per sqrt(metre) travelled.", 1e-5, 10
+    )
+    odometry_sigma_rotation_deg: float = option(
+        0.3, "Default odometry noise, degrees per sqrt(metre) travelled.", 1e-4, 90
+    )
+
+
+@dataclass(frozen=True)
+class MappingConfig:
+    """Where everything is, and which mask is which building."""
+
+    min_instance_points: int = option(10, "Landmarks of a confirmed instance.", 1)
+    min_instance_views: int = option(4, "Stamps at which a confirmed instance was seen.", 1)
+    gnss_sigma_m: float = option(1.0, "Noise of a fix that brings no covariance.", 0.001, 1000)
+    gnss_gate_sigma: float = option(4.0, "Fixes further off than this are down-weighted.", 0.5, 100)
+    refine: bool = option(True, "Run the global bundle adjustment at finish.")
+
+
+@dataclass(frozen=True)
+class Config:
+    """The whole configuration."""
+
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+    segmentation: SegmentationConfig = field(default_factory=SegmentationConfig)
+    clusters: ClustersConfig = field(default_factory=ClustersConfig)
+    mapping: MappingConfig = field(default_factory=MappingConfig)
+
+
+def flatten(config: Config) -> dict[str, Any]:
+    """Return the configuration as `{"clusters.max_features": 500, ...}`."""
+    return {
+        f"{section.name}.{f.name}": getattr(getattr(config, section.name), f.name)
+        for section in dataclasses.fields(config)
+        for f in dataclasses.fields(getattr(config, section.name))
+    }
+
+
+def describe() -> dict[str, dataclasses.Field]:
+    """Return every option's dataclass field by its dotted name (help and range are in `metadata`)."""
+    config = Config()
+    return {
+        f"{section.name}.{f.name}": f
+        for section in dataclasses.fields(config)
+        for f in dataclasses.fields(getattr(config, section.name))
+    }
+
+
+def override(config: Config, values: dict[str, Any]) -> Config:
+    """Return the configuration with dotted keys replaced.
+
+    Raises:
+        ConfigError: a key is unknown, or a value has the wrong type or is out of range.
+    """
+    sections: dict[str, dict[str, Any]] = {}
+    known = describe()
+    for key, value in values.items():
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
+            hint = f"; did you mean '{near[0]}'?" if near else ""
+            raise ConfigError(f"unknown configuration key '{key}'{hint}")
+        section, name = key.split(".", 1)
+        sections.setdefault(section, {})[name] = _checked(key, value, known[key])
+    for section, changes in sections.items():
+        changed = dataclasses.replace(getattr(config, section), **changes)
+        config = dataclasses.replace(config, **{section: changed})
+    return config
+
+
+def _checked(key: str, value: Any, declared: dataclasses.Field) -> Any:
+    default = (
+        declared.default_factory()
+        if declared.default_factory is not dataclasses.MISSING
+        else declared.default
+    )
+    kind = type(default)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if kind is list and isinstance(value, (tuple, list)):
+        value = list(value)
+    if type(value) is not kind:
+        raise ConfigError(f"'{key}' is {value!r} ({type(value).__name__}); a {kind.__name__} is needed")
+    low, high = declared.metadata["low"], declared.metadata["high"]
+    if kind in (int, float) and not (
+        (low is None or value >= low) and (high is None or value <= high)
+    ):
+        raise ConfigError(f"'{key}' is {value}; it must lie in [{low}, {high}]")
+    return value
+
+
+def load(path: str | Path | None = None, arguments: dict[str, Any] | None = None) -> Config:
+    """Read a configuration: defaults, then the YAML file, then arguments by dotted key.
+
+    The file is a ROS 2 parameter file (`/**: ros__parameters: ...`) or the bare tree inside one, so that
+    one YAML serves live and replay. Node parameters that are not configuration live under `node`.
+
+    Raises:
+        ConfigError: the file cannot be read, or a key or value is wrong.
+    """
+    config = Config()
+    if path is not None:
+        config = override(config, _read_yaml(Path(path)))
+    return override(config, arguments or {})
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"cannot read the configuration {path}: {error}") from error
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path} holds a {type(tree).__name__}; a mapping of sections is needed")
+    flat: dict[str, Any] = {}
+    parameters = [v["ros__parameters"] for v in tree.values() if _is_ros(v)] or [tree]
+    for section in parameters:
+        for key, value in (section or {}).items():
+            if key in ("node", "use_sim_time"):
+                continue
+            if isinstance(value, dict):
+                flat.update({f"{key}.{name}": v for name, v in value.items()})
+            else:
+                flat[key] = value
+    return flat
+
+
+def _is_ros(value: Any) -> bool:
+    return isinstance(value, dict) and "ros__parameters" in value
+
+
+def to_tree(config: Config) -> dict[str, dict[str, Any]]:
+    """Return the configuration as nested plain values, for `run.json` and YAML."""
+    return dataclasses.asdict(config)
+
+

@@ -1,0 +1,33 @@
+"""The one error tree: everything a user can mend raises one of these.
+
+A message says what was seen, what was needed and what to do. The command line prints it and exits with 1;
+any other exception is our fault and exits with 2.
+"""
+
+
+class Seg2D3DError(Exception):
+    """Base of all errors that a user can mend."""
+
+
+class ConfigError(Seg2D3DError):
+    """A configuration key or value is unknown, of the wrong type or out of range."""
+
+
+class InputError(Seg2D3DError):
+    """A recording, picture, calibration or topic cannot be used."""
+
+
+class CalibrationError(InputError):
+    """A camera has no usable intrinsics or extrinsics."""
+
+
+class WeightsError(Seg2D3DError):
+    """Model weights are missing, not the pinned ones, or unsafe to load."""
+
+
+class BackendError(Seg2D3DError):
+    """A segmentation backend is unknown or cannot run here."""
+
+
+class ResultError(Seg2D3DError):
+    """A result folder or saved map is missing, damaged or of another version."""
