@@ -34,6 +34,16 @@ class RuntimeConfig:
 
 
 @dataclass(frozen=True)
+class InputsConfig:
+    """Names in a recording; empty ones are found by themselves."""
+
+    base_frame: str = option("base_link", "TF frame of the vehicle.")
+    cameras: list[str] = option([], "Names of the cameras to use; empty for all that are found.")
+    odometry_topic: str = option("", "nav_msgs/Odometry topic; empty: found, 'none': not used.")
+    fix_topic: str = option("", "sensor_msgs/NavSatFix topic; empty: found, 'none': not used.")
+
+
+@dataclass(frozen=True)
 class SegmentationConfig:
     """What is in a picture."""
 
@@ -97,6 +107,7 @@ class Config:
     """The whole configuration."""
 
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+    inputs: InputsConfig = field(default_factory=InputsConfig)
     segmentation: SegmentationConfig = field(default_factory=SegmentationConfig)
     clusters: ClustersConfig = field(default_factory=ClustersConfig)
     mapping: MappingConfig = field(default_factory=MappingConfig)

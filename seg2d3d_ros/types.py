@@ -445,7 +445,7 @@ class PointCloud:
 
 @dataclass(frozen=True)
 class MaskAssignment:
-    """Which instance a mask belongs to; instance 0 = unassigned."""
+    """Which instance a mask belongs to; instance 0 = unassigned, class_id -1 = as the label says."""
 
     stamp_ns: int
     camera: str
@@ -453,6 +453,7 @@ class MaskAssignment:
     instance: int
     score: float
     num_landmarks: int
+    class_id: int = -1
 
 
 @dataclass(frozen=True)
