@@ -1,0 +1,131 @@
+"""Pixel masks as runs: boundaries of alternating background and foreground in the bounding box.
+
+The crop `[y0:y1, x0:x1]` is read row by row; `runs[0]` is the index of its first foreground pixel,
+`runs[1]` that of the first background pixel after it, and so on; a last boundary equal to the size
+of the crop is left out. Whether a pixel lies in the mask is the parity of the number of boundaries
+at or before it, so keypoints are looked up by bisection, without decoding (`benchmarks/masks.py`
+compares this with other representations).
+
+Pixels follow the convention of the package: (0, 0) is the centre of the top-left pixel, so that
+pixel (i, j) covers [i - 0.5, i + 0.5) x [j - 0.5, j + 0.5).
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Box: TypeAlias = tuple[int, int, int, int]
+Runs: TypeAlias = NDArray[np.uint32]
+
+
+def encode(mask: NDArray[np.bool_]) -> tuple[Box, Runs]:
+    """Encode a mask.
+
+    Args:
+        mask: (h, w) bool.
+
+    Returns:
+        Box (x0, y0, x1, y1), the last two exclusive, and the runs; (0, 0, 0, 0) and none if empty.
+    """
+    ys = np.flatnonzero(mask.any(axis=1))
+    if not len(ys):
+        return (0, 0, 0, 0), np.zeros(0, np.uint32)
+    y0, y1 = int(ys[0]), int(ys[-1]) + 1
+    xs = np.flatnonzero(mask[y0:y1].any(axis=0))
+    x0, x1 = int(xs[0]), int(xs[-1]) + 1
+    flat = np.ascontiguousarray(mask[y0:y1, x0:x1], dtype=bool).ravel()
+    inner = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    runs = np.concatenate(([0], inner)) if flat[0] else inner
+    return (x0, y0, x1, y1), runs.astype(np.uint32)
+
+
+def decode_crop(bbox_px: Box, runs: Runs) -> NDArray[np.bool_]:
+    """Return the mask inside its box, (y1 - y0, x1 - x0) bool."""
+    x0, y0, x1, y1 = bbox_px
+    change = np.zeros((y1 - y0) * (x1 - x0), np.int8)
+    change[runs] = 1
+    parity = np.cumsum(change, dtype=np.uint8)  # wraps at 256, which keeps its lowest bit
+    return (parity & 1).astype(bool).reshape(y1 - y0, x1 - x0)
+
+
+def decode(bbox_px: Box, runs: Runs, shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """Return the mask in a picture of shape (h, w), bool."""
+    x0, y0, x1, y1 = bbox_px
+    mask = np.zeros(shape, bool)
+    if x1 > x0:
+        mask[y0:y1, x0:x1] = decode_crop(bbox_px, runs)
+    return mask
+
+
+def contains(bbox_px: Box, runs: Runs, uv_px: ArrayLike) -> NDArray[np.bool_]:
+    """Return which pixels lie in the mask.
+
+    Args:
+        bbox_px: Box of the mask.
+        runs: Runs of the mask.
+        uv_px: (n, 2) pixels anywhere; NaN lies in no mask.
+
+    Returns:
+        (n,) bool.
+    """
+    x0, y0, x1, y1 = bbox_px
+    uv = np.asarray(uv_px).reshape(-1, 2)
+    u, v = uv[:, 0] + 0.5, uv[:, 1] + 0.5
+    near = np.flatnonzero((u >= x0) & (u < x1) & (v >= y0) & (v < y1))
+    inside = np.zeros(len(uv), bool)
+    if len(near):
+        at = (v[near].astype(np.int64) - y0) * (x1 - x0) + u[near].astype(np.int64) - x0
+        inside[near] = np.searchsorted(runs, at.astype(np.uint32), side="right") & 1
+    return inside
+
+
+def area(bbox_px: Box, runs: Runs) -> int:
+    """Return the number of pixels in the mask."""
+    signed = runs.astype(np.int64)
+    total = int(signed[1::2].sum() - signed[::2].sum())
+    if len(runs) % 2:
+        x0, y0, x1, y1 = bbox_px
+        total += (x1 - x0) * (y1 - y0)
+    return total
+
+
+def edge_distance_px(
+    bbox_px: Box,
+    runs: Runs,
+    uv_px: ArrayLike,
+    shape: tuple[int, int] | None = None,
+    cap_px: float = 8.0,
+) -> NDArray[np.float32]:
+    """Return how far inside the mask pixels lie: points near a silhouette often belong behind it.
+
+    Args:
+        bbox_px: Box of the mask.
+        runs: Runs of the mask.
+        uv_px: (n, 2) pixels.
+        shape: (h, w) of the picture; then its border does not count as an edge of the mask.
+        cap_px: Largest distance that is told apart.
+
+    Returns:
+        (n,) distance to the nearest pixel outside the mask, 0 outside, at most `cap_px`.
+    """
+    import cv2
+
+    uv = np.asarray(uv_px).reshape(-1, 2)
+    distance = np.zeros(len(uv), np.float32)
+    hit = np.flatnonzero(contains(bbox_px, runs, uv))
+    if not len(hit):
+        return distance
+    x0, y0, x1, y1 = bbox_px
+    h, w = shape if shape is not None else (y1 + 1, x1 + 1)
+    low = 0 if shape is not None else -1
+    # background is added where the picture goes on; beyond its border there is none
+    top, left, bottom, right = int(y0 > low), int(x0 > low), int(y1 < h), int(x1 < w)
+    crop = np.pad(decode_crop(bbox_px, runs), ((top, bottom), (left, right)))
+    field = cv2.distanceTransform(crop.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
+    column = np.floor(uv[hit, 0] + 0.5).astype(np.int64) - x0 + left
+    row = np.floor(uv[hit, 1] + 0.5).astype(np.int64) - y0 + top
+    distance[hit] = np.minimum(field[row, column], cap_px)
+    return distance

@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from seg2d3d_ros.geometry.masks import area, contains, decode, edge_distance_px, encode
+
+ANY_MASK = arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12)))
+
+
+@given(ANY_MASK)
+@settings(max_examples=200, deadline=None)
+def test_encode_any_mask_decodes_to_itself(mask):
+    bbox_px, runs = encode(mask)
+    np.testing.assert_array_equal(decode(bbox_px, runs, mask.shape), mask)
+    assert area(bbox_px, runs) == mask.sum()
+    assert runs.dtype == np.uint32
+    assert (np.diff(runs.astype(int)) > 0).all()
+
+
+@given(ANY_MASK, st.integers(0, 2**32 - 1))
+@settings(max_examples=100, deadline=None)
+def test_contains_random_pixels_agrees_with_decoded_mask(mask, seed):
+    uv_px = np.random.default_rng(seed).uniform(-2, 14, (50, 2))
+    column, row = np.floor(uv_px + 0.5).astype(int).T
+    h, w = mask.shape
+    inside = (column >= 0) & (column < w) & (row >= 0) & (row < h)
+    expected = np.zeros(50, bool)
+    expected[inside] = mask[row[inside], column[inside]]
+    np.testing.assert_array_equal(contains(*encode(mask), uv_px), expected)
+
+
+def test_encode_box_is_tight():
+    mask = np.zeros((10, 20), bool)
+    mask[3, 5] = mask[7, 11] = True
+    bbox_px, runs = encode(mask)
+    assert bbox_px == (5, 3, 12, 8)
+    assert runs.tolist() == [0, 1, 34]  # the last boundary equals the size of the crop: left out
+
+
+def test_contains_pixel_edges_are_half_way_between_centres():
+    mask = np.zeros((4, 4), bool)
+    mask[1, 2] = True
+    uv_px = [[1.49, 1], [1.5, 1], [2.49, 1], [2.5, 1], [2, 0.49], [2, 0.5]]
+    assert contains(*encode(mask), uv_px).tolist() == [False, True, True, False, False, True]
+
+
+def test_contains_nan_and_infinity_lie_in_no_mask():
+    uv_px = [[np.nan, 1], [1, np.nan], [np.inf, 1], [1, 1]]
+    assert contains(*encode(np.ones((3, 3), bool)), uv_px).tolist() == [False, False, False, True]
+
+
+def test_contains_empty_mask_and_no_pixels():
+    bbox_px, runs = encode(np.zeros((5, 5), bool))
+    assert bbox_px == (0, 0, 0, 0)
+    assert not contains(bbox_px, runs, [[0, 0], [2, 2]]).any()
+    assert contains(*encode(np.ones((2, 2), bool)), np.zeros((0, 2))).shape == (0,)
+
+
+def test_edge_distance_square_grows_inwards_and_is_capped():
+    mask = np.zeros((60, 60), bool)
+    mask[10:50, 10:50] = True
+    uv_px = [[10, 30], [13, 30], [30, 30], [9, 30]]
+    found = edge_distance_px(*encode(mask), uv_px, cap_px=8)
+    # DIST_MASK_5 is exact along the axes; 1 px: the neighbour is already outside
+    np.testing.assert_allclose(found, [1, 4, 8, 0], atol=1e-3)
+
+
+@pytest.mark.parametrize(("shape", "expected"), [((40, 40), 8.0), (None, 1.0)])
+def test_edge_distance_picture_border_counts_only_without_shape(shape, expected):
+    mask = np.ones((40, 40), bool)
+    assert edge_distance_px(*encode(mask), [[0, 20]], shape, 8)[0] == pytest.approx(expected)
