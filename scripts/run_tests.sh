@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Run pytest under a hard time limit and say how many tests ran; none at all is a failure.
+# Usage: scripts/run_tests.sh [PYTEST ARGUMENT...]
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source env.bash || exit 1
+
+report=.reports/junit.xml
+mkdir -p .reports
+rm -f "$report"
+timeout -k 30 "${TEST_TIMEOUT_S:-1800}" python -m pytest "--junitxml=$report" "$@"
+status=$?
+if [ "$status" -eq 124 ] || [ "$status" -eq 137 ]; then
+  echo "tests: stopped after ${TEST_TIMEOUT_S:-1800} s (TEST_TIMEOUT_S)" >&2
+fi
+python scripts/count_tests.py "$report" || exit 1
+exit "$status"
