@@ -1,0 +1,126 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from seg2d3d_ros.errors import InputError, ResultError
+from seg2d3d_ros.evaluation import evaluate
+from seg2d3d_ros.evaluation.truth import read_kitti_poses, read_tum
+
+START_NS = 1_700_000_000_123_456_789
+
+
+def write_tum(path: Path, num: int) -> None:
+    lines = [
+        f"{(START_NS + i * 100_000_000) // 10**9}.{(START_NS + i * 100_000_000) % 10**9:09d}"
+        f" {i} {0.01 * i * i} 0 0 0 0 1"
+        for i in range(num)
+    ]
+    path.write_text("\n".join(lines) + "\n")
+
+
+def stamp(i: int) -> int:
+    return START_NS + i * 100_000_000
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    """A drive of 30 stamps past two houses; the run used every second picture."""
+    result, truth = tmp_path / "result", tmp_path / "truth"
+    result.mkdir()
+    truth.mkdir()
+    write_tum(truth / "trajectory.tum", 30)
+    write_tum(result / "trajectory.tum", 30)
+    (truth / "truth.json").write_text(json.dumps({"version": 1, "origin": None}))
+    (result / "run.json").write_text(json.dumps({"scale": "metric", "origin": None}))
+    masks = ["stamp_ns,camera,label,building_id,share"]
+    seen = ["stamp_ns,camera,label,instance_id,class_id,score,num_landmarks"]
+    for i in range(30):
+        masks.append(f"{stamp(i)},front,11001,1,1.0")
+        masks.append(f"{stamp(i)},front,11002,2,{0.6 if i % 10 == 0 else 1.0}")
+        if i % 10 == 0:
+            masks.append(f"{stamp(i)},front,11002,1,0.4")
+        if i % 2 == 0:
+            seen.append(f"{stamp(i)},front,11001,{5 if i < 20 else 6},11,1.0,9")
+            seen.append(f"{stamp(i)},front,11002,9,11,1.0,9")
+    (truth / "masks.csv").write_text("\n".join(masks) + "\n")
+    (result / "observations.csv").write_text("\n".join(seen) + "\n")
+    return result, truth
+
+
+def test_evaluate_folder_by_hand(folders: tuple[Path, Path]) -> None:
+    report = evaluate(*folders)
+    assert report["trajectory"]["result"]["ate_none_m"] == pytest.approx(0, abs=1e-9)
+    assert report["trajectory"]["straight_line"]["ate_se3_m"] > 0.1
+    assert report["masks"]["frames"]["used_share"] == pytest.approx(0.5)
+    assert report["masks"]["frames"]["is_enough"]
+    score = report["masks"]["methods"]["result"]
+    assert score["num_masks"] == 30
+    assert score["coverage"] == pytest.approx((10 / 15 + 1) / 2)
+    assert score["id_switches"] == 1
+    assert score["fragments"] == pytest.approx(1.5)
+    # Three of the used pictures show a mask over both houses: building 1 has 18 masks then.
+    ceiling = report["masks"]["methods"]["true_owner"]
+    assert ceiling["coverage"] == 1
+    assert ceiling["all_owners"]["coverage"] == pytest.approx((15 / 18 + 1) / 2)
+    assert json.loads(json.dumps(report)) == report
+
+
+def test_evaluate_mask_missing_from_observations_counts_against_the_run(
+    folders: tuple[Path, Path],
+) -> None:
+    result, truth = folders
+    path = result / "observations.csv"
+    path.write_text("\n".join(path.read_text().splitlines()[:-1]) + "\n")
+    report = evaluate(result, truth)
+    assert report["masks"]["frames"]["num_masks_missing"] == 1
+    score = report["masks"]["methods"]["result"]
+    assert score["coverage"] == pytest.approx((10 / 15 + 14 / 15) / 2)
+
+
+def test_evaluate_other_recording_is_an_input_error(folders: tuple[Path, Path]) -> None:
+    result, truth = folders
+    (truth / "trajectory.tum").write_text("1 0 0 0 0 0 0 1\n2 1 0 0 0 0 0 1\n")
+    with pytest.raises(InputError, match="same recording"):
+        evaluate(result, truth)
+
+
+def test_evaluate_folder_without_run_names_what_is_missing(folders: tuple[Path, Path]) -> None:
+    result, truth = folders
+    (result / "run.json").unlink()
+    with pytest.raises(ResultError, match="run.json"):
+        evaluate(result, truth)
+
+
+def test_read_tum_keeps_every_nanosecond(tmp_path: Path) -> None:
+    write_tum(tmp_path / "t.tum", 3)
+    assert read_tum(tmp_path / "t.tum").stamps_ns.tolist() == [stamp(i) for i in range(3)]
+
+
+@pytest.mark.parametrize(
+    "line", ["1 2 3", "2 0 0 nan 0 0 0 1", "2 0 0 0 0 0 0 0", "x 0 0 0 0 0 0 1"]
+)
+def test_read_tum_bad_line_is_named(tmp_path: Path, line: str) -> None:
+    (tmp_path / "t.tum").write_text("1 0 0 0 0 0 0 1\n" + line + "\n")
+    with pytest.raises(InputError, match="line 2"):
+        read_tum(tmp_path / "t.tum")
+
+
+def test_read_tum_stamps_going_back_is_an_input_error(tmp_path: Path) -> None:
+    (tmp_path / "t.tum").write_text("2 0 0 0 0 0 0 1\n1 0 0 0 0 0 0 1\n")
+    with pytest.raises(InputError, match="increase"):
+        read_tum(tmp_path / "t.tum")
+
+
+def test_read_kitti_poses_forward_motion_is_body_x_and_stamps_are_tenths(tmp_path: Path) -> None:
+    poses = tmp_path / "poses"
+    poses.mkdir()
+    # Optical z is forward: 1 m a picture; no newline at the end, as KITTI cuts may have it.
+    (poses / "99.txt").write_text("1 0 0 0 0 1 0 0 0 0 1 0\n1 0 0 -0.5 0 1 0 -0.25 0 0 1 1")
+    gt = read_kitti_poses(poses / "99.txt")
+    assert gt.stamps_ns.tolist() == [0, 100_000_000]
+    assert gt.positions[1] == pytest.approx([1.0, 0.5, 0.25])
+    times = tmp_path / "sequences" / "99"
+    times.mkdir(parents=True)
+    (times / "times.txt").write_text("0\n1.041284e-01\n2.082536e-01\n")
+    assert read_kitti_poses(poses / "99.txt").stamps_ns.tolist() == [0, 104_128_400]
