@@ -1,0 +1,151 @@
+"""A thread around a synchronous stage, behind a bounded queue that counts what it sheds."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Job:
+    """One thing to push through the stage.
+
+    Attributes:
+        make: Returns the item to push; decoding happens here, in the worker's thread.
+        shed: Returns what stands in for the item when there is no time for it; None: never shed.
+    """
+
+    make: Callable[[], Any]
+    shed: Callable[[], Any] | None = None
+
+
+class Worker:
+    """Feeds a stage from its own thread, in the order of arrival.
+
+    When more than `capacity` sheddable jobs (pictures) wait, the oldest of them is replaced, where
+    it stands, by its stand-in: order is kept, and every job reaches the stage in one form or the
+    other. An exception in the stage costs the item it was about: it is counted, logged, and the
+    thread goes on.
+    """
+
+    def __init__(
+        self,
+        push: Callable[[Any], Iterable[Any]],
+        emit: Callable[[Any], None],
+        capacity: int,
+    ) -> None:
+        """Prepare; `start` starts the thread.
+
+        Args:
+            push: the stage's `push`, item in, outputs out.
+            emit: takes each output.
+            capacity: largest number of sheddable jobs that wait.
+        """
+        self._push, self._emit, self._capacity = push, emit, capacity
+        self._jobs: deque[Job] = deque()
+        self._num_sheddable = 0
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._is_running = self._is_busy = self._is_paused = False
+        self._counts: Counter[str] = Counter()
+        self._busy_s = 0.0
+        self.last_error = ""
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._is_running = True
+        self._thread = threading.Thread(target=self._run, name="stage", daemon=True)
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 30.0) -> bool:
+        """End the thread after the item it is at; what still waits is dropped as `stopped`."""
+        with self._changed:
+            self._is_running = False
+            self._counts["stopped"] += len(self._jobs)
+            self._jobs.clear()
+            self._num_sheddable = 0
+            self._changed.notify_all()
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+        return self._thread is None or not self._thread.is_alive()
+
+    def put(self, job: Job) -> None:
+        """Take a job; never blocks."""
+        with self._changed:
+            self._counts["received"] += 1
+            self._jobs.append(job)
+            if job.shed is not None:
+                self._num_sheddable += 1
+                if self._num_sheddable > self._capacity:
+                    self._shed_oldest()
+            self._changed.notify_all()
+
+    def pause(self, is_paused: bool) -> None:
+        """Stop or go on taking jobs from the queue."""
+        with self._changed:
+            self._is_paused = is_paused
+            self._changed.notify_all()
+
+    def drain(self, timeout_s: float) -> bool:
+        """Wait until nothing waits and nothing is at work; False if it took too long."""
+        with self._changed:
+            return self._changed.wait_for(self._is_idle, timeout_s)
+
+    def stats(self) -> dict[str, float]:
+        """Return counters by name: received, processed, shed, failed, stopped, waiting, busy_s."""
+        with self._changed:
+            named = {
+                k: float(self._counts[k]) for k in ("received", "processed", "shed", "failed")
+            }
+            return named | {
+                "stopped": float(self._counts["stopped"]),
+                "waiting": float(self._num_sheddable),
+                "busy_s": self._busy_s,
+            }
+
+    def _is_idle(self) -> bool:
+        return not self._jobs and not self._is_busy
+
+    def _shed_oldest(self) -> None:
+        for i, job in enumerate(self._jobs):
+            if job.shed is not None:
+                self._jobs[i] = Job(make=job.shed)
+                self._num_sheddable -= 1
+                self._counts["shed"] += 1
+                return
+
+    def _next(self) -> Job | None:
+        with self._changed:
+            self._changed.wait_for(
+                lambda: not self._is_running or (self._jobs and not self._is_paused)
+            )
+            if not self._is_running:
+                return None
+            job = self._jobs.popleft()
+            self._num_sheddable -= job.shed is not None
+            self._is_busy = True
+            return job
+
+    def _run(self) -> None:
+        while (job := self._next()) is not None:
+            start_s = time.perf_counter()
+            try:
+                for output in self._push(job.make()):
+                    self._emit(output)
+                outcome = "processed"
+            except Exception as error:  # a stage must not take the node with it
+                outcome = "failed"
+                self.last_error = f"{type(error).__name__}: {error}"
+                logger.exception("the stage failed on one item; it goes on with the next")
+            with self._changed:
+                self._counts[outcome] += 1
+                self._busy_s += time.perf_counter() - start_s
+                self._is_busy = False
+                self._changed.notify_all()
