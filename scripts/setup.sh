@@ -115,7 +115,7 @@ build_packages() {
     --symlink-install --executor sequential --event-handlers console_direct- \
     ${skip[@]+--packages-skip "${skip[@]}"} \
     --cmake-args -DCMAKE_BUILD_TYPE=Release -DBUILD_TESTING=OFF \
-    "-DPython3_EXECUTABLE=$python" --no-warn-unused-cli || fail "colcon build failed (log/)"
+    "-DPython3_EXECUTABLE=$python" || fail "colcon build failed (log/)"
   echo "$stamp" >install/.seg2d3d_stamp
 }
 

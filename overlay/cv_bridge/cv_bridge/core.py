@@ -38,7 +38,7 @@ class CvBridge:
             for num_channels in (1, 2, 3, 4)
         }
         self.numpy_type_to_cvtype = {dtype: name for name, dtype in names.values()}
-        self.numpy_type_to_cvtype.update({name: dtype for name, dtype in names.values()})
+        self.numpy_type_to_cvtype.update(dict(names.values()))
 
     def dtype_with_channels_to_cvtype2(self, dtype: np.dtype, n_channels: int) -> str:
         """Name the OpenCV type of a NumPy type, such as `8UC3`; KeyError where there is none."""
