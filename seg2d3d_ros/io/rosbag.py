@@ -1,0 +1,201 @@
+"""rosbag2 recordings as a source: mcap and sqlite3, in order of header stamps."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seg2d3d_ros.config import InputsConfig
+from seg2d3d_ros.geometry import transforms
+from seg2d3d_ros.io import pictures
+from seg2d3d_ros.io.rosbag_file import RosbagFile, header_stamp_ns
+from seg2d3d_ros.io.rosbag_rig import read_setup
+from seg2d3d_ros.io.rosbag_topics import IMAGE, choose
+from seg2d3d_ros.io.stamps import Entry, StampGate, in_stamp_order
+from seg2d3d_ros.types import (
+    Camera,
+    Dropped,
+    Fix,
+    FloatArray,
+    Frame,
+    Item,
+    LabelImage,
+    Odometry,
+)
+
+log = logging.getLogger(__name__)
+
+_RANKS = {"odometry": 0, "fix": 1, "frame": 2, "labels": 3}
+
+
+class RosbagSource:
+    """Reads one recording; iterate as often as wanted, each time from the start."""
+
+    def __init__(self, path: Path, inputs: InputsConfig | None = None) -> None:
+        """Scan the recording for cameras, odometry, GNSS and extrinsics.
+
+        Raises:
+            InputError: it cannot be read or holds nothing usable.
+            CalibrationError: cameras have no usable calibration.
+        """
+        inputs = inputs or InputsConfig()
+        self.path = path
+        self.name = path.stem if path.is_file() else path.name
+        with RosbagFile(path) as bag:
+            self._layout = choose(bag.topics, inputs)
+            self._setup = read_setup(bag, self._layout, inputs)
+            self.duration_s = bag.duration_s
+            self._counts = {t.name: t.num_messages for t in bag.topics}
+        self.rig = self._setup.rig
+        self._base_frame = inputs.base_frame
+        self._skipped: Counter[str] = Counter()
+        self._streams: dict[str, tuple[str, str]] = {}
+        for topics in self._setup.cameras:
+            self._streams[topics.picture.name] = ("frame", topics.name)
+            if topics.labels:
+                self._streams[topics.labels] = ("labels", topics.name)
+        if self.rig.has_odometry:
+            self._streams[self._layout.odometry] = ("odometry", "")
+        if self._layout.fix:
+            self._streams[self._layout.fix] = ("fix", "")
+
+    @property
+    def num_pictures(self) -> int:
+        """Return the number of camera pictures in the recording."""
+        return sum(c.picture.num_messages for c in self._setup.cameras)
+
+    def describe(self) -> list[str]:
+        """Return sentences that say what was found."""
+        lines = [f"rosbag2 {self.name}: {self.duration_s:.1f} s, {len(self._counts)} topics"]
+        for topics, camera in zip(self._setup.cameras, self.rig.cameras, strict=True):
+            x, y, z = camera.T_base_cam[:3, 3]
+            labels = f", labels from {topics.labels}" if topics.labels else ""
+            lines.append(
+                f"camera {camera.name}: {camera.width_px}x{camera.height_px}, "
+                f"{camera.distortion}, {topics.picture.num_messages} pictures from "
+                f"{topics.picture.name}, at ({x:.2f}, {y:.2f}, {z:.2f}) m in base_link{labels}"
+            )
+        for what, topic in (("odometry", self._layout.odometry), ("GNSS", self._layout.fix)):
+            lines.append(f"{what}: {topic}, {self._counts[topic]}" if topic else f"{what}: none")
+        links = len(self._setup.tree)
+        lines.append(f"extrinsics: {f'{links} fixed links of TF' if links else 'no TF'}")
+        return lines + [f"note: {remark}" for remark in self.rig.remarks]
+
+    def remarks(self) -> tuple[str, ...]:
+        """Return what was skipped besides pictures in the last iteration, as sentences."""
+        return tuple(f"{n} messages not used: {why}" for why, n in sorted(self._skipped.items()))
+
+    def __iter__(self) -> Iterator[Item]:
+        """Yield the items in order of header stamps.
+
+        Raises:
+            InputError: the file is damaged somewhere; what came before it was yielded.
+        """
+        self._skipped.clear()
+        gate = StampGate()
+        with RosbagFile(self.path) as bag:
+            for entry in in_stamp_order(self._entries(bag)):
+                kind, camera = self._streams[entry.stream]
+                reason = self._refusal(entry, gate)
+                if not reason:
+                    item = self._item(bag, entry, kind, camera)
+                    if not isinstance(item, str):
+                        yield item
+                        continue
+                    reason = item
+                if kind == "frame":
+                    yield Dropped(camera, entry.stamp_ns, reason)
+                else:
+                    self._skip(entry.stream, reason)
+
+    def _skip(self, topic: str, reason: str) -> None:
+        what = f"{topic}: {reason}"
+        if what not in self._skipped:
+            log.warning("message not used, %s (further ones are counted)", what)
+        self._skipped[what] += 1
+
+    def _entries(self, bag: RosbagFile) -> Iterator[Entry]:
+        for i, (topic, msgtype, raw) in enumerate(bag.messages(self._streams.keys())):
+            stamp_ns = header_stamp_ns(raw)
+            rank = _RANKS[self._streams[topic][0]]
+            yield Entry(0 if stamp_ns is None else stamp_ns, rank, i, topic, (msgtype, raw))
+
+    @staticmethod
+    def _refusal(entry: Entry, gate: StampGate) -> str:
+        if entry.stamp_ns <= 0:
+            return "no_stamp"
+        return "stamp_ahead" if entry.is_leap else gate.refuse(entry.stream, entry.stamp_ns)
+
+    def _item(self, bag: RosbagFile, entry: Entry, kind: str, camera: str) -> Item | str:
+        """Return the item of a message, or the reason why there is none."""
+        msgtype, raw = entry.payload
+        message = bag.parse(raw, msgtype)
+        if message is None:
+            return "decode_error"
+        if kind == "frame":
+            return _frame(
+                message, msgtype, self.rig.cameras[self.rig.index(camera)], entry.stamp_ns
+            )
+        if kind == "labels":
+            labels, reason = pictures.decode_labels(message)
+            return reason if labels is None else LabelImage(camera, entry.stamp_ns, labels)
+        if kind == "odometry":
+            return odometry_item(message, self._setup.T_child_base, entry.stamp_ns)
+        antenna_base = self._setup.antenna_base(self._base_frame, message.header.frame_id)
+        return fix_item(message, antenna_base, entry.stamp_ns)
+
+
+def _frame(message: Any, msgtype: str, camera: Camera, stamp_ns: int) -> Frame | str:
+    decode = pictures.decode_image if msgtype == IMAGE else pictures.decode_compressed
+    image, reason = decode(message)
+    if image is None:
+        return reason
+    if image.shape[:2] != (camera.height_px, camera.width_px):
+        return "size_mismatch"
+    return Frame(camera.name, stamp_ns, image)
+
+
+def odometry_item(message: Any, T_child_base: FloatArray, stamp_ns: int) -> Odometry | str:
+    """Return nav_msgs/Odometry as the motion of base_link, or the reason why it cannot be used.
+
+    T_odom_base = T_odom_child @ T_child_base. A twist covariance that is not positive is left out.
+    """
+    p, q = message.pose.pose.position, message.pose.pose.orientation
+    quat, position = np.array([q.x, q.y, q.z, q.w]), np.array([p.x, p.y, p.z])
+    if not np.isfinite([*quat, *position]).all() or np.linalg.norm(quat) < 1e-6:
+        return "not_finite"
+    T_odom_base = transforms.from_quaternion(quat, position) @ T_child_base
+    covariance = np.asarray(message.twist.covariance, dtype=float).reshape(6, 6)
+    if not np.isfinite(covariance).all() or not (np.diag(covariance) > 0).all():
+        return Odometry(stamp_ns, T_odom_base)
+    return Odometry(stamp_ns, T_odom_base, _twist_covariance_base(covariance, T_child_base))
+
+
+def _twist_covariance_base(covariance_child: FloatArray, T_child_base: FloatArray) -> FloatArray:
+    """Return J C Jᵀ, v_base = R (v_child + w_child x r), w_base = R w_child, R = R_base_child."""
+    R = T_child_base[:3, :3].T
+    x, y, z = T_child_base[:3, 3]
+    skew = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    J = np.block([[R, -R @ skew], [np.zeros((3, 3)), R]])
+    return J @ covariance_child @ J.T
+
+
+def fix_item(message: Any, antenna_base: FloatArray, stamp_ns: int) -> Fix | str:
+    """Return a sensor_msgs/NavSatFix, or the reason why it cannot be used."""
+    if message.status.status < 0:
+        return "no_fix"
+    lat, lon, alt = float(message.latitude), float(message.longitude), float(message.altitude)
+    if not np.isfinite([lat, lon, alt]).all() or abs(lat) > 90 or abs(lon) > 360:
+        return "not_finite"
+    covariance = np.asarray(message.position_covariance, dtype=float).reshape(3, 3)
+    is_known = (
+        message.position_covariance_type > 0
+        and np.isfinite(covariance).all()
+        and (np.diag(covariance) > 0).all()
+    )
+    return Fix(stamp_ns, lat, lon, alt, covariance if is_known else None, antenna_base)

@@ -1,0 +1,279 @@
+"""The rig of a recording: which cameras can be used, where they stand on the vehicle."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from seg2d3d_ros.config import InputsConfig
+from seg2d3d_ros.errors import CalibrationError, InputError
+from seg2d3d_ros.geometry import transforms
+from seg2d3d_ros.io import calibration, pictures
+from seg2d3d_ros.io.frames import FrameTree
+from seg2d3d_ros.io.rosbag_file import RosbagFile
+from seg2d3d_ros.io.rosbag_topics import IMAGE, CameraTopics, Layout, Topic
+from seg2d3d_ros.types import Camera, FloatArray, Rig
+
+log = logging.getLogger(__name__)
+
+_NUM_TRIES = 20
+_DEPTH_ENCODINGS = ("16uc1", "32fc1")
+
+
+@dataclass(frozen=True)
+class RigSetup:
+    """The rig and what is needed to bring odometry and fixes into base_link.
+
+    Attributes:
+        rig: The cameras.
+        cameras: Their topics, in the same order.
+        T_child_base: (4, 4) base_link in the odometry's child frame.
+        tree: Fixed links of the recording.
+    """
+
+    rig: Rig
+    cameras: tuple[CameraTopics, ...]
+    T_child_base: FloatArray
+    tree: FrameTree
+
+    def antenna_base(self, base_frame: str, frame_id: str) -> FloatArray:
+        """Return where a GNSS frame stands in base_link (3,); zero if TF does not know it."""
+        if not frame_id or not self.tree.connects(base_frame, frame_id):
+            return np.zeros(3)
+        return self.tree.lookup(base_frame, frame_id)[:3, 3]
+
+
+def read_setup(bag: RosbagFile, layout: Layout, inputs: InputsConfig) -> RigSetup:
+    """Read calibration, extrinsics and what else is said once.
+
+    Raises:
+        CalibrationError: no camera has usable intrinsics, or a link of TF is missing.
+        InputError: no camera has pictures and camera_info.
+    """
+    remarks = list(layout.remarks)
+    usable = _intrinsics(bag, layout, remarks)
+    tree = _read_tree(bag, layout.tf_static)
+    odometry = bag.first(layout.odometry) if layout.odometry else None
+    antenna = bag.first(layout.fix) if layout.fix else None
+    frames = [info.header.frame_id for _, _, info in usable]
+    if odometry is not None:
+        frames.append(odometry.child_frame_id)
+    if antenna is not None:
+        frames.append(antenna.header.frame_id)
+    if any(not tree.connects(inputs.base_frame, f) for f in frames if f):
+        _add_constant_links(bag, layout.tf, tree)
+    has_tf = len(tree) > 0 or bool(layout.tf)
+    if has_tf:
+        base, cameras = "tf", _mounted_by_tf(usable, tree, inputs.base_frame)
+    else:
+        base, cameras = _mounted_bare(usable, remarks)
+    rig = Rig(
+        cameras=tuple(cameras),
+        base=base,
+        has_odometry=odometry is not None,
+        has_labels=frozenset(t.name for t, _, _ in usable if t.labels),
+        remarks=tuple(remarks),
+    )
+    setup = RigSetup(rig, tuple(t for t, _, _ in usable), np.eye(4), tree)
+    if antenna is not None and not tree.connects(inputs.base_frame, antenna.header.frame_id):
+        remark = f"no TF to the GNSS frame '{antenna.header.frame_id}': taken as base_link"
+        rig = dataclasses.replace(rig, remarks=(*rig.remarks, remark))
+        setup = dataclasses.replace(setup, rig=rig)
+    return _with_odometry_frame(setup, odometry, inputs.base_frame, has_tf)
+
+
+def _with_odometry_frame(
+    setup: RigSetup, odometry: Any | None, base_frame: str, has_tf: bool
+) -> RigSetup:
+    if odometry is None:
+        return setup
+    child = odometry.child_frame_id or base_frame
+    if has_tf:
+        return dataclasses.replace(setup, T_child_base=setup.tree.lookup(child, base_frame))
+    remark = (
+        f"no TF in the recording: odometry of '{child}' is taken as that of base_link, "
+        f"which is the centre of camera '{setup.rig.cameras[0].name}'"
+    )
+    rig = dataclasses.replace(setup.rig, remarks=(*setup.rig.remarks, remark))
+    return dataclasses.replace(setup, rig=rig)
+
+
+# -------------------------------------------------------------------------------- intrinsics
+
+
+def _intrinsics(
+    bag: RosbagFile, layout: Layout, remarks: list[str]
+) -> list[tuple[CameraTopics, Camera, Any]]:
+    """Return topics, camera and camera_info of every camera that has all three, sorted by name."""
+    usable, problems = [], []
+    for candidate in layout.cameras:
+        found, size_px = _usable_pictures(bag, candidate)
+        if found is None:
+            continue
+        topics = found
+        info = bag.first(topics.info) if topics.info else None
+        try:
+            if info is None:
+                raise CalibrationError(
+                    f"camera '{topics.name}' has pictures ({topics.picture.name}, "
+                    f"{topics.picture.num_messages}) but no camera_info beside them"
+                )
+            camera = calibration.camera_from_info(topics.name, info, topics.is_rectified, size_px)
+        except CalibrationError as error:
+            problems.append(error)
+            continue
+        if topics.others:
+            names = ", ".join(t.name for t in topics.others)
+            remarks.append(f"camera '{topics.name}' uses {topics.picture.name}; not used: {names}")
+        usable.append((_checked_labels(bag, topics, remarks), camera, info))
+    if not usable:
+        text = "; ".join(str(p) for p in problems)
+        raise (
+            CalibrationError(text)
+            if problems
+            else InputError(
+                "the picture topics hold depth or label pictures only; a camera picture is needed"
+            )
+        )
+    for problem in problems:
+        log.warning("camera left out: %s", problem)
+        remarks.append(f"camera left out: {problem}")
+    return usable
+
+
+def _usable_pictures(
+    bag: RosbagFile, topics: CameraTopics
+) -> tuple[CameraTopics | None, tuple[int, int] | None]:
+    """Return the camera with the first topic that holds no depth, and the size of its pictures."""
+    candidates = (topics.picture, *topics.others)
+    for i, topic in enumerate(candidates):
+        is_depth, size_px = _look_at(bag, topic)
+        if not is_depth:
+            others = tuple(t for t in candidates if t is not topic)[i:]
+            return dataclasses.replace(topics, picture=topic, others=others), size_px
+    return None, None
+
+
+def _look_at(bag: RosbagFile, topic: Topic) -> tuple[bool, tuple[int, int] | None]:
+    """Return whether a topic holds depth, and the size of its first picture that can be read."""
+    for _, msgtype, raw in itertools.islice(bag.messages([topic.name]), _NUM_TRIES):
+        message = bag.parse(raw, msgtype)
+        if message is None:
+            continue
+        if msgtype == IMAGE and message.encoding.lower() in _DEPTH_ENCODINGS:
+            return True, None
+        decode = pictures.decode_image if msgtype == IMAGE else pictures.decode_compressed
+        image, _ = decode(message)
+        if image is not None:
+            return False, (image.shape[1], image.shape[0])
+    return False, None
+
+
+def _checked_labels(bag: RosbagFile, topics: CameraTopics, remarks: list[str]) -> CameraTopics:
+    first = bag.first(topics.labels) if topics.labels else None
+    if first is not None and first.encoding.lower() not in ("16uc1", "mono16"):
+        remarks.append(
+            f"{topics.labels} is '{first.encoding}', not 16UC1: its labels are not used"
+        )
+        return dataclasses.replace(topics, labels="")
+    return topics
+
+
+# -------------------------------------------------------------------------------- extrinsics
+
+
+def _read_tree(bag: RosbagFile, names: tuple[str, ...]) -> FrameTree:
+    tree = FrameTree()
+    for parent, child, T in _transforms(bag, names):
+        tree.add(parent, child, T)
+    return tree
+
+
+def _transforms(bag: RosbagFile, names: tuple[str, ...]):  # type: ignore[no-untyped-def]
+    for _, msgtype, raw in bag.messages(names):
+        message = bag.parse(raw, msgtype)
+        for link in message.transforms if message is not None else ():
+            q, t = link.transform.rotation, link.transform.translation
+            quat, position = np.array([q.x, q.y, q.z, q.w]), np.array([t.x, t.y, t.z])
+            link_name = f"{link.header.frame_id} -> {link.child_frame_id}"
+            if not np.isfinite([*quat, *position]).all() or np.linalg.norm(quat) < 1e-6:
+                raise CalibrationError(f"the transform {link_name} holds NaN or a zero quaternion")
+            T = transforms.from_quaternion(quat, position)
+            yield link.header.frame_id, link.child_frame_id, T
+
+
+def _add_constant_links(bag: RosbagFile, names: tuple[str, ...], tree: FrameTree) -> None:
+    """Add the links of /tf that never move over the whole recording."""
+    first: dict[tuple[str, str], FloatArray] = {}
+    moving: set[tuple[str, str]] = set()
+    count: dict[tuple[str, str], int] = {}
+    for parent, child, T in _transforms(bag, names):
+        key = (parent, child)
+        count[key] = count.get(key, 0) + 1
+        if not np.allclose(first.setdefault(key, T), T, atol=1e-6):
+            moving.add(key)
+    for (parent, child), T in first.items():
+        if (parent, child) not in moving and count[parent, child] > 1:
+            tree.add(parent, child, T)
+
+
+def _mounted_by_tf(
+    usable: list[tuple[CameraTopics, Camera, Any]], tree: FrameTree, base_frame: str
+) -> list[Camera]:
+    frame_ids = [info.header.frame_id for _, _, info in usable]
+    cameras = []
+    for topics, camera, info in usable:
+        T_base_cam = tree.lookup(base_frame, info.header.frame_id)
+        if topics.is_rectified:
+            T_base_cam = T_base_cam @ transforms.invert(calibration.rectification(info))
+            if frame_ids.count(info.header.frame_id) > 1:  # a stereo pair named by its left camera
+                T_base_cam = T_base_cam @ _shift(info)
+        cameras.append(dataclasses.replace(camera, T_base_cam=T_base_cam))
+    return cameras
+
+
+def _shift(info: Any) -> FloatArray:
+    P = np.asarray(info.p, dtype=float).reshape(3, 4)
+    if not np.isfinite(P).all() or P[0, 0] <= 0 or P[1, 1] <= 0 or P[2, 2] == 0:
+        return np.eye(4)
+    return transforms.rigid(np.eye(3), calibration.baseline(P))
+
+
+def _mounted_bare(
+    usable: list[tuple[CameraTopics, Camera, Any]], remarks: list[str]
+) -> tuple[str, list[Camera]]:
+    """Mount cameras without TF: one is base_link itself; several need the baselines of their P."""
+    shifts = [_shift(info) for _, _, info in usable]
+    references = [i for i, T in enumerate(shifts) if not T[:3, 3].any()]
+    names = [camera.name for _, camera, _ in usable]
+    if len(usable) > 1 and len(references) != 1:
+        without = ", ".join(names[i] for i in references) or "none"
+        raise CalibrationError(
+            f"{len(usable)} cameras ({', '.join(names)}) and no TF in the recording; P carries "
+            f"no baseline for: {without}; exactly one may be without. Record /tf_static or choose "
+            "one camera by inputs.cameras"
+        )
+    reference = references[0] if references else 0
+    T_base_optical = transforms.rigid(calibration.R_BASE_OPTICAL, np.zeros(3))
+    rect_reference = calibration.rectification(usable[reference][2])
+    cameras = []
+    for (topics, camera, info), T_rect0_rect in zip(usable, shifts, strict=True):
+        if len(usable) == 1:
+            T_base_cam = T_base_optical
+        else:
+            T_ref_rect0 = transforms.invert(rect_reference)
+            T_rect_cam = np.eye(4) if topics.is_rectified else calibration.rectification(info)
+            if usable[reference][0].is_rectified:
+                T_ref_rect0 = np.eye(4)
+            T_base_cam = T_base_optical @ T_ref_rect0 @ T_rect0_rect @ T_rect_cam
+        cameras.append(dataclasses.replace(camera, T_base_cam=T_base_cam))
+    remarks.append(
+        f"no TF in the recording: base_link is the centre of camera '{names[reference]}', taken "
+        "as level at the start" + ("; the other cameras stand by P" if len(usable) > 1 else "")
+    )
+    return ("bare_camera" if len(usable) == 1 else "stereo_p"), cameras
