@@ -1,0 +1,359 @@
+"""From rig frames to a local map: track, locate, decide on keyframes, extend the map."""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import numpy as np
+
+from seg2d3d_ros.clusters.assembly import RigFrame
+from seg2d3d_ros.clusters.initialization import two_view
+from seg2d3d_ros.clusters.landmarks import LandmarkTable
+from seg2d3d_ros.clusters.odometry import OdometryBuffer
+from seg2d3d_ros.clusters.overlap import overlapping_pairs
+from seg2d3d_ros.clusters.tracker import Tracker
+from seg2d3d_ros.clusters.window import LocalFrame, LocalMap, Seen
+from seg2d3d_ros.config import Config
+from seg2d3d_ros.geometry import bundle, masks, transforms
+from seg2d3d_ros.geometry import cameras as models
+from seg2d3d_ros.geometry.pose import PosePrior, RigObservations, refine_rig_pose
+from seg2d3d_ros.types import FloatArray, IntArray, Rig, Segmentation
+
+_LOG = logging.getLogger(__name__)
+_MIN_INLIERS = 12
+_LOST_FRAMES = 15
+_FALLBACK_DEPTH = 20.0
+
+
+class FrontEnd:
+    """Follows the rig through the pictures of one session; the local frame is base_link at its first frame."""
+
+    def __init__(self, config: Config, rig: Rig, odometry: OdometryBuffer) -> None:
+        """Start a new local map."""
+        self._config = config.clusters
+        self._segmentation = config.segmentation
+        self._rig = rig
+        self._odometry = odometry
+        self._pairs = overlapping_pairs(rig)
+        self._pool = ThreadPoolExecutor(max_workers=max(1, config.runtime.num_threads))
+        settings = (self._config.max_features, self._config.min_feature_distance_px)
+        self._trackers = [Tracker(*settings) for _ in rig.cameras]
+        self.map = LocalMap(self._config, rig, LandmarkTable())
+        self.start(np.eye(4))
+
+    def start(self, T_local_base: FloatArray) -> None:
+        """Forget the local map and start another at a pose; ids go on counting."""
+        for tracker in self._trackers:
+            tracker.clear()
+        self.map = LocalMap(self._config, self._rig, LandmarkTable(self.map.landmarks.next_id))
+        self.frames: list[LocalFrame] = []
+        self._pose = T_local_base
+        self._step = np.eye(4)
+        self._step_ns = 0
+        self._is_located = False
+        self._num_coasted = 0
+        self._tracked_at_keyframe = 0
+        self.num_overlap_matches = 0
+
+    @property
+    def is_lost(self) -> bool:
+        """Return True if nothing has told the motion for a while."""
+        return self._num_coasted >= _LOST_FRAMES and not self._rig.has_odometry
+
+    @property
+    def scale(self) -> str:
+        """Return `metric` if odometry or a stereo baseline fixes the scale, else `unknown`."""
+        return "metric" if self._rig.has_odometry or self.num_overlap_matches >= 30 else "unknown"
+
+    def process(self, moment: RigFrame) -> LocalFrame:
+        """Take the pictures of one moment; the frame returned is a keyframe if it became one."""
+        predicted, increment = self._predict(moment.stamp_ns)
+        grays = self._advance(moment, predicted)
+        blocked = {c: self._blocked(s) for c, s in moment.segmentations.items()}
+        for c, picture in blocked.items():
+            if picture is not None:
+                at = np.round(self._trackers[c].uv_px).astype(int)
+                self._trackers[c].keep(picture[at[:, 1], at[:, 0]] == 0)
+        frame = self._locate(moment, predicted, increment)
+        self.frames.append(frame)
+        if self._is_keyframe(frame):
+            self._extend(frame, moment, grays, blocked)
+        elif self.map.keyframes:
+            reference = self.map.keyframes[-1]
+            frame.T_ref_base = transforms.invert(reference.T_local_base) @ frame.T_local_base
+        return frame
+
+    # -------------------------------------------------------------------------------------- prediction
+
+    def _predict(self, stamp_ns: int) -> tuple[FloatArray, FloatArray | None]:
+        if not self.frames:
+            return self._pose, None
+        last = self.frames[-1]
+        increment = self._odometry.increment(last.stamp_ns, stamp_ns)
+        if increment is not None:
+            return self._pose @ increment, increment
+        if self._step_ns <= 0:
+            return self._pose, None
+        ratio = min((stamp_ns - last.stamp_ns) / self._step_ns, 3.0)
+        return self._pose @ transforms.interpolate(np.eye(4), self._step, ratio), None
+
+    def _advance(self, moment: RigFrame, predicted: FloatArray) -> dict[int, np.ndarray]:
+        def work(c: int) -> tuple[int, np.ndarray]:
+            image = moment.frames[c].image
+            gray = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+            self._trackers[c].advance(gray, self._guess(c, predicted))
+            return c, gray
+
+        return dict(self._pool.map(work, sorted(moment.frames)))
+
+    def _guess(self, c: int, predicted: FloatArray) -> FloatArray:
+        """Return where the tracks of a camera (n, 2) should be at the predicted pose."""
+        tracker, camera = self._trackers[c], self._rig.cameras[c]
+        if not len(tracker.ids) or not self.frames:
+            return tracker.uv_px
+        points = self.map.landmarks.points(tracker.ids)
+        unknown = ~np.isfinite(points[:, 0])
+        T_before = self._pose @ camera.T_base_cam
+        if unknown.any():
+            known = transforms.apply(transforms.invert(T_before), points[~unknown])
+            depth = float(np.median(known[:, 2])) if len(known) >= 10 else _FALLBACK_DEPTH
+            rays = np.c_[
+                models.normalize(camera, tracker.uv_px[unknown]), np.ones(int(unknown.sum()))
+            ]
+            points = points.copy()
+            points[unknown] = transforms.apply(T_before, rays * max(depth, 1.0))
+        uv, _ = models.project(
+            camera, transforms.apply(transforms.invert(predicted @ camera.T_base_cam), points)
+        )
+        lost = ~np.isfinite(uv[:, 0]) | (
+            np.abs(uv - tracker.uv_px).max(axis=1) > 0.25 * camera.width_px
+        )
+        uv[lost] = tracker.uv_px[lost]
+        return uv
+
+    def _blocked(self, segmentation: Segmentation) -> np.ndarray | None:
+        """Return (h, w) uint8, non-zero where moving things or sky are; None if nowhere."""
+        never = {*self._segmentation.dynamic_classes, *self._segmentation.ignored_classes}
+        shape = (segmentation.height_px, segmentation.width_px)
+        out: np.ndarray | None = None
+        for mask in segmentation.masks:
+            if mask.class_id in never:
+                out = np.zeros(shape, np.uint8) if out is None else out
+                x0, y0, x1, y1 = mask.bbox_px
+                out[y0:y1, x0:x1] |= masks.decode_crop(mask.bbox_px, mask.runs).astype(np.uint8)
+        return None if out is None else cv2.dilate(out, np.ones((5, 5), np.uint8))
+
+    # ---------------------------------------------------------------------------------------- location
+
+    def _seen(self, cameras: list[int]) -> Seen:
+        ids = [self._trackers[c].ids for c in cameras]
+        uv = [self._trackers[c].uv_px for c in cameras]
+        ideal = [
+            models.ideal_pixels(self._rig.cameras[c], u) for c, u in zip(cameras, uv, strict=True)
+        ]
+        index = [np.full(len(i), c, dtype=np.int64) for c, i in zip(cameras, ids, strict=True)]
+        return Seen(*(np.concatenate(a) for a in (ids, index, uv, ideal)))
+
+    def _locate(
+        self, moment: RigFrame, predicted: FloatArray, increment: FloatArray | None
+    ) -> LocalFrame:
+        cameras = sorted(moment.frames)
+        seen = self._seen(cameras)
+        pose, status = predicted, "coasted"
+        points = self.map.landmarks.points(seen.ids)
+        known = np.isfinite(points[:, 0])
+        if known.sum() >= _MIN_INLIERS:
+            obs = RigObservations(
+                self._rig.cameras,
+                seen.camera[known],
+                points[known],
+                self.map.normalized(seen)[known],
+            )
+            prior = self._prior(predicted, increment)
+            found = refine_rig_pose(obs, predicted, self._config.max_reprojection_px, prior)
+            if found.is_inlier.sum() >= max(_MIN_INLIERS, 0.3 * known.sum()):
+                pose, status = found.T_world_base, "tracked"
+                bad = np.zeros(len(seen.ids), dtype=bool)
+                bad[np.flatnonzero(known)] = (
+                    found.error_px > 2.5 * self._config.max_reprojection_px
+                )
+                self._end_tracks(cameras, seen, bad)
+                seen.keep(~bad)
+        stamps = tuple(moment.frames[c].stamp_ns for c in cameras)
+        frame = LocalFrame(moment.stamp_ns, pose, False, tuple(cameras), stamps, seen, status)
+        self._move_on(frame)
+        return frame
+
+    def _prior(self, predicted: FloatArray, increment: FloatArray | None) -> PosePrior:
+        if increment is not None:
+            return PosePrior(predicted, 0.1 * np.linalg.inv(self._odometry.covariance(increment)))
+        return PosePrior(predicted, np.diag([1 / 0.2**2] * 3 + [1 / 3.0**2] * 3))
+
+    def _end_tracks(self, cameras: list[int], seen: Seen, bad: np.ndarray) -> None:
+        for c in cameras:
+            self._trackers[c].keep(~bad[seen.camera == c])
+
+    def _move_on(self, frame: LocalFrame) -> None:
+        if self.frames:
+            self._step = transforms.invert(self._pose) @ frame.T_local_base
+            self._step_ns = frame.stamp_ns - self.frames[-1].stamp_ns
+        self._pose = frame.T_local_base
+        self._num_coasted = self._num_coasted + 1 if frame.status == "coasted" else 0
+
+    # --------------------------------------------------------------------------------------- keyframes
+
+    def _is_keyframe(self, frame: LocalFrame) -> bool:
+        if not self.map.keyframes:
+            return True
+        last = self.map.keyframes[-1]
+        if not self._has_motion():
+            return self._start_from_two_views(frame)
+        moved = transforms.invert(last.T_local_base) @ frame.T_local_base
+        if float(np.linalg.norm(moved[:3, 3])) >= self._config.keyframe_distance_m:
+            return True
+        if np.rad2deg(transforms.angle_rad(moved)) >= self._config.keyframe_rotation_deg:
+            return True
+        return len(frame.seen.ids) < 0.6 * self._tracked_at_keyframe and len(frame.seen.ids) > 0
+
+    def _has_motion(self) -> bool:
+        return self._is_located or self._rig.has_odometry or self.num_overlap_matches >= 30
+
+    def _start_from_two_views(self, frame: LocalFrame) -> bool:
+        """Try to found the map on the first keyframe and this frame; frames between are located afterwards."""
+        first = self.map.keyframes[0]
+        for c in frame.cameras:
+            a, b = first.seen.camera == c, frame.seen.camera == c
+            _, i, j = np.intersect1d(first.seen.ids[a], frame.seen.ids[b], return_indices=True)
+            xy_i, xy_j = (
+                self.map.normalized(first.seen)[a][i],
+                self.map.normalized(frame.seen)[b][j],
+            )
+            T_i_j = two_view(self._rig.cameras[c], xy_i, xy_j)
+            if T_i_j is not None:
+                frame.T_local_base = self._pose = first.T_local_base @ T_i_j
+                frame.status = "tracked"
+                self._is_located = True
+                return True
+        if len(frame.seen.ids) < 0.3 * max(self._tracked_at_keyframe, 1):
+            self._found_again(frame)
+            return True
+        return False
+
+    def _found_again(self, frame: LocalFrame) -> None:
+        # The first picture is out of sight and no motion was found: begin again here, keep what was received.
+        waited = self.frames
+        self.start(self._pose)
+        for f in waited:
+            f.seen.keep(np.zeros(len(f.seen.ids), dtype=bool))
+            f.is_keyframe = f is waited[0]
+        self.frames = waited
+
+    def _extend(
+        self,
+        frame: LocalFrame,
+        moment: RigFrame,
+        grays: dict[int, np.ndarray],
+        blocked: dict[int, np.ndarray | None],
+    ) -> None:
+        """Make the frame a keyframe: new corners, matches across cameras, landmarks, adjustment."""
+        frame.is_keyframe = True
+        if self.map.keyframes:
+            frame.T_prev_base = self._odometry.increment(
+                self.map.keyframes[-1].stamp_ns, frame.stamp_ns
+            )
+        self.map.keyframes.append(frame)
+        self._add_corners(frame, moment, blocked)
+        self._match_across(frame, grays)
+        self.map.triangulate()
+        self.map.adjust(self.odometry_priors(self.map.window()))
+        self._relocate_pending()
+        self._pose = frame.T_local_base
+        self._is_located = self._is_located or self._rig.has_odometry
+        self._drop_outliers(frame)
+        self._tracked_at_keyframe = len(self._seen(list(frame.cameras)).ids)
+
+    def odometry_priors(self, window: list[LocalFrame]) -> list[bundle.RelativePrior]:
+        """Return odometry between consecutive keyframes of a list that starts anywhere."""
+        priors = []
+        for k in range(1, len(window)):
+            T = window[k].T_prev_base
+            if T is not None:
+                priors.append(
+                    bundle.RelativePrior(k - 1, k, T, self._odometry.covariance(T), True)
+                )
+        return priors
+
+    def _add_corners(
+        self, frame: LocalFrame, moment: RigFrame, blocked: dict[int, np.ndarray | None]
+    ) -> None:
+        for c in frame.cameras:
+            picture = blocked.get(c)
+            uv = self._trackers[c].find_corners(None if picture is None else (1 - picture))
+            ids = self.map.landmarks.create(len(uv))
+            self.map.landmarks.set_colors(ids, _colors(moment.frames[c].image, uv))
+            self._trackers[c].add(ids, uv)
+        frame.seen = self._seen(list(frame.cameras))
+
+    def _match_across(self, frame: LocalFrame, grays: dict[int, np.ndarray]) -> None:
+        extra: list[Seen] = []
+        for pair in self._pairs:
+            if pair.a not in grays or pair.b not in grays:
+                continue
+            ids, uv = self._trackers[pair.a].ids, self._trackers[pair.a].uv_px
+            camera = self._rig.cameras[pair.a]
+            p_cam = transforms.apply(
+                transforms.invert(frame.T_local_base @ camera.T_base_cam),
+                self.map.landmarks.points(ids),
+            )
+            depth = np.where(p_cam[:, 2] > 0.5, np.linalg.norm(p_cam, axis=1), np.nan)
+            found = pair.match(grays[pair.a], grays[pair.b], uv, depth)
+            ideal = models.ideal_pixels(self._rig.cameras[pair.b], found.uv_px)
+            index = np.full(len(found.rows), pair.b, dtype=np.int64)
+            extra.append(Seen(ids[found.rows], index, found.uv_px, ideal))
+            self.num_overlap_matches = max(self.num_overlap_matches, len(found.rows))
+        for e in extra:
+            s = frame.seen
+            frame.seen = Seen(
+                *(
+                    np.concatenate([getattr(s, n), getattr(e, n)])
+                    for n in ("ids", "camera", "uv_px", "uv_ideal_px")
+                )
+            )
+
+    def _relocate_pending(self) -> None:
+        """Locate the frames that waited for the first landmarks."""
+        if len(self.map.keyframes) != 2 or self._rig.has_odometry:
+            return
+        first, second = self.map.keyframes
+        between = [f for f in self.frames if not f.is_keyframe and f.status == "coasted"]
+        for f in between:
+            ratio = (f.stamp_ns - first.stamp_ns) / max(second.stamp_ns - first.stamp_ns, 1)
+            guess = transforms.interpolate(first.T_local_base, second.T_local_base, ratio)
+            points = self.map.landmarks.points(f.seen.ids)
+            known = np.isfinite(points[:, 0])
+            obs = RigObservations(
+                self._rig.cameras,
+                f.seen.camera[known],
+                points[known],
+                self.map.normalized(f.seen)[known],
+            )
+            found = refine_rig_pose(obs, guess, self._config.max_reprojection_px)
+            ok = found.is_inlier.sum() >= _MIN_INLIERS
+            f.T_local_base = found.T_world_base if ok else guess
+            f.status = "tracked" if ok else "coasted"
+            f.T_ref_base = transforms.invert(first.T_local_base) @ f.T_local_base
+
+    def _drop_outliers(self, frame: LocalFrame) -> None:
+        """End the tracks whose observation in this keyframe was culled."""
+        for c in frame.cameras:
+            tracker = self._trackers[c]
+            kept: IntArray = frame.seen.ids[frame.seen.camera == c]
+            tracker.keep(np.isin(tracker.ids, kept))
+
+
+def _colors(image: np.ndarray, uv: FloatArray) -> np.ndarray:
+    at = np.round(uv).astype(int)
+    values = image[at[:, 1], at[:, 0]]
+    return np.repeat(values[:, None], 3, axis=1) if image.ndim == 2 else values[:, ::-1]

@@ -1,0 +1,52 @@
+"""Start of a local map where nothing tells the motion: one moving camera, scale unknown."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from seg2d3d_ros.geometry import transforms
+from seg2d3d_ros.types import Camera, FloatArray
+
+_MIN_MATCHES = 50
+_MIN_PARALLAX_RATIO = 0.018
+
+
+def two_view(
+    camera: Camera, xy_i: FloatArray, xy_j: FloatArray, typical_depth: float = 15.0
+) -> FloatArray | None:
+    """Find the motion between two pictures of one camera from matches alone.
+
+    Five-point essential matrix (Nister 2004) with consensus; the unknown scale is chosen so that the median
+    depth is `typical_depth`, which keeps thresholds in metres roughly meaningful.
+
+    Args:
+        camera: The camera.
+        xy_i: (n, 2) ideal image coordinates in the first picture.
+        xy_j: (n, 2) in the second.
+        typical_depth: Median depth to scale to.
+
+    Returns:
+        T_basei_basej (4, 4), or None with too few matches, too little parallax or no consensus.
+    """
+    if len(xy_i) < _MIN_MATCHES:
+        return None
+    width = camera.width_px / camera.K[0, 0]
+    if float(np.median(np.linalg.norm(xy_i - xy_j, axis=1))) < _MIN_PARALLAX_RATIO * width:
+        return None
+    cv2.setRNGSeed(0)
+    threshold = 0.7 / camera.K[0, 0]
+    a, b = (np.ascontiguousarray(xy, dtype=np.float64).reshape(-1, 1, 2) for xy in (xy_i, xy_j))
+    E, inlier = cv2.findEssentialMat(a, b, np.eye(3), cv2.USAC_MAGSAC, 0.9999, threshold)
+    if E is None or E.shape != (3, 3) or int(inlier.sum()) < max(_MIN_MATCHES, 0.5 * len(a)):
+        return None
+    _, R, t, front, points = cv2.recoverPose(
+        E, a, b, cameraMatrix=np.eye(3), distanceThresh=1000.0, mask=inlier.copy()
+    )
+    good = front[:, 0] > 0
+    if good.sum() < 0.7 * inlier.sum():
+        return None
+    depth = points[2, good] / points[3, good]
+    T_camj_cami = transforms.rigid(R, t[:, 0] * typical_depth / float(np.median(depth)))
+    T_base_cam = camera.T_base_cam
+    return T_base_cam @ transforms.invert(T_camj_cami) @ transforms.invert(T_base_cam)

@@ -1,0 +1,71 @@
+"""Odometry as increments between stamps, with the noise they carry."""
+
+from __future__ import annotations
+
+import bisect
+
+import numpy as np
+
+from seg2d3d_ros.config import ClustersConfig
+from seg2d3d_ros.geometry import transforms
+from seg2d3d_ros.types import FloatArray, Odometry
+
+_KEEP_NS = 60_000_000_000
+
+
+class OdometryBuffer:
+    """The recent dead-reckoning poses; interpolates, never uses anything but increments."""
+
+    def __init__(self, config: ClustersConfig) -> None:
+        """Use the configured noise where the messages bring none."""
+        self._config = config
+        self._stamps: list[int] = []
+        self._poses: list[FloatArray] = []
+
+    def push(self, odometry: Odometry) -> None:
+        """Take one pose; those that are not newer than the last, or not finite, are ignored."""
+        if self._stamps and odometry.stamp_ns <= self._stamps[-1]:
+            return
+        if not np.isfinite(odometry.T_odom_base).all():
+            return
+        self._stamps.append(odometry.stamp_ns)
+        self._poses.append(odometry.T_odom_base)
+        if self._stamps[-1] - self._stamps[0] > 2 * _KEEP_NS:
+            keep = bisect.bisect_left(self._stamps, self._stamps[-1] - _KEEP_NS)
+            del self._stamps[:keep], self._poses[:keep]
+
+    def clear(self) -> None:
+        """Forget everything (time went back)."""
+        self._stamps.clear()
+        self._poses.clear()
+
+    def increment(self, stamp_i_ns: int, stamp_j_ns: int) -> FloatArray | None:
+        """Return T_i_j of base_link between two stamps, or None where odometry does not cover them."""
+        T_i, T_j = self._at(stamp_i_ns), self._at(stamp_j_ns)
+        if T_i is None or T_j is None:
+            return None
+        return transforms.invert(T_i) @ T_j
+
+    def _at(self, stamp_ns: int) -> FloatArray | None:
+        slack = 200_000_000
+        if not self._stamps or not self._stamps[0] - slack <= stamp_ns <= self._stamps[-1] + slack:
+            return None
+        if len(self._stamps) == 1:
+            return self._poses[0]
+        k = min(max(bisect.bisect_right(self._stamps, stamp_ns), 1), len(self._stamps) - 1)
+        span = self._stamps[k] - self._stamps[k - 1]
+        return transforms.interpolate(
+            self._poses[k - 1], self._poses[k], (stamp_ns - self._stamps[k - 1]) / span
+        )
+
+    def covariance(self, T_i_j: FloatArray) -> FloatArray:
+        """Return the (6, 6) covariance of an increment, [rotation, translation]; it grows with the way."""
+        way = max(float(np.linalg.norm(T_i_j[:3, 3])), 0.1)
+        turn = transforms.angle_rad(T_i_j)
+        rotation = (
+            np.deg2rad(self._config.odometry_sigma_rotation_deg) * np.sqrt(way) + 0.03 * turn
+        )
+        along = self._config.odometry_sigma_translation * np.sqrt(way)
+        # Dead reckoning knows nothing of roll, pitch and height beyond "a road is smooth".
+        sigma = np.array([3 * rotation, 3 * rotation, rotation, along, along, 1.5 * along])
+        return np.diag(sigma**2)

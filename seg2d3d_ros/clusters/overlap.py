@@ -1,0 +1,136 @@
+"""Find the same corners in two cameras that look at the same place: stereo pairs and rigs that overlap a little."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from seg2d3d_ros.clusters.tracker import flow
+from seg2d3d_ros.geometry import cameras as models
+from seg2d3d_ros.geometry import transforms
+from seg2d3d_ros.types import Camera, FloatArray, IntArray, Rig
+
+_DEPTHS_M = (5.0, 9.0, 18.0, 45.0)
+_MIN_SHARE = 0.04
+
+
+@dataclass(frozen=True)
+class OverlapMatches:
+    """Rows (k,) of the corners that were found again and where, uv_px (k, 2), in the other camera."""
+
+    rows: IntArray
+    uv_px: FloatArray
+
+
+class CameraPair:
+    """Two cameras with common field of view: `a` is turned into `b`'s orientation before matching.
+
+    Turning removes the rotation between the two, so that only the displacement by depth is left for the flow.
+    """
+
+    def __init__(self, rig: Rig, a: int, b: int) -> None:
+        """Prepare the map that turns pictures of camera index `a` into the orientation of `b`."""
+        self.a, self.b = a, b
+        self._cam_a, self._cam_b = rig.cameras[a], rig.cameras[b]
+        self._T_b_a = transforms.invert(self._cam_b.T_base_cam) @ self._cam_a.T_base_cam
+        grid = np.stack(
+            np.meshgrid(np.arange(self._cam_b.width_px), np.arange(self._cam_b.height_px)), axis=-1
+        )
+        xy = models.normalize(self._cam_b, grid.reshape(-1, 2).astype(np.float64))
+        rays_a = np.c_[xy, np.ones(len(xy))] @ self._T_b_a[:3, :3]
+        uv, _ = models.project(self._cam_a, rays_a)
+        self._map = np.nan_to_num(uv, nan=-1e4).reshape(grid.shape).astype(np.float32)
+
+    def match(
+        self, image_a: np.ndarray, image_b: np.ndarray, uv_a: FloatArray, depth_m: FloatArray
+    ) -> OverlapMatches:
+        """Find corners uv_a (n, 2) of grey picture a in b.
+
+        Args:
+            image_a: (h, w) uint8 of camera a.
+            image_b: (h, w) uint8 of camera b.
+            uv_a: (n, 2) pixels in a.
+            depth_m: (n,) distance along the ray if known, else NaN: then several are tried.
+
+        Returns:
+            The corners that were found, on the epipolar line and at a positive depth.
+        """
+        turned = cv2.remap(image_a, self._map, None, cv2.INTER_LINEAR)
+        rays_a = np.c_[models.normalize(self._cam_a, uv_a), np.ones(len(uv_a))]
+        rays_a /= np.linalg.norm(rays_a, axis=1, keepdims=True)
+        at_infinity, visible = models.project(self._cam_b, rays_a @ self._T_b_a[:3, :3].T)
+        best = np.full((len(uv_a), 2), np.nan)
+        best_error = np.full(len(uv_a), np.inf)
+        for hypothesis in _DEPTHS_M:
+            depth = np.where(np.isfinite(depth_m), depth_m, hypothesis)
+            guess, inside = models.project(
+                self._cam_b, transforms.apply(self._T_b_a, rays_a * depth[:, None])
+            )
+            rows = np.flatnonzero(
+                visible & inside & (np.isfinite(depth_m) <= (hypothesis == _DEPTHS_M[0]))
+            )
+            uv, good = flow(turned, image_b, at_infinity[rows], guess[rows])
+            rows, uv = rows[good], uv[good]
+            error = self._dissimilarity(turned, image_b, at_infinity[rows], uv)
+            error[self._epipolar_px(rays_a[rows], uv) > 1.0] = np.inf
+            better = error < best_error[rows]
+            best[rows[better]] = uv[better]
+            best_error[rows[better]] = error[better]
+        found = np.flatnonzero(best_error < 0.35)
+        return OverlapMatches(found, best[found])
+
+    def _epipolar_px(self, rays_a: FloatArray, uv_b: FloatArray) -> FloatArray:
+        if len(uv_b) == 0:
+            return np.zeros(0)
+        t = self._T_b_a[:3, 3]
+        rays_b = np.c_[models.normalize(self._cam_b, uv_b), np.ones(len(uv_b))]
+        turned = rays_a @ self._T_b_a[:3, :3].T
+        normal = np.cross(t, turned)
+        normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
+        distance = np.abs(np.einsum("ni,ni->n", normal, rays_b)) * models.focal_px(self._cam_b)
+        # Depths of both rays at their closest approach must be positive: cross products tell.
+        behind = np.einsum("ni,ni->n", np.cross(t, rays_b), np.cross(turned, rays_b)) > 0
+        distance[behind & (np.linalg.norm(np.cross(turned, rays_b), axis=1) > 2e-3)] = np.inf
+        return distance
+
+    def _dissimilarity(
+        self, a: np.ndarray, b: np.ndarray, uv_a: FloatArray, uv_b: FloatArray
+    ) -> FloatArray:
+        """Return 1 - normalised correlation of 11 x 11 patches (n,)."""
+        if len(uv_a) == 0:
+            return np.zeros(0)
+        patch_a, patch_b = _patches(a, uv_a), _patches(b, uv_b)
+        patch_a -= patch_a.mean(axis=1, keepdims=True)
+        patch_b -= patch_b.mean(axis=1, keepdims=True)
+        norm = np.linalg.norm(patch_a, axis=1) * np.linalg.norm(patch_b, axis=1)
+        return 1.0 - np.einsum("ni,ni->n", patch_a, patch_b) / np.maximum(norm, 1e-6)
+
+
+def _patches(image: np.ndarray, uv: FloatArray) -> FloatArray:
+    offset = np.arange(-5, 6, dtype=np.float32)
+    du, dv = np.meshgrid(offset, offset)
+    u = (uv[:, 0, None] + du.ravel()).astype(np.float32)
+    v = (uv[:, 1, None] + dv.ravel()).astype(np.float32)
+    return cv2.remap(image, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).astype(
+        np.float64
+    )
+
+
+def overlapping_pairs(rig: Rig) -> list[CameraPair]:
+    """Return the pairs of cameras that share enough of their view at 15 m."""
+    pairs = []
+    for a in range(len(rig.cameras)):
+        for b in range(a + 1, len(rig.cameras)):
+            if _shared_view(rig.cameras[a], rig.cameras[b]) >= _MIN_SHARE:
+                pairs.append(CameraPair(rig, a, b))
+    return pairs
+
+
+def _shared_view(a: Camera, b: Camera, distance_m: float = 15.0) -> float:
+    u, v = np.meshgrid(np.linspace(0, a.width_px - 1, 24), np.linspace(0, a.height_px - 1, 16))
+    xy = models.normalize(a, np.stack([u.ravel(), v.ravel()], axis=1))
+    points_a = np.c_[xy, np.ones(len(xy))] * distance_m
+    T_b_a = transforms.invert(b.T_base_cam) @ a.T_base_cam
+    return float(models.project(b, transforms.apply(T_b_a, points_a))[1].mean())

@@ -1,0 +1,234 @@
+"""The second stage: how do these pictures hang together? Items in, overlapping clusters of keyframes out."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+
+import cv2
+import numpy as np
+
+from seg2d3d_ros.clusters.assembly import Assembler, RigFrame
+from seg2d3d_ros.clusters.front_end import FrontEnd
+from seg2d3d_ros.clusters.odometry import OdometryBuffer
+from seg2d3d_ros.clusters.window import LocalFrame
+from seg2d3d_ros.config import Config
+from seg2d3d_ros.geometry import transforms
+from seg2d3d_ros.types import (
+    Cluster,
+    Dropped,
+    Fix,
+    FloatArray,
+    Frame,
+    IntArray,
+    Keyframe,
+    Landmarks,
+    Mask,
+    Observations,
+    Odometry,
+    RelativePose,
+    Rig,
+    Segmentation,
+)
+
+_LOG = logging.getLogger(__name__)
+_CROP_PX = 112
+_MIN_CROP_AREA_PX = 900
+
+
+class ClusterStage:
+    """Synchronous and seeded: the same items give the same clusters, whatever order cameras arrive in."""
+
+    def __init__(self, config: Config, rig: Rig, expects_segmentation: bool = True) -> None:
+        """Prepare for a rig; without `expects_segmentation` pictures do not wait for their masks."""
+        self._config = config
+        self._rig = rig
+        self._odometry = OdometryBuffer(config.clusters)
+        self._assembler = Assembler(config.clusters, rig, expects_segmentation)
+        self._front_end = FrontEnd(config, rig, self._odometry)
+        self._sequence = 0
+        self._session = 0
+        self._num_overlap = 0
+        self._segmentations: list[Segmentation] = []
+        self._fixes: list[Fix] = []
+        self._dropped: list[Dropped] = []
+        self._is_finished = False
+
+    def push(self, item: Frame | Segmentation | Odometry | Fix | Dropped) -> list[Cluster]:
+        """Take one item and return the clusters it completed."""
+        if isinstance(item, Dropped):
+            self._dropped.append(item)
+            return []
+        if isinstance(item, Odometry):
+            self._odometry.push(item)
+        elif isinstance(item, Fix):
+            self._fixes.append(item)
+        self._assembler.push(item)
+        return self._drain(flush=False)
+
+    def finish(self) -> list[Cluster]:
+        """Work off everything that waits and return the remaining clusters; the last one is marked."""
+        if self._is_finished:
+            return []
+        clusters = self._drain(flush=True)
+        self._is_finished = True
+        clusters.append(self._emit(is_last=True))
+        return clusters
+
+    def _drain(self, flush: bool) -> list[Cluster]:
+        out: list[Cluster] = []
+        if self._assembler.jumped_back:
+            self._assembler.jumped_back = False
+            self._odometry.clear()
+            out += self._new_session("stamps went back for good")
+        while (moment := self._assembler.pop(flush)) is not None:
+            out += self._process(moment)
+        self._dropped += self._assembler.dropped
+        self._assembler.dropped = []
+        return out
+
+    def _process(self, moment: RigFrame) -> list[Cluster]:
+        out: list[Cluster] = []
+        front_end, limits = self._front_end, self._config.clusters
+        if front_end.frames:
+            gap_s = (moment.stamp_ns - front_end.frames[-1].stamp_ns) * 1e-9
+            if gap_s > limits.max_gap_s and not self._rig.has_odometry:
+                out += self._new_session(f"no picture for {gap_s:.1f} s")
+            elif front_end.is_lost:
+                out += self._new_session("tracking lost")
+        frame = front_end.process(moment)
+        for c, segmentation in moment.segmentations.items():
+            image = moment.frames[c].image if frame.is_keyframe else None
+            self._segmentations.append(self._with_crops(segmentation, image))
+        keyframes = sum(f.is_keyframe for f in front_end.frames)
+        if frame.is_keyframe and keyframes >= limits.cluster_keyframes:
+            out.append(self._emit(is_last=False))
+        return out
+
+    def _new_session(self, why: str) -> list[Cluster]:
+        """Close the local map: landmarks and gauge of what follows have nothing in common with it."""
+        _LOG.warning("new session %d: %s", self._session + 1, why)
+        out = [self._emit(is_last=False)] if self._front_end.frames else []
+        last = out[-1].frames[-1].T_local_base if out else np.eye(4)
+        self._front_end.start(last)
+        self._session += 1
+        self._num_overlap = 0
+        return out
+
+    # ------------------------------------------------------------------------------------------- output
+
+    def _emit(self, is_last: bool) -> Cluster:
+        frames = self._settled_frames()
+        position = {id(f): k for k, f in enumerate(frames)}
+        landmarks, observations = self._landmarks(frames)
+        cluster = Cluster(
+            sequence=self._sequence,
+            session=self._session,
+            is_last=is_last,
+            scale=self._front_end.scale,
+            num_overlap=self._num_overlap,
+            rig=self._rig,
+            frames=tuple(_keyframe(f) for f in frames),
+            landmarks=landmarks,
+            observations=observations,
+            odometry=self._increments([f for f in frames if f.is_keyframe], position),
+            fixes=tuple(self._fixes),
+            segmentations=tuple(self._segmentations),
+            dropped=tuple(self._dropped),
+        )
+        num = sum(f.is_keyframe for f in frames)
+        _LOG.info(
+            "cluster %d: %d frames, %d keyframes (%d shared), %d landmarks",
+            self._sequence,
+            len(frames),
+            num,
+            self._num_overlap,
+            len(landmarks.ids),
+        )
+        self._sequence += 1
+        self._segmentations, self._fixes, self._dropped = [], [], []
+        self._slide()
+        return cluster
+
+    def _settled_frames(self) -> list[LocalFrame]:
+        """Return all frames, those between keyframes carried along with the keyframe before them."""
+        reference: FloatArray | None = None
+        for f in self._front_end.frames:
+            if f.is_keyframe:
+                reference = f.T_local_base
+            elif reference is not None:
+                f.T_local_base = reference @ f.T_ref_base
+        return self._front_end.frames
+
+    def _landmarks(self, frames: list[LocalFrame]) -> tuple[Landmarks, Observations]:
+        table = self._front_end.map.landmarks
+        seen = [f.seen for f in frames]
+        ids = np.concatenate([s.ids for s in seen]) if seen else np.zeros(0, dtype=np.int64)
+        frame = (
+            np.concatenate([np.full(len(s.ids), k) for k, s in enumerate(seen)]) if seen else ids
+        )
+        camera = np.concatenate([s.camera for s in seen]) if seen else ids
+        uv = np.concatenate([s.uv_px for s in seen]) if seen else np.zeros((0, 2))
+        rows = np.flatnonzero(np.isfinite(table.points(ids)[:, 0]))
+        unique, index = np.unique(ids[rows], return_inverse=True)
+        descriptors = np.zeros((len(unique), 0), dtype=np.uint8)
+        landmarks = Landmarks(
+            unique, table.points(unique), table.colors(unique), descriptors, table.sigma(unique)
+        )
+        return landmarks, Observations(
+            index, frame[rows], camera[rows], uv[rows].astype(np.float32)
+        )
+
+    def _increments(
+        self, keyframes: list[LocalFrame], position: dict[int, int]
+    ) -> tuple[RelativePose, ...]:
+        out = []
+        for i, j in zip(keyframes[:-1], keyframes[1:], strict=True):
+            if j.T_prev_base is not None:
+                covariance = self._odometry.covariance(j.T_prev_base)
+                out.append(
+                    RelativePose(position[id(i)], position[id(j)], j.T_prev_base, covariance)
+                )
+        return tuple(out)
+
+    def _slide(self) -> None:
+        """Keep what the next cluster shares with this one, and free the rest."""
+        front_end, limits = self._front_end, self._config.clusters
+        starts = [k for k, f in enumerate(front_end.frames) if f.is_keyframe]
+        if not starts:
+            return
+        keep = starts[-min(limits.overlap_keyframes, len(starts))]
+        front_end.frames = front_end.frames[keep:]
+        self._num_overlap = sum(f.is_keyframe for f in front_end.frames)
+        depth = max(limits.window_keyframes, limits.overlap_keyframes)
+        front_end.map.keyframes = front_end.map.keyframes[-depth:]
+        alive: list[IntArray] = [f.seen.ids for f in (*front_end.frames, *front_end.map.keyframes)]
+        front_end.map.landmarks.drop_before(
+            min((int(i.min()) for i in alive if len(i)), default=0)
+        )
+
+    def _with_crops(self, segmentation: Segmentation, image: np.ndarray | None) -> Segmentation:
+        if image is None:
+            return segmentation
+        wanted = {0, *self._config.segmentation.building_classes}
+        masks = tuple(
+            _with_crop(m, image) if m.class_id in wanted else m for m in segmentation.masks
+        )
+        return dataclasses.replace(segmentation, masks=masks)
+
+
+def _with_crop(mask: Mask, image: np.ndarray) -> Mask:
+    x0, y0, x1, y1 = mask.bbox_px
+    if (x1 - x0) * (y1 - y0) < _MIN_CROP_AREA_PX:
+        return mask
+    ratio = min(1.0, _CROP_PX / max(x1 - x0, y1 - y0))
+    size = (max(1, round((x1 - x0) * ratio)), max(1, round((y1 - y0) * ratio)))
+    crop = cv2.resize(image[y0:y1, x0:x1], size, interpolation=cv2.INTER_AREA)
+    ok, data = cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, 80])
+    return dataclasses.replace(mask, crop_jpeg=data.tobytes()) if ok else mask
+
+
+def _keyframe(f: LocalFrame) -> Keyframe:
+    T: FloatArray = f.T_local_base.copy()
+    T[:3, :3] = transforms.orthonormal(T[:3, :3])
+    return Keyframe(f.stamp_ns, T, f.is_keyframe, f.cameras, f.picture_stamps_ns, f.status)

@@ -1,0 +1,141 @@
+"""Corners of one camera, followed from picture to picture by optical flow (Lucas-Kanade, both ways)."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from seg2d3d_ros.types import FloatArray, IntArray
+
+_WINDOW_PX = (21, 21)
+_CRITERIA = (cv2.TERM_CRITERIA_COUNT + cv2.TERM_CRITERIA_EPS, 20, 0.01)
+_BORDER_PX = 6
+
+
+def flow(
+    before: np.ndarray,
+    after: np.ndarray,
+    uv: FloatArray,
+    guess: FloatArray,
+    max_return_px: float = 0.7,
+) -> tuple[FloatArray, np.ndarray]:
+    """Follow pixels (n, 2) from one grey picture into another, starting at a guess (n, 2).
+
+    Returns:
+        New pixels (n, 2) and which of them (n,) came back to their start within `max_return_px`.
+    """
+    if len(uv) == 0:
+        return np.zeros((0, 2)), np.zeros(0, dtype=bool)
+    start = np.ascontiguousarray(uv, dtype=np.float32)[:, None]
+    initial = np.ascontiguousarray(guess, dtype=np.float32)[:, None].copy()
+    flags = cv2.OPTFLOW_USE_INITIAL_FLOW
+    there, ok, _ = cv2.calcOpticalFlowPyrLK(
+        before,
+        after,
+        start,
+        initial,
+        winSize=_WINDOW_PX,
+        maxLevel=3,
+        criteria=_CRITERIA,
+        flags=flags,
+    )
+    back, ok_back, _ = cv2.calcOpticalFlowPyrLK(
+        after,
+        before,
+        there,
+        start.copy(),
+        winSize=_WINDOW_PX,
+        maxLevel=1,
+        criteria=_CRITERIA,
+        flags=flags,
+    )
+    height, width = after.shape[:2]
+    new = there[:, 0].astype(np.float64)
+    good = (ok[:, 0] > 0) & (ok_back[:, 0] > 0)
+    good &= np.linalg.norm(back[:, 0] - start[:, 0], axis=1) < max_return_px
+    good &= (new > _BORDER_PX).all(axis=1)
+    good &= (new[:, 0] < width - 1 - _BORDER_PX) & (new[:, 1] < height - 1 - _BORDER_PX)
+    return new, good
+
+
+class Tracker:
+    """Live tracks of one camera: ids (n,) and where they are now, uv_px (n, 2)."""
+
+    def __init__(self, max_features: int, min_distance_px: int) -> None:
+        """Keep up to `max_features` corners that are `min_distance_px` apart."""
+        self._max_features = max_features
+        self._min_distance_px = min_distance_px
+        self._image: np.ndarray | None = None
+        self.ids: IntArray = np.zeros(0, dtype=np.int64)
+        self.uv_px: FloatArray = np.zeros((0, 2))
+
+    @property
+    def image(self) -> np.ndarray | None:
+        """Return the grey picture the tracks were last seen in."""
+        return self._image
+
+    def advance(self, gray: np.ndarray, guess_px: FloatArray) -> None:
+        """Follow all tracks into the next picture from guesses (n, 2); those that fail end."""
+        if self._image is not None and len(self.ids):
+            uv, good = flow(self._image, gray, self.uv_px, guess_px)
+            self.ids, self.uv_px = self.ids[good], uv[good]
+        self._image = gray
+
+    def keep(self, mask: np.ndarray) -> None:
+        """End the tracks where the mask (n,) is False."""
+        self.ids, self.uv_px = self.ids[mask], self.uv_px[mask]
+
+    def add(self, ids: IntArray, uv_px: FloatArray) -> None:
+        """Start tracks."""
+        self.ids = np.concatenate([self.ids, ids])
+        self.uv_px = np.concatenate([self.uv_px, uv_px])
+
+    def clear(self) -> None:
+        """End all tracks."""
+        self.keep(np.zeros(len(self.ids), dtype=bool))
+
+    def find_corners(self, allowed: np.ndarray | None) -> FloatArray:
+        """Return new corners (k, 2), strongest of each free cell, evenly over the picture.
+
+        Args:
+            allowed: (h, w) uint8, zero where no landmark may be; None allows everything.
+        """
+        wanted = self._max_features - len(self.ids)
+        if wanted <= 0 or self._image is None:
+            return np.zeros((0, 2))
+        response = cv2.cornerMinEigenVal(self._image, 5, ksize=3)
+        peak = (response == cv2.dilate(response, np.ones((3, 3), np.uint8))) & (response > 1e-5)
+        if allowed is not None:
+            peak &= allowed > 0
+        b = _BORDER_PX + 2
+        peak[:b] = peak[-b:] = peak[:, :b] = peak[:, -b:] = False
+        v, u = np.nonzero(peak)
+        strength = response[v, u]
+        cell = self._cell(u, v)
+        taken = (
+            np.isin(cell, self._cell(*np.round(self.uv_px).astype(int).T))
+            if len(self.ids)
+            else np.zeros(len(u), bool)
+        )
+        u, v, strength, cell = u[~taken], v[~taken], strength[~taken], cell[~taken]
+        order = np.lexsort((u, v, -strength, cell))
+        first = order[np.r_[True, cell[order][1:] != cell[order][:-1]]] if len(order) else order
+        first = self._spread(first, u, v, strength, wanted)
+        return np.stack([u[first], v[first]], axis=1).astype(np.float64)
+
+    def _cell(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+        return (v // self._min_distance_px) * 100_000 + u // self._min_distance_px
+
+    def _spread(
+        self, rows: np.ndarray, u: np.ndarray, v: np.ndarray, strength: np.ndarray, wanted: int
+    ) -> np.ndarray:
+        if len(rows) <= wanted or self._image is None:
+            return rows
+        height, width = self._image.shape
+        block = (v[rows] * 4 // height) * 8 + u[rows] * 8 // width
+        order = np.lexsort((-strength[rows], block))
+        sorted_block = block[order]
+        start = np.searchsorted(sorted_block, sorted_block)
+        rank = np.empty(len(rows), dtype=np.int64)
+        rank[order] = np.arange(len(rows)) - start
+        return rows[np.lexsort((-strength[rows], rank))[:wanted]]

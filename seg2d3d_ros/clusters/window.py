@@ -1,0 +1,180 @@
+"""The sliding window of keyframes: triangulation, bundle adjustment and culling over the newest ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from seg2d3d_ros.clusters.landmarks import LandmarkTable
+from seg2d3d_ros.config import ClustersConfig
+from seg2d3d_ros.geometry import bundle, transforms
+from seg2d3d_ros.geometry import cameras as models
+from seg2d3d_ros.geometry.triangulation import triangulate
+from seg2d3d_ros.types import FloatArray, IntArray, Rig
+
+_MAX_RELATIVE_SIGMA = 0.2
+
+
+@dataclass
+class Seen:
+    """What was seen at one rig frame: tracks (n,), camera (n,), pixels (n, 2) as received and ideal."""
+
+    ids: IntArray
+    camera: IntArray
+    uv_px: FloatArray
+    uv_ideal_px: FloatArray
+
+    def keep(self, mask: np.ndarray) -> None:
+        """Drop the rows where the mask (n,) is False."""
+        self.ids, self.camera = self.ids[mask], self.camera[mask]
+        self.uv_px, self.uv_ideal_px = self.uv_px[mask], self.uv_ideal_px[mask]
+
+
+@dataclass
+class LocalFrame:
+    """A rig frame of the local map: a keyframe, or a frame hung onto one by `T_ref_base`."""
+
+    stamp_ns: int
+    T_local_base: FloatArray
+    is_keyframe: bool
+    cameras: tuple[int, ...]
+    picture_stamps_ns: tuple[int, ...]
+    seen: Seen
+    status: str = "tracked"
+    T_prev_base: FloatArray | None = None
+    T_ref_base: FloatArray = field(default_factory=lambda: np.eye(4))
+
+
+class LocalMap:
+    """Keyframes of the window with their landmarks, in one continuous local frame."""
+
+    def __init__(self, config: ClustersConfig, rig: Rig, landmarks: LandmarkTable) -> None:
+        """Start without keyframes."""
+        self._config = config
+        self._rig = rig
+        self._focal = np.array([models.focal_px(c) for c in rig.cameras])
+        self._principal = np.array([c.K[:2, 2] for c in rig.cameras])
+        self._focal_xy = np.array([(c.K[0, 0], c.K[1, 1]) for c in rig.cameras])
+        self.landmarks = landmarks
+        self.keyframes: list[LocalFrame] = []
+
+    def rays_base(self, seen: Seen) -> tuple[FloatArray, FloatArray]:
+        """Return origins (n, 3) and unit directions (n, 3) of what was seen, in base_link."""
+        xy = (seen.uv_ideal_px - self._principal[seen.camera]) / self._focal_xy[seen.camera]
+        T = np.stack([c.T_base_cam for c in self._rig.cameras])[seen.camera]
+        rays = np.einsum("nij,nj->ni", T[:, :3, :3], np.c_[xy, np.ones(len(xy))])
+        return T[:, :3, 3], rays / np.linalg.norm(rays, axis=1, keepdims=True)
+
+    def normalized(self, seen: Seen) -> FloatArray:
+        """Return ideal image coordinates (n, 2) of what was seen."""
+        return (seen.uv_ideal_px - self._principal[seen.camera]) / self._focal_xy[seen.camera]
+
+    def window(self) -> list[LocalFrame]:
+        """Return the newest keyframes that are adjusted together."""
+        return self.keyframes[-self._config.window_keyframes :]
+
+    def triangulate(self, only: IntArray | None = None) -> int:
+        """Triangulate the tracks of the window that have no position yet; return how many succeeded."""
+        frames = self.window()
+        ids, frame, centers, rays, camera = self._rays_world(frames)
+        missing = ~np.isfinite(self.landmarks.points(ids)[:, 0])
+        if only is not None:
+            missing &= np.isin(ids, only)
+        ids, frame, centers, rays, camera = (
+            a[missing] for a in (ids, frame, centers, rays, camera)
+        )
+        unique, track, count = np.unique(ids, return_inverse=True, return_counts=True)
+        if len(unique) == 0:
+            return 0
+        noise = 1.0 / float(self._focal.mean())
+        found = triangulate(track, centers, rays, len(unique), noise)
+        span = np.zeros(len(unique))
+        np.maximum.at(span, track, np.linalg.norm(found.points[track] - centers, axis=1))
+        good = (count >= 2) & found.is_front & np.isfinite(found.points[:, 0])
+        good &= found.parallax_rad >= np.deg2rad(self._config.min_parallax_deg) * 0.5
+        good &= found.sigma_m < _MAX_RELATIVE_SIGMA * np.maximum(span, 1e-9)
+        error = self._angle(found.points[track] - centers, rays) * self._focal[camera]
+        worst = np.zeros(len(unique))
+        np.maximum.at(worst, track, np.nan_to_num(error, nan=1e9))
+        good &= worst < 1.5 * self._config.max_reprojection_px
+        self.landmarks.set_points(unique[good], found.points[good], found.sigma_m[good])
+        return int(good.sum())
+
+    def _rays_world(
+        self, frames: list[LocalFrame]
+    ) -> tuple[IntArray, IntArray, FloatArray, FloatArray, IntArray]:
+        ids, frame, centers, rays, camera = [], [], [], [], []
+        for k, keyframe in enumerate(frames):
+            c, d = self.rays_base(keyframe.seen)
+            T = keyframe.T_local_base
+            ids.append(keyframe.seen.ids)
+            frame.append(np.full(len(c), k))
+            centers.append(transforms.apply(T, c))
+            rays.append(d @ T[:3, :3].T)
+            camera.append(keyframe.seen.camera)
+        return tuple(np.concatenate(a) for a in (ids, frame, centers, rays, camera))  # type: ignore[return-value]
+
+    @staticmethod
+    def _angle(a: FloatArray, b: FloatArray) -> FloatArray:
+        return np.arctan2(np.linalg.norm(np.cross(a, b), axis=1), np.einsum("ni,ni->n", a, b))
+
+    def adjust(self, priors: list[bundle.RelativePrior], max_iterations: int = 6) -> None:
+        """Adjust the window: the two oldest keyframes stay, `priors` are odometry by window position."""
+        frames = self.window()
+        if len(frames) < 2:
+            return
+        ids = np.concatenate([f.seen.ids for f in frames])
+        frame = np.concatenate([np.full(len(f.seen.ids), k) for k, f in enumerate(frames)])
+        camera = np.concatenate([f.seen.camera for f in frames])
+        uv = np.concatenate([f.seen.uv_ideal_px for f in frames])
+        known = np.isfinite(self.landmarks.points(ids)[:, 0])
+        unique, point, count = np.unique(ids[known], return_inverse=True, return_counts=True)
+        use = count[point] >= 2
+        rows = np.flatnonzero(known)[use]
+        unique, point = np.unique(ids[rows], return_inverse=True)
+        if len(rows) < 20:
+            return
+        constant = np.zeros(len(frames), dtype=bool)
+        constant[: 2 if len(frames) > 2 else 1] = True
+        seen_frames = np.zeros(len(frames), dtype=bool)
+        seen_frames[np.unique(frame[rows])] = True
+        problem = bundle.BundleProblem(
+            cameras=self._rig.cameras,
+            T_world_base=np.stack([f.T_local_base for f in frames]),
+            is_constant=constant,
+            points_world=self.landmarks.points(unique),
+            frame=frame[rows],
+            camera=camera[rows],
+            point=point,
+            uv_ideal_px=uv[rows],
+            relative=tuple(
+                p for p in priors if seen_frames[p.i] and seen_frames[p.j] and not constant[p.j]
+            ),
+        )
+        result = bundle.adjust(problem, bundle.BundleOptions(1.0, max_iterations))
+        for f, T, seen in zip(frames, result.T_world_base, seen_frames, strict=True):
+            if seen:
+                f.T_local_base = T
+        self.landmarks.set_points(unique, result.points_world)
+        self._cull(frames)
+
+    def _cull(self, frames: list[LocalFrame]) -> None:
+        """Drop observations that disagree, and landmarks that are left with fewer than two."""
+        for f in frames:
+            centers, rays = self.rays_base(f.seen)
+            p_base = transforms.apply(
+                transforms.invert(f.T_local_base), self.landmarks.points(f.seen.ids)
+            )
+            error = self._angle(p_base - centers, rays) * self._focal[f.seen.camera]
+            f.seen.keep(~(error > self._config.max_reprojection_px))
+        ids = np.concatenate([f.seen.ids for f in frames])
+        unique, count = np.unique(ids, return_counts=True)
+        single = unique[count < 2]
+        lonely = single[np.isfinite(self.landmarks.points(single)[:, 0])]
+        older = [
+            f.seen.ids for f in self.keyframes[: -len(frames)][-self._config.window_keyframes :]
+        ]
+        if older:
+            lonely = lonely[~np.isin(lonely, np.concatenate(older))]
+        self.landmarks.forget(lonely)

@@ -1,0 +1,269 @@
+"""Bundle adjustment of a rig: arrays in, arrays out; pycolmap builds the problem, Ceres solves it without the GIL.
+
+The rig's reference sensor is base_link itself, so that every camera has a constant `cam_from_base` and odometry
+and GNSS speak of the pose that is estimated. Pixels are ideal ones (distortion removed) in our own convention on
+both sides, so COLMAP's half-pixel shift never enters.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2  # noqa: F401  (must precede pycolmap: the other order aborts inside PNG code)
+import numpy as np
+import pyceres
+import pycolmap
+from pycolmap import cost_functions
+
+from seg2d3d_ros.geometry import transforms
+from seg2d3d_ros.types import Camera, FloatArray, IntArray
+
+
+@dataclass(frozen=True)
+class RelativePrior:
+    """Odometry between two frames: p_i = T_i_j @ p_j, covariance (6, 6) of [rotation, translation]."""
+
+    i: int
+    j: int
+    T_i_j: FloatArray
+    covariance: FloatArray
+    is_robust: bool = False
+
+
+@dataclass(frozen=True)
+class PositionPrior:
+    """A measured position (3,) of base_link in the world with covariance (3, 3)."""
+
+    frame: int
+    position_world: FloatArray
+    covariance: FloatArray
+
+
+@dataclass(frozen=True)
+class BundleProblem:
+    """What is adjusted.
+
+    Attributes:
+        cameras: The rig.
+        T_world_base: (f, 4, 4) rig poses.
+        is_constant: (f,) poses that stay.
+        points_world: (p, 3).
+        frame: (m,) frame of each observation.
+        camera: (m,) camera of each observation.
+        point: (m,) point of each observation.
+        uv_ideal_px: (m, 2) undistorted pixels.
+        relative: Odometry factors.
+        positions: GNSS factors.
+    """
+
+    cameras: tuple[Camera, ...]
+    T_world_base: FloatArray
+    is_constant: np.ndarray
+    points_world: FloatArray
+    frame: IntArray
+    camera: IntArray
+    point: IntArray
+    uv_ideal_px: FloatArray
+    relative: tuple[RelativePrior, ...] = ()
+    positions: tuple[PositionPrior, ...] = ()
+
+
+@dataclass(frozen=True)
+class BundleOptions:
+    """How it is adjusted: Cauchy width in pixels, iterations, threads."""
+
+    loss_px: float = 1.0
+    max_iterations: int = 10
+    num_threads: int = 1
+
+
+@dataclass(frozen=True)
+class BundleResult:
+    """Adjusted values and the robust cost before and after."""
+
+    T_world_base: FloatArray
+    points_world: FloatArray
+    initial_cost: float
+    final_cost: float
+
+
+def adjust(problem: BundleProblem, options: BundleOptions) -> BundleResult:
+    """Minimise robust reprojection errors together with odometry and GNSS factors.
+
+    Returns:
+        New poses and points; the input's values where the solve failed or the cost did not fall.
+    """
+    rec, images = _reconstruction(problem)
+    config = pycolmap.BundleAdjustmentConfig()
+    for image in images:
+        config.add_image(image)
+    for c in range(len(problem.cameras)):
+        config.set_constant_cam_intrinsics(c + 1)
+    used = set(np.unique(problem.frame).tolist())
+    for f in np.flatnonzero(problem.is_constant):
+        if int(f) in used:
+            config.set_constant_rig_from_world_pose(int(f) + 1)
+    adjuster_options = _adjuster_options(options)
+    adjuster = pycolmap.create_default_ceres_bundle_adjuster(adjuster_options, config, rec)
+    ceres_problem = adjuster.problem
+    keep_alive = _add_priors(ceres_problem, rec, problem)
+    solver = adjuster_options.ceres.create_solver_options(config, ceres_problem)
+    solver.max_num_iterations = options.max_iterations
+    solver.num_threads = options.num_threads
+    summary = pyceres.SolverSummary()
+    pyceres.solve(solver, ceres_problem, summary)
+    del keep_alive
+    return _read_back(problem, rec, summary)
+
+
+def _reconstruction(problem: BundleProblem) -> tuple[pycolmap.Reconstruction, list[int]]:
+    rec = pycolmap.Reconstruction()
+    rig = pycolmap.Rig(rig_id=1)
+    rig.add_ref_sensor(pycolmap.sensor_t(pycolmap.SensorType.IMU, 1))
+    for c, camera in enumerate(problem.cameras):
+        model = pycolmap.Camera(
+            camera_id=c + 1,
+            model="PINHOLE",
+            width=camera.width_px,
+            height=camera.height_px,
+            params=[camera.K[0, 0], camera.K[1, 1], camera.K[0, 2], camera.K[1, 2]],
+        )
+        rec.add_camera(model)
+        rig.add_sensor(model.sensor_id, _rigid3d(transforms.invert(camera.T_base_cam)))
+    rec.add_rig(rig)
+    order = np.lexsort((problem.camera, problem.frame))
+    groups = problem.frame[order] * len(problem.cameras) + problem.camera[order]
+    starts = (
+        np.flatnonzero(np.r_[True, groups[1:] != groups[:-1]]) if len(order) else np.zeros(0, int)
+    )
+    bounds = np.r_[starts, len(order)]
+    keypoint = np.empty(len(order), dtype=np.int64)
+    T_base_world = transforms.invert(problem.T_world_base)
+    images: list[int] = []
+    pending: dict[int, list[tuple[int, np.ndarray]]] = {}
+    for a, b in zip(bounds[:-1], bounds[1:], strict=True):
+        rows = order[a:b]
+        keypoint[rows] = np.arange(len(rows))
+        pending.setdefault(int(problem.frame[rows[0]]), []).append(
+            (int(problem.camera[rows[0]]), rows)
+        )
+    has_prior = {f for r in problem.relative for f in (r.i, r.j)} | {
+        p.frame for p in problem.positions
+    }
+    for f in sorted(set(pending) | has_prior):
+        _add_frame(rec, problem, f, T_base_world[f], pending.get(f, []), images)
+    _add_points(rec, problem, keypoint)
+    return rec, images
+
+
+def _add_frame(
+    rec: pycolmap.Reconstruction,
+    problem: BundleProblem,
+    f: int,
+    T_base_world: FloatArray,
+    pictures: list[tuple[int, np.ndarray]],
+    images: list[int],
+) -> None:
+    frame = pycolmap.Frame(frame_id=f + 1, rig_id=1)
+    made = []
+    for c, rows in pictures:
+        image_id = f * len(problem.cameras) + c + 1
+        image = pycolmap.Image(
+            name=str(image_id),
+            keypoints=problem.uv_ideal_px[rows],
+            camera_id=c + 1,
+            image_id=image_id,
+        )
+        image.frame_id = f + 1
+        frame.add_data_id(image.data_id)
+        made.append(image)
+    frame.rig_from_world = _rigid3d(T_base_world)
+    rec.add_frame(frame)
+    for image in made:
+        rec.add_image(image)
+        images.append(image.image_id)
+
+
+def _add_points(rec: pycolmap.Reconstruction, problem: BundleProblem, keypoint: IntArray) -> None:
+    image = problem.frame * len(problem.cameras) + problem.camera + 1
+    order = np.argsort(problem.point, kind="stable")
+    counts = np.bincount(problem.point, minlength=len(problem.points_world))
+    ends = np.cumsum(counts)
+    image_list, keypoint_list = image[order].tolist(), keypoint[order].tolist()
+    element = pycolmap.TrackElement
+    for p in np.flatnonzero(counts):
+        lo, hi = ends[p] - counts[p], ends[p]
+        track = pycolmap.Track(
+            [element(i, k) for i, k in zip(image_list[lo:hi], keypoint_list[lo:hi], strict=True)]
+        )
+        rec.add_point3D_with_id(
+            int(p) + 1, pycolmap.Point3D(xyz=problem.points_world[p], track=track)
+        )
+
+
+def _adjuster_options(options: BundleOptions) -> pycolmap.BundleAdjustmentOptions:
+    out = pycolmap.BundleAdjustmentOptions(print_summary=False)
+    out.refine_focal_length = False
+    out.refine_extra_params = False
+    out.refine_sensor_from_rig = False
+    out.ceres.loss_function_type = pycolmap.LossFunctionType.CAUCHY
+    out.ceres.loss_function_scale = options.loss_px
+    out.ceres.solver_options.max_num_iterations = options.max_iterations
+    out.ceres.solver_options.function_tolerance = 1e-5
+    out.ceres.solver_options.num_threads = options.num_threads
+    return out
+
+
+def _add_priors(
+    ceres_problem: pyceres.Problem, rec: pycolmap.Reconstruction, problem: BundleProblem
+) -> list[object]:
+    keep: list[object] = []
+    for prior in problem.relative:
+        cost = cost_functions.RelativePosePriorCost(prior.covariance, _rigid3d(prior.T_i_j))
+        loss = pyceres.CauchyLoss(3.0) if prior.is_robust else pyceres.TrivialLoss()
+        blocks = [rec.frame(f + 1).rig_from_world.params for f in (prior.i, prior.j)]
+        ceres_problem.add_residual_block(cost, loss, blocks)
+        keep += [cost, loss]
+        for f, block in zip((prior.i, prior.j), blocks, strict=True):
+            _settle(ceres_problem, block, bool(problem.is_constant[f]))
+    for position in problem.positions:
+        cost = cost_functions.AbsolutePosePositionPriorCost(
+            position.covariance, position.position_world
+        )
+        loss = pyceres.CauchyLoss(2.0)
+        block = rec.frame(position.frame + 1).rig_from_world.params
+        ceres_problem.add_residual_block(cost, loss, [block])
+        keep += [cost, loss]
+        _settle(ceres_problem, block, bool(problem.is_constant[position.frame]))
+    return keep
+
+
+def _settle(ceres_problem: pyceres.Problem, block: np.ndarray, is_constant: bool) -> None:
+    # A pose that COLMAP baked in as a constant enters by a prior as a free block without manifold.
+    if is_constant:
+        ceres_problem.set_parameter_block_constant(block)
+    elif not ceres_problem.has_manifold(block):
+        ceres_problem.set_manifold(block, _pose_manifold())
+
+
+def _pose_manifold() -> pyceres.Manifold:
+    return pyceres.ProductManifold(pyceres.EigenQuaternionManifold(), pyceres.EuclideanManifold(3))
+
+
+def _read_back(
+    problem: BundleProblem, rec: pycolmap.Reconstruction, summary: pyceres.SolverSummary
+) -> BundleResult:
+    before, after = float(summary.initial_cost), float(summary.final_cost)
+    poses, points = problem.T_world_base.copy(), problem.points_world.copy()
+    if summary.IsSolutionUsable() and np.isfinite(after) and after <= before:
+        for f in rec.frames:
+            matrix = np.eye(4)
+            matrix[:3] = rec.frame(f).rig_from_world.matrix()
+            poses[f - 1] = transforms.invert(matrix)
+        for p, point in rec.points3D.items():
+            points[p - 1] = point.xyz
+    return BundleResult(poses, points, before, after)
+
+
+def _rigid3d(T: FloatArray) -> pycolmap.Rigid3d:
+    return pycolmap.Rigid3d(np.ascontiguousarray(T[:3]))

@@ -1,0 +1,120 @@
+"""Pose of a whole rig from known points: robust Gauss-Newton on reprojection errors with an optional prior."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from seg2d3d_ros.geometry import transforms
+from seg2d3d_ros.types import Camera, FloatArray, IntArray
+
+
+@dataclass(frozen=True)
+class PosePrior:
+    """A predicted pose with its (6, 6) information of [rotation, translation] in base."""
+
+    T_world_base: FloatArray
+    information: FloatArray
+
+
+@dataclass(frozen=True)
+class RigPose:
+    """Result of a refinement: the pose, which observations agree (n,), and their errors (n,) in pixels."""
+
+    T_world_base: FloatArray
+    is_inlier: np.ndarray
+    error_px: FloatArray
+
+
+@dataclass(frozen=True)
+class RigObservations:
+    """Known points seen by the cameras of one rig.
+
+    Attributes:
+        cameras: The rig.
+        camera: (n,) camera of each observation.
+        points_world: (n, 3).
+        xy: (n, 2) ideal image coordinates x/z, y/z.
+    """
+
+    cameras: tuple[Camera, ...]
+    camera: IntArray
+    points_world: FloatArray
+    xy: FloatArray
+
+
+def refine_rig_pose(
+    obs: RigObservations,
+    T_world_base: FloatArray,
+    max_error_px: float,
+    prior: PosePrior | None = None,
+    max_iterations: int = 20,
+) -> RigPose:
+    """Minimise Cauchy-robust reprojection errors over the rig pose, from coarse to fine.
+
+    The kernel starts as wide as the errors of the starting pose and narrows to half `max_error_px`.
+    The pose is updated on the right: T <- T exp([w, v]), so p_base moves by -v - w x p_base.
+    """
+    T = T_world_base.copy()
+    R_cam_base, t_cam_base, focal = _extrinsics(obs)
+    error = _errors(obs, T, R_cam_base, t_cam_base, focal)[0]
+    finest = 0.5 * max_error_px
+    width = max(finest, 1.5 * float(np.median(error)) if len(error) else finest)
+    for _ in range(max_iterations):
+        error, residual, p_base, p_cam = _errors(obs, T, R_cam_base, t_cam_base, focal)
+        front = p_cam[:, 2] > 0.1
+        weight = front / (1.0 + (error / width) ** 2)
+        J = _jacobian(p_base, p_cam, R_cam_base, focal)
+        H = np.einsum("nki,n,nkj->ij", J, weight, J, optimize=True) + 1e-9 * np.eye(6)
+        g = np.einsum("nki,n,nk->i", J, weight, residual, optimize=True)
+        if prior is not None:
+            delta = transforms.invert(prior.T_world_base) @ T
+            e = np.r_[Rotation.from_matrix(delta[:3, :3]).as_rotvec(), delta[:3, 3]]
+            H += prior.information
+            g += prior.information @ e
+        step = -np.linalg.solve(H, g)
+        T = T @ transforms.exp(step)
+        if width <= finest and np.abs(step).max() < 1e-5:
+            break
+        width = max(finest, 0.6 * width)
+    error, _, _, p_cam = _errors(obs, T, R_cam_base, t_cam_base, focal)
+    return RigPose(T, (error < max_error_px) & (p_cam[:, 2] > 0.1), error)
+
+
+def _extrinsics(obs: RigObservations) -> tuple[FloatArray, FloatArray, FloatArray]:
+    T = np.stack([transforms.invert(c.T_base_cam) for c in obs.cameras])[obs.camera]
+    focal = np.array([(c.K[0, 0], c.K[1, 1]) for c in obs.cameras])[obs.camera]
+    return T[:, :3, :3], T[:, :3, 3], focal
+
+
+def _errors(
+    obs: RigObservations, T: FloatArray, R: FloatArray, t: FloatArray, focal: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    p_base = (obs.points_world - T[:3, 3]) @ T[:3, :3]
+    p_cam = np.einsum("nij,nj->ni", R, p_base) + t
+    z = np.where(np.abs(p_cam[:, 2]) < 1e-6, 1e-6, p_cam[:, 2])
+    residual = (p_cam[:, :2] / z[:, None] - obs.xy) * focal
+    error = np.linalg.norm(residual, axis=1)
+    error[p_cam[:, 2] <= 0.1] = 1e6
+    return error, residual, p_base, p_cam
+
+
+def _jacobian(
+    p_base: FloatArray, p_cam: FloatArray, R: FloatArray, focal: FloatArray
+) -> FloatArray:
+    n = len(p_base)
+    z = np.where(np.abs(p_cam[:, 2]) < 1e-6, 1e-6, p_cam[:, 2])
+    d_pi = np.zeros((n, 2, 3))
+    d_pi[:, 0, 0] = focal[:, 0] / z
+    d_pi[:, 1, 1] = focal[:, 1] / z
+    d_pi[:, 0, 2] = -focal[:, 0] * p_cam[:, 0] / z**2
+    d_pi[:, 1, 2] = -focal[:, 1] * p_cam[:, 1] / z**2
+    d_base = np.zeros((n, 3, 6))
+    x, y, w = p_base.T
+    d_base[:, 0, 1], d_base[:, 0, 2] = -w, y
+    d_base[:, 1, 0], d_base[:, 1, 2] = w, -x
+    d_base[:, 2, 0], d_base[:, 2, 1] = -y, x
+    d_base[:, :, 3:] = -np.eye(3)
+    return d_pi @ (R @ d_base)

@@ -1,0 +1,109 @@
+"""Rigid and similarity transforms as (4, 4) arrays: p_a = T_a_b @ p_b; a similarity is S_a_b and carries its scale."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.spatial.transform import Rotation, Slerp
+
+from seg2d3d_ros.types import FloatArray
+
+# REP 103 body axes (x forward, y left, z up) from optical axes (x right, y down, z forward).
+R_BODY_OPTICAL: FloatArray = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
+
+
+def rigid(R: ArrayLike, t: ArrayLike) -> FloatArray:
+    """Build a (4, 4) transform from a (3, 3) rotation and a (3,) translation."""
+    T = np.eye(4)
+    T[:3, :3] = R
+    T[:3, 3] = t
+    return T
+
+
+def invert(T: FloatArray) -> FloatArray:
+    """Invert rigid transforms (..., 4, 4)."""
+    R_t = np.swapaxes(T[..., :3, :3], -1, -2)
+    out = np.zeros_like(T)
+    out[..., :3, :3] = R_t
+    out[..., :3, 3] = -np.einsum("...ij,...j->...i", R_t, T[..., :3, 3])
+    out[..., 3, 3] = 1.0
+    return out
+
+
+def apply(T: FloatArray, points: FloatArray) -> FloatArray:
+    """Map points (n, 3) by a rigid or similarity transform (4, 4)."""
+    return points @ T[:3, :3].T + T[:3, 3]
+
+
+def from_quaternion(quat_xyzw: ArrayLike, t: ArrayLike) -> FloatArray:
+    """Build a transform from a quaternion (4,) in x y z w order and a translation (3,)."""
+    return rigid(Rotation.from_quat(np.asarray(quat_xyzw, dtype=float)).as_matrix(), t)
+
+
+def to_quaternion(T: FloatArray) -> FloatArray:
+    """Return quaternions (..., 4) in x y z w order with w >= 0 of transforms (..., 4, 4)."""
+    quat = Rotation.from_matrix(T[..., :3, :3].reshape(-1, 3, 3)).as_quat()
+    quat[quat[:, 3] < 0] *= -1.0
+    return np.asarray(quat.reshape((*T.shape[:-2], 4)))
+
+
+def exp(xi: ArrayLike) -> FloatArray:
+    """Return the transform with rotation vector xi[:3] (rad) and translation xi[3:] (not the se(3) exponential)."""
+    xi = np.asarray(xi, dtype=float)
+    return rigid(Rotation.from_rotvec(xi[:3]).as_matrix(), xi[3:])
+
+
+def angle_rad(T: FloatArray) -> float:
+    """Return the rotation angle of a transform."""
+    c = (np.trace(T[:3, :3]) - 1.0) / 2.0
+    s = np.linalg.norm(T[:3, :3] - T[:3, :3].T) / np.sqrt(8.0)
+    return float(np.arctan2(s, c))
+
+
+def interpolate(T_i: FloatArray, T_j: FloatArray, ratio: float) -> FloatArray:
+    """Interpolate between two poses; a ratio outside 0..1 extrapolates at constant rate."""
+    delta = T_i[:3, :3].T @ T_j[:3, :3]
+    rotvec = Rotation.from_matrix(delta).as_rotvec() * ratio
+    R = T_i[:3, :3] @ Rotation.from_rotvec(rotvec).as_matrix()
+    return rigid(R, T_i[:3, 3] + ratio * (T_j[:3, 3] - T_i[:3, 3]))
+
+
+def interpolate_many(stamps_ns: ArrayLike, T: FloatArray, query_ns: ArrayLike) -> FloatArray:
+    """Interpolate poses (n, 4, 4) at increasing stamps (n,) to stamps (m,) inside their span; (m, 4, 4)."""
+    stamps = np.asarray(stamps_ns, dtype=np.int64)
+    base = stamps[0]
+    seconds = (stamps - base) * 1e-9
+    query = np.clip((np.asarray(query_ns, dtype=np.int64) - base) * 1e-9, 0.0, seconds[-1])
+    out = np.tile(np.eye(4), (len(query), 1, 1))
+    if len(stamps) == 1:
+        out[:] = T[0]
+        return out
+    out[:, :3, :3] = Slerp(seconds, Rotation.from_matrix(T[:, :3, :3]))(query).as_matrix()
+    for axis in range(3):
+        out[:, axis, 3] = np.interp(query, seconds, T[:, axis, 3])
+    return out
+
+
+def adjoint_rotation_translation(T_a_b: FloatArray) -> FloatArray:
+    """Return the (6, 6) map of [rotation, translation] errors of b into a for conjugated increments.
+
+    For an increment D_a = T_a_b D_b T_b_a with small errors [w, v]: w_a = R w_b, v_a = R v_b + t x (R w_b).
+    """
+    R, t = T_a_b[:3, :3], T_a_b[:3, 3]
+    t_cross = np.array([[0, -t[2], t[1]], [t[2], 0, -t[0]], [-t[1], t[0], 0]])
+    out = np.zeros((6, 6))
+    out[:3, :3] = R
+    out[3:, 3:] = R
+    out[3:, :3] = t_cross @ R
+    return out
+
+
+def yaw_rad(T: FloatArray) -> float:
+    """Return the heading of a pose about z."""
+    return float(np.arctan2(T[1, 0], T[0, 0]))
+
+
+def orthonormal(R: FloatArray) -> FloatArray:
+    """Return the rotation nearest to a (3, 3) matrix, which removes the rounding of long products."""
+    U, _, Vt = np.linalg.svd(R)
+    return np.asarray(U @ Vt)
