@@ -62,6 +62,9 @@ class SegmentationConfig:
     ignored_classes: list[int] = option([23], "Further classes without landmarks (sky).")
     every_nth: int = option(1, "Segment each n-th picture of a camera; all are used for geometry.", 1, 1000)
     label_wait_s: float = option(1.0, "Stamp distance after which a label picture counts as missing.", 0, 60)
+    batch_wait_s: float = option(
+        0.05, "Stamp distance within which pictures of several cameras share a batch.", 0, 1
+    )
     min_area_px: int = option(64, "Smaller masks are left out.", 1)
     max_masks: int = option(64, "Largest number of masks kept per picture, by area.", 1, 10000)
     process_width_px: int = option(320, "Width at which the classical backend works.", 64, 4096)

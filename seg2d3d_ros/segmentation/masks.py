@@ -1,7 +1,7 @@
-"""Making masks: from label pictures, to label pictures, to and from COCO's run-length encoding.
+"""Making masks: from and to label pictures and COCO's run-length encoding.
 
-The run encoding itself, and looking keypoints up in it, is `seg2d3d_ros.geometry.masks`: the stages
-that look masks up live beside this room, not above it.
+The run encoding itself, and looking keypoints up in it, is `seg2d3d_ros.geometry.masks`: the
+stages that look masks up live beside this room, not above it.
 """
 
 from __future__ import annotations
