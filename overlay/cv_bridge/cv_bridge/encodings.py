@@ -19,6 +19,7 @@ _GENERIC = re.compile(r"(8U|8S|16U|16S|32S|32F|64F)(?:C([0-9]+))?")
 
 # CV_MAKETYPE(depth, channels) is depth + step * (channels - 1). The step grew in OpenCV 5.
 _CHANNEL_STEP = cv2.CV_MAKETYPE(0, 2)
+_MAX_CHANNELS = 128
 
 
 class Family(Enum):
@@ -106,7 +107,7 @@ def parse_encoding(name: str) -> Encoding:
     if name in _NAMED:
         return _NAMED[name]
     match = _GENERIC.fullmatch(name)
-    if match is None or match[2] is not None and not 1 <= int(match[2]) <= cv2.CV_CN_MAX:
+    if match is None or match[2] is not None and not 1 <= int(match[2]) <= _MAX_CHANNELS:
         raise RuntimeError(f"Unrecognized image encoding [{name}]")
     num_channels = int(match[2] or 1)
     return Encoding(name, _DEPTHS[match[1]], num_channels, int(match[1][:-1]), None)
