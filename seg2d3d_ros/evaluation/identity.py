@@ -111,6 +111,41 @@ def identity_f1(table: Contingency) -> dict[str, float]:
     }
 
 
+def hota(table: Contingency) -> dict[str, float]:
+    """Return HOTA, DetA and AssA (Luiten et al. 2021) as TrackEval computes them.
+
+    By mask identity a similarity is 0 or 1, so that all localisation thresholds agree:
+    HOTA = sqrt(DetA * AssA), AssA = mean over true positives of TPA / (TPA + FNA + FPA).
+    """
+    matched = table.counts.astype(np.float64)
+    num_true_positive = float(matched.sum())
+    num_gt, num_est = float(table.num_of_building.sum()), float(table.num_of_id.sum())
+    union = table.num_of_building[:, None] + table.num_of_id[None, :] - matched
+    association = matched / np.maximum(union, 1.0)
+    det_a = num_true_positive / max(num_gt + num_est - num_true_positive, 1.0)
+    ass_a = float((matched * association).sum()) / max(num_true_positive, 1.0)
+    return {"hota": float(np.sqrt(det_a * ass_a)), "det_a": det_a, "ass_a": ass_a}
+
+
+def panoptic_quality(table: Contingency) -> dict[str, float]:
+    """Return scene-level PQ, SQ and RQ (Kirillov et al. 2019) with masks in the place of pixels.
+
+    All pictures of the drive make one image: the segment of an id is all its masks. Masks without
+    a building are void: left out of unions, and an id more than half void is no false positive.
+    """
+    num_void = table.num_of_id - table.counts.sum(axis=0)
+    union = table.num_of_building[:, None] + (table.num_of_id - num_void)[None, :] - table.counts
+    iou = table.counts / np.maximum(union, 1)
+    is_match = iou > 0.5
+    true_positive = float(is_match.sum())
+    false_negative = len(table.buildings) - true_positive
+    is_judged = ~is_match.any(axis=0) & (2 * num_void <= table.num_of_id)
+    sq = float(iou[is_match].sum()) / max(true_positive, 1.0)
+    size = true_positive + 0.5 * float(is_judged.sum()) + 0.5 * false_negative
+    rq = true_positive / max(size, 0.5)
+    return {"pq": sq * rq, "sq": sq, "rq": rq}
+
+
 def count_id_switches(building: IntArray, predicted: IntArray, stream: IntArray) -> int:
     """Count how often a building's id differs from that of its last assigned mask in a camera.
 
@@ -148,6 +183,8 @@ def score_identity(
         "purity": purity(table),
         "fragments": float(fragments_of_buildings(judged).sum() / mean_over),
         **identity_f1(table),
+        **hota(table),
+        **panoptic_quality(table),
         "id_switches": count_id_switches(
             building, predicted, one_stream if stream is None else stream
         ),
