@@ -1,0 +1,39 @@
+import numpy as np
+import pytest
+
+from seg2d3d_ros.errors import CalibrationError
+from seg2d3d_ros.geometry import transforms
+from seg2d3d_ros.io.frames import FrameTree
+
+QUARTER = transforms.from_quaternion((0, 0, np.sqrt(0.5), np.sqrt(0.5)), (1, 2, 3))
+SHIFT = transforms.rigid(np.eye(3), (10, 0, 0))
+
+
+def tree():
+    t = FrameTree()
+    t.add("/base_link", "mast", QUARTER)
+    t.add("mast", "cam", SHIFT)
+    t.add("base_link", "gnss", SHIFT)
+    return t
+
+
+def test_lookup_chain_multiplies_the_links():
+    np.testing.assert_allclose(tree().lookup("base_link", "/cam"), QUARTER @ SHIFT, atol=1e-12)
+
+
+def test_lookup_across_branches_inverts_upward_links():
+    expected = transforms.invert(SHIFT) @ QUARTER @ SHIFT
+    np.testing.assert_allclose(tree().lookup("gnss", "cam"), expected, atol=1e-12)
+
+
+def test_lookup_missing_link_names_both_frames_and_the_links():
+    with pytest.raises(CalibrationError, match="'lidar' to 'base_link'") as caught:
+        tree().lookup("base_link", "lidar")
+    assert "mast -> cam" in str(caught.value) and "base_link -> gnss" in str(caught.value)
+
+
+def test_add_second_parent_replaces_the_first():
+    t = tree()
+    t.add("gnss", "cam", np.eye(4))
+    np.testing.assert_allclose(t.lookup("base_link", "cam"), SHIFT, atol=1e-12)
+    assert not t.connects("mast", "lidar") and len(t) == 3
