@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Run pytest under a hard time limit and say how many tests ran; none at all is a failure.
 # Usage: scripts/run_tests.sh [PYTEST ARGUMENT...]
-set -uo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+set -o pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 source env.bash || exit 1
 
 report=.reports/junit.xml
