@@ -67,8 +67,8 @@ def test_associate_as_paper_three_pictures_or_nine_points_are_dropped() -> None:
 def test_associate_as_paper_merges_from_four_fifths_of_points_in_common(
     num_strips: int, num_buildings: int
 ) -> None:
-    # A: the reference 0..100 and three masks tied to it by 11 points (J = 5.8 %) that reach to 189.
-    # B: 100..185 lies beside A's reference; strips of 4 points of A (J = 3.3 %) tie its set to A's:
+    # A: reference 0..100 and three masks tied to it by 11 points (J = 5.8 %) that reach to 189.
+    # B: 101..185 lies beside it; strips of 4 points of A (J = 3.3 %) tie its set to that of A:
     # all 24 give J = 182 / 190, ten only 126 / 190.
     group_a = [set(range(101))] + [set(range(90, 190))] * 3
     strips = [{4 * i + k for k in range(4)} | set(range(101, 122)) for i in range(num_strips)]
