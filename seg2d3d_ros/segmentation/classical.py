@@ -126,24 +126,49 @@ def label_small(
 def classify(parts: Parts, borders: Borders) -> Ints:
     """Tell sky, ground, vegetation and structure apart by simple cues; (n,) class ids."""
     lightness, a, b = parts.lab.T
-    median = np.average(lightness, weights=parts.size)
-    is_foliage = (parts.energy > 1.2) & (parts.upright < 0.45) & (b > -8) & (a < 12)
-    is_foliage |= (a < -4) & (b > 4) & (parts.upright < 0.6)
+    is_foliage = _is_foliage(parts, borders)
 
-    could_be_sky = (parts.energy < 3) & (parts.middle < 0.45) & (lightness > 0.8 * median)
-    could_be_sky &= (a > -12) & (a < 4) & (b < 6) & ~is_foliage
-    sky_seed = could_be_sky & (parts.on_top > 0.02) & (parts.energy < 1.5)
-    sky_seed &= (lightness > max(40.0, median)) & (parts.top < 0.05)
-    is_sky = _grow(sky_seed, could_be_sky, borders)
+    could_be_sky = (parts.energy < 3) & (parts.middle < 0.45) & (a < 4) & (b < 6)
+    could_be_sky &= ((a > -12) | (b < -3)) & ~is_foliage
+    seed = could_be_sky & (parts.on_top > 0.02) & (parts.top < 0.05) & (parts.energy < 1.5)
+    seed &= lightness > max(40.0, np.average(lightness, weights=parts.size))
+    if seed.any():
+        largest = np.argmax(np.where(seed, parts.size, 0))
+        could_be_sky &= np.abs(lightness - lightness[largest]) < 20
+    is_sky = _grow(seed & could_be_sky, could_be_sky, borders)
 
-    could_be_ground = (parts.top > 0.4) & (parts.middle > 0.55) & (parts.energy < 3) & ~is_sky
+    could_be_ground = (parts.top > 0.4) & (parts.middle > 0.55) & (parts.energy < 4) & ~is_sky
     is_ground = _grow(could_be_ground & (parts.on_bottom > 0.05), could_be_ground, borders)
+    is_low = (parts.middle > 0.55) & (parts.top > 0.4) & ~is_foliage
+    is_ground = _fill(is_ground, is_low, borders)
 
     classes = np.full(len(parts.size), STRUCTURE)
     classes[is_foliage] = VEGETATION
     classes[is_ground] = ROAD
     classes[is_sky] = SKY
     return classes
+
+
+def _is_foliage(parts: Parts, borders: Borders) -> Flags:
+    """Tell parts whose edges run anywhere and whose colour does not speak against leaves."""
+    lightness, a, b = parts.lab.T
+    is_rough = parts.energy > 0.6 + 0.02 * lightness
+    is_wild = (parts.upright < 0.42) & (parts.coherence < 0.4)
+    could_be = is_rough & (parts.upright < 0.5) & (a < 2) & (b > -2) & (parts.coherence < 0.6)
+    is_green = (a < -4) & (b > 4) & (parts.upright < 0.6)
+    return _fill(is_rough & ((is_wild & (a < 1) & (b > -2)) | is_green), could_be, borders)
+
+
+def _fill(inside: Flags, allowed: Flags, borders: Borders) -> Flags:
+    """Add allowed parts that have more than half of their border with the set, twice."""
+    for _ in range(2):
+        total, shared = np.zeros(len(inside)), np.zeros(len(inside))
+        for one, other in (borders.pairs.T, borders.pairs.T[::-1]):
+            total += np.bincount(one, borders.length, minlength=len(inside))
+            weight = borders.length * inside[other]
+            shared += np.bincount(one, weight, minlength=len(inside))
+        inside = inside | (allowed & (shared > 0.5 * total))
+    return inside
 
 
 def _grow(seed: Flags, allowed: Flags, borders: Borders) -> Flags:

@@ -22,14 +22,16 @@ class Cues:
 
     Attributes:
         lab: (h, w, 3) CIELAB, L in 0..100.
-        energy: (h, w) mean gradient of L nearby, L per pixel.
-        upright: (h, w) share of that energy in edges along the picture's rows and columns: about a
-            third in foliage, whose edges run anywhere, far more where people have built.
+        energy: (h, w) gradient of L, L per pixel of the detailed copy.
+        upright: (h, w) share of the energy nearby in edges along the picture's rows and columns:
+            about a third in foliage, whose edges run anywhere, far more where people have built.
+        coherence: (h, w) how much one direction of edges prevails nearby, 0..1 (structure tensor).
     """
 
     lab: NDArray[np.float32]
     energy: NDArray[np.float32]
     upright: NDArray[np.float32]
+    coherence: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,9 @@ class Parts:
         size: (n,) pixels.
         lab: (n, 3) mean CIELAB.
         spread: (n,) standard deviation of L.
-        energy: (n,) mean gradient energy.
+        energy: (n,) mean gradient energy away from its border.
         upright: (n,) mean share of upright edges.
+        coherence: (n,) mean coherence of edges.
         middle: (n,) mean row over the picture's height.
         top: (n,) highest row over the picture's height were its rows spread evenly.
         bottom: (n,) lowest row likewise.
@@ -57,6 +60,7 @@ class Parts:
     spread: Floats
     energy: Floats
     upright: Floats
+    coherence: Floats
     middle: Floats
     top: Floats
     bottom: Floats
@@ -87,13 +91,20 @@ def measure_cues(image_bgr: NDArray[np.uint8], shape: tuple[int, int]) -> Cues:
     energy = cv2.magnitude(across, down)
     off_axis = cv2.min(cv2.absdiff(across, 0.0), cv2.absdiff(down, 0.0))
     upright = np.where(off_axis < np.float32(np.sin(np.deg2rad(12))) * energy, energy, 0)
-    window = (21, 21)
-    near = cv2.boxFilter(energy, -1, window)
-    share = cv2.boxFilter(upright, -1, window) / cv2.max(near, 0.3)
+    share = _near(upright) / cv2.max(_near(energy), 0.3)
     size = (shape[1], shape[0])
-    return Cues(
-        *(cv2.resize(field, size, interpolation=cv2.INTER_AREA) for field in (lab, near, share))
-    )
+    fields = (lab, energy, share, _coherence(across, down))
+    return Cues(*(cv2.resize(field, size, interpolation=cv2.INTER_AREA) for field in fields))
+
+
+def _near(field: NDArray[np.float32]) -> NDArray[np.float32]:
+    return cv2.boxFilter(field, -1, (21, 21))
+
+
+def _coherence(across: NDArray[np.float32], down: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return (l1 - l2) / (l1 + l2) of the structure tensor's eigenvalues."""
+    xx, yy, xy = _near(across * across), _near(down * down), _near(across * down)
+    return cv2.magnitude(xx - yy, 2 * xy) / cv2.max(xx + yy, 0.1)
 
 
 def measure_parts(labels: Ints, cues: Cues) -> Parts:
@@ -122,8 +133,9 @@ def measure_parts(labels: Ints, cues: Cues) -> Parts:
         size,
         lab,
         np.sqrt(np.maximum(mean(lightness**2) - lab[:, 0] ** 2, 0)),
-        mean(cues.energy),
+        mean(cues.energy * inner) / np.maximum(mean(inner), 1e-6),
         mean(cues.upright),
+        mean(cues.coherence),
         middle,
         middle - reach,
         middle + reach,
