@@ -100,6 +100,12 @@ class MappingConfig:
 
     min_instance_points: int = option(10, "Landmarks of a confirmed instance.", 1)
     min_instance_views: int = option(4, "Stamps at which a confirmed instance was seen.", 1)
+    voxel_m: float = option(0.5, "Edge of the places on facades between which votes are summed.", 0.05, 10)
+    vote_reach_m: float = option(8.0, "Places further apart do not vote about each other.", 0.5, 100)
+    max_vote_sigma_m: float = option(1.0, "Landmarks less certain than this do not vote.", 0.01, 100)
+    min_vote: float = option(1.5, "Sum of votes that two places must exceed to be joined.", 0, 1000)
+    min_instance_voxels: int = option(4, "Smaller groups of places are no instance.", 1)
+    naming_range_m: float = option(80.0, "Masks are named by instances up to this distance.", 1, 1000)
     gnss_sigma_m: float = option(1.0, "Noise of a fix that brings no covariance.", 0.001, 1000)
     gnss_gate_sigma: float = option(4.0, "Fixes further off than this are down-weighted.", 0.5, 100)
     refine: bool = option(True, "Run the global bundle adjustment at finish.")
