@@ -1,0 +1,231 @@
+"""Finds the sensors on the graph, subscribes to them, and learns the rig from what they say."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, NamedTuple, cast
+
+from nav_msgs.msg import Odometry
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, NavSatFix
+from tf2_msgs.msg import TFMessage
+
+from seg2d3d_ros.config import InputsConfig
+from seg2d3d_ros.errors import InputError
+from seg2d3d_ros.io.rosbag_file import RosbagFile
+from seg2d3d_ros.io.rosbag_rig import RigSetup, read_setup
+from seg2d3d_ros.io.rosbag_topics import IMAGE, Layout, Topic, choose
+from seg2d3d_ros.io.stamps import LEAP_NS, StampGate
+from seg2d3d_ros.nodes.conversions.primitives import from_time
+from seg2d3d_ros.nodes.hearing import Hearing, published_topics
+from seg2d3d_ros.nodes.parameters import NodeOptions
+
+logger = logging.getLogger(__name__)
+
+_POLL_S = 0.1
+_SAY_AGAIN_S = 10.0
+_LIGHT_DEPTH = 1000
+
+
+class Arrival(NamedTuple):
+    """A message of a sensor: frame, labels, odometry or fix; `reason`: why not to use it."""
+
+    kind: str
+    camera: str
+    stamp_ns: int
+    message: Any
+    reason: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Listeners:
+    """What is told: a layout is chosen, the rig is known, a message of a sensor has come."""
+
+    on_layout: Callable[[Layout], None]
+    on_rig: Callable[[RigSetup], None]
+    on_arrival: Callable[[Arrival], None]
+
+
+class Inputs:
+    """Subscriptions to the sensors, from the first look at the graph to the rig and beyond.
+
+    Attributes:
+        num_pictures: Pictures received per camera.
+        problem: What is missing before the rig can be known; empty if nothing.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        inputs: InputsConfig,
+        options: NodeOptions,
+        listeners: Listeners,
+        has_motion: bool = True,
+    ) -> None:
+        """Start to look for cameras.
+
+        Args:
+            node: Node that subscribes.
+            inputs: Names of inputs.
+            options: Waiting times, queue, reliability.
+            listeners: Who is told.
+            has_motion: Listen to odometry and GNSS too.
+        """
+        self._node, self._inputs, self._options = node, inputs, options
+        self._listeners, self._has_motion = listeners, has_motion
+        self._group = MutuallyExclusiveCallbackGroup()
+        self._subscriptions: list[Any] = []
+        self._topics: list[Topic] = []
+        self._since_s = self._said_s = time.monotonic()
+        self._layout: Layout | None = None
+        self._hearing = Hearing([])
+        self._is_ready = False
+        self._gate, self._newest_ns = StampGate(), 0
+        self._first_s: float | None = None
+        self._last_s = time.monotonic()
+        self.num_pictures: Counter[str] = Counter()
+        self.problem = "no camera has been seen yet"
+        self._timer = node.create_timer(_POLL_S, self._poll, callback_group=self._group)
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._timer.cancel()
+        self._node.destroy_timer(self._timer)
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+        self._subscriptions = []
+
+    @property
+    def quiet_s(self) -> float:
+        """Return how long nothing has arrived."""
+        return time.monotonic() - self._last_s
+
+    # ---------------------------------------------------------------------------------- discovery
+
+    def _poll(self) -> None:
+        if self._is_ready:
+            return
+        try:
+            if self._layout is None:
+                self._discover()
+            else:
+                self._gather()
+        except InputError as error:
+            self.problem = str(error)
+            if time.monotonic() - self._said_s > _SAY_AGAIN_S:
+                self._said_s = time.monotonic()
+                logger.warning("still waiting for the sensors: %s", error)
+
+    def _discover(self) -> None:
+        topics = published_topics(self._node)
+        if topics != self._topics:
+            self._topics, self._since_s = topics, time.monotonic()
+        if time.monotonic() - self._since_s < self._options.discovery_s:
+            return
+        layout = self._choose(topics)
+        self._layout, self._hearing = layout, Hearing(topics)
+        self._subscribe(layout)
+        self._listeners.on_layout(layout)
+
+    def _choose(self, topics: list[Topic]) -> Layout:
+        layout = choose(topics, self._inputs)
+        if self._has_motion:
+            return layout
+        return dataclasses.replace(layout, odometry="", fix="")
+
+    def _gather(self) -> None:
+        if self._layout is None or self._first_s is None:
+            self.problem = "the cameras have sent no picture yet"
+            return
+        is_late = time.monotonic() - self._first_s > self._options.inputs_wait_s
+        if not (is_late or self._hearing.is_complete(self._layout)):
+            self.problem = "waiting for camera_info, TF and odometry"
+            return
+        layout = self._choose(self._hearing.topics)
+        try:
+            setup = read_setup(cast(RosbagFile, self._hearing), layout, self._inputs)
+        except InputError:
+            if is_late:
+                raise
+            return  # another publisher of TF may still speak
+        self._is_ready, self.problem = True, ""
+        self._node.destroy_timer(self._timer)
+        self._hearing = Hearing([])
+        self._listeners.on_rig(setup)
+
+    # ------------------------------------------------------------------------------ subscriptions
+
+    def _subscribe(self, layout: Layout) -> None:
+        for camera in layout.cameras:
+            kind = Image if camera.picture.msgtype == IMAGE else CompressedImage
+            depth = self._options.queue_pictures
+            self._listen(
+                kind,
+                camera.picture.name,
+                self._qos(camera.picture.name, depth),
+                "frame",
+                camera.name,
+            )
+            if camera.info:
+                self._listen(CameraInfo, camera.info, self._qos(camera.info, 1), "once")
+            if camera.labels:
+                self._listen(
+                    Image, camera.labels, self._qos(camera.labels, depth), "labels", camera.name
+                )
+        if layout.odometry:
+            self._listen(
+                Odometry, layout.odometry, self._qos(layout.odometry, _LIGHT_DEPTH), "odometry"
+            )
+        if layout.fix:
+            self._listen(NavSatFix, layout.fix, self._qos(layout.fix, _LIGHT_DEPTH), "fix")
+        latched = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        for name in layout.tf_static:
+            self._listen(TFMessage, name, latched, "once")
+        for name in layout.tf:
+            self._listen(TFMessage, name, QoSProfile(depth=100), "once")
+
+    def _listen(
+        self, msgtype: type, topic: str, qos: QoSProfile, kind: str, camera: str = ""
+    ) -> None:
+        def heard(message: Any) -> None:
+            if not self._is_ready:
+                self._hearing.keep(topic, message)
+            if kind != "once":
+                self._arrive(kind, camera, topic, message)
+
+        self._subscriptions.append(
+            self._node.create_subscription(msgtype, topic, heard, qos, callback_group=self._group)
+        )
+
+    def _qos(self, topic: str, depth: int) -> QoSProfile:
+        """Return reliable if asked for or if every publisher is, else best effort."""
+        wanted = self._options.image_reliability
+        publishers = self._node.get_publishers_info_by_topic(topic)
+        is_reliable = wanted == "reliable" or (
+            wanted == "auto"
+            and all(p.qos_profile.reliability == ReliabilityPolicy.RELIABLE for p in publishers)
+        )
+        policy = ReliabilityPolicy.RELIABLE if is_reliable else ReliabilityPolicy.BEST_EFFORT
+        return QoSProfile(depth=depth, reliability=policy)
+
+    def _arrive(self, kind: str, camera: str, topic: str, message: Any) -> None:
+        self._last_s = time.monotonic()
+        stamp_ns = from_time(message.header.stamp)
+        if kind == "frame":
+            self.num_pictures[camera] += 1
+            self._first_s = self._first_s or self._last_s
+        reason = "no_stamp" if stamp_ns <= 0 else self._refusal(topic, stamp_ns)
+        self._listeners.on_arrival(Arrival(kind, camera, stamp_ns, message, reason))
+
+    def _refusal(self, topic: str, stamp_ns: int) -> str:
+        """Return why a stamp is refused; a jump far back is left to the stages."""
+        if stamp_ns < self._newest_ns - LEAP_NS:
+            self._gate, self._newest_ns = StampGate(), stamp_ns
+        self._newest_ns = max(self._newest_ns, stamp_ns)
+        return self._gate.refuse(topic, stamp_ns)

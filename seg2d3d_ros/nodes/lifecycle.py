@@ -1,0 +1,224 @@
+"""What the three lifecycle nodes share: parameters, transitions, logging, diagnostics, main."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
+from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.signals import SignalHandlerOptions
+
+from seg2d3d_ros.config import Config
+from seg2d3d_ros.errors import Seg2D3DError
+from seg2d3d_ros.nodes.parameters import (
+    NodeOptions,
+    declare_parameters,
+    read_config,
+    read_options,
+)
+
+_NUM_THREADS = 4
+_SPIN_S = 0.2
+
+
+class StageNode(LifecycleNode):
+    """A managed node around one stage; subclasses say what the transitions do.
+
+    Attributes:
+        config: Configuration, read when configured.
+        options: Options of the node, read when configured.
+        services: Callback group in which callbacks may wait for each other.
+    """
+
+    def __init__(self, name: str) -> None:
+        """Create the node, unconfigured.
+
+        Raises:
+            ConfigError: a given parameter is unknown.
+        """
+        super().__init__(name)
+        declare_parameters(self)
+        self.config, self.options = Config(), NodeOptions()
+        self.services_group = ReentrantCallbackGroup()
+        self._timers_group = MutuallyExclusiveCallbackGroup()
+        self._diagnostics: Any = None
+        self._timer: Any = None
+        self.num_errors = 0
+        self.last_error = ""
+
+    # --------------------------------------------------------------------- what subclasses define
+
+    def open(self) -> None:
+        """Take what is heavy (models), make publishers and services; on configure."""
+
+    def start(self) -> None:
+        """Begin to work; on activate."""
+
+    def stop(self) -> None:
+        """Stop working, keep what is heavy; on deactivate."""
+
+    def close(self) -> None:
+        """Give back everything; on cleanup."""
+
+    def save(self) -> None:
+        """Save what there is; before the process ends."""
+
+    def state_of_work(self) -> dict[str, float | int | str]:
+        """Return numbers for /diagnostics by name; `problem` is text, empty if all is well."""
+        return {}
+
+    # -------------------------------------------------------------------------------- transitions
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Read parameters and open."""
+
+        def configure() -> None:
+            self.config, self.options = read_config(self), read_options(self)
+            self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+            self._timer = self.create_timer(
+                self.options.diagnostics_period_s, self._diagnose, self._timers_group
+            )
+            self.open()
+
+        done = self._guarded("configure", configure)
+        if done != TransitionCallbackReturn.SUCCESS:
+            self._release()
+        return done
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Begin to work."""
+        return self._guarded("activate", self.start)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop working."""
+        return self._guarded("deactivate", self.stop)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Give back everything."""
+        return self._guarded("clean up", self._release)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop and give back everything, whatever the state."""
+        return self._guarded("shut down", self._end)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Give back everything, so that the node can be configured again."""
+        return self._guarded("recover", self._end)
+
+    def _end(self) -> None:
+        self.stop()
+        self._release()
+
+    def _release(self) -> None:
+        if self._timer is not None:
+            self.destroy_timer(self._timer)
+            self.destroy_publisher(self._diagnostics)
+            self._timer = self._diagnostics = None
+        self.close()
+
+    def _guarded(self, what: str, action: Callable[[], None]) -> TransitionCallbackReturn:
+        try:
+            action()
+        except Seg2D3DError as error:
+            self.note_error(f"cannot {what}: {error}")
+            return TransitionCallbackReturn.FAILURE
+        except Exception as error:  # rclpy would swallow it without a word
+            self.note_error(f"cannot {what}: {type(error).__name__}: {error}")
+            logging.getLogger(__name__).debug("traceback", exc_info=True)
+            return TransitionCallbackReturn.ERROR
+        return TransitionCallbackReturn.SUCCESS
+
+    def note_error(self, text: str) -> None:
+        """Count an error, log it and show it in /diagnostics."""
+        self.num_errors += 1
+        self.last_error = text
+        self.get_logger().error(text)
+
+    # -------------------------------------------------------------------------------- diagnostics
+
+    def _diagnose(self) -> None:
+        values = self.state_of_work()
+        problem = str(values.pop("problem", "")) or self.last_error
+        status = DiagnosticStatus(
+            name=self.get_fully_qualified_name().lstrip("/"),
+            hardware_id="seg2d3d_ros",
+            level=DiagnosticStatus.WARN if problem else DiagnosticStatus.OK,
+            message=problem or "working",
+            values=[
+                KeyValue(key=key, value=f"{value:g}" if isinstance(value, float) else str(value))
+                for key, value in {**values, "errors": self.num_errors}.items()
+            ],
+        )
+        made = DiagnosticArray(status=[status])
+        made.header.stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(made)
+
+
+class _RosLogHandler(logging.Handler):
+    """Hands records of the library on to the node's logger, and so to /rosout."""
+
+    def __init__(self, node: LifecycleNode) -> None:
+        super().__init__()
+        self._logger = node.get_logger()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = self.format(record)
+        if record.levelno >= logging.ERROR:
+            self._logger.error(text)
+        elif record.levelno >= logging.WARNING:
+            self._logger.warning(text)
+        elif record.levelno >= logging.INFO:
+            self._logger.info(text)
+        else:
+            self._logger.debug(text)
+
+
+def run(make: Callable[[], StageNode], args: list[str] | None = None) -> int:
+    """Run a node until SIGINT or SIGTERM; save what there is; return the exit code."""
+    stopped = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopped.set())
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        node = make()
+    except (Seg2D3DError, rclpy.exceptions.ParameterException) as error:
+        rclpy.logging.get_logger("seg2d3d_ros").error(str(error))
+        rclpy.shutdown()
+        return 1
+    library = logging.getLogger("seg2d3d_ros")
+    library.setLevel(logging.INFO)
+    library.addHandler(_RosLogHandler(node))
+    executor = MultiThreadedExecutor(num_threads=_NUM_THREADS)
+    executor.add_node(node)
+    code = 0 if _autostart(node) else 1
+    while code == 0 and not stopped.is_set():
+        _spin_once(executor, node)
+    node.save()
+    executor.shutdown(timeout_sec=5.0)
+    node.trigger_shutdown()
+    node.destroy_node()
+    rclpy.try_shutdown()
+    return code
+
+
+def _autostart(node: StageNode) -> bool:
+    if not read_options(node).autostart:
+        return True
+    good = TransitionCallbackReturn.SUCCESS
+    return node.trigger_configure() == good and node.trigger_activate() == good
+
+
+def _spin_once(executor: MultiThreadedExecutor, node: StageNode) -> None:
+    try:
+        executor.spin_once(timeout_sec=_SPIN_S)
+    except ExternalShutdownException:
+        raise
+    except Exception as error:  # a callback failed (or, in older rclpy, an illegal transition)
+        node.note_error(f"a callback failed: {type(error).__name__}: {error}")

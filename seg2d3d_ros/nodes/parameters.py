@@ -1,0 +1,150 @@
+"""ROS parameters made from the configuration dataclasses: one source of defaults and ranges."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.exceptions import ParameterUninitializedException
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.qos import HistoryPolicy, QoSProfile
+
+from seg2d3d_ros.config import Config, describe, option, override
+from seg2d3d_ros.errors import ConfigError
+
+_FOREIGN = ("use_sim_time", "qos_overrides.", "start_type_description_service")
+_INT_MAX = 2**63 - 1
+
+#: QoS of what travels between the stages: nothing is lost (reliable is rclpy's default).
+KEEP_ALL = QoSProfile(depth=0, history=HistoryPolicy.KEEP_ALL)
+
+
+@dataclass(frozen=True)
+class NodeOptions:
+    """What concerns the nodes alone; parameters `node.*` (a replay does not read them)."""
+
+    autostart: bool = option(True, "Configure and activate at start, without a lifecycle manager.")
+    image_reliability: str = option(
+        "auto", "QoS of picture subscriptions: reliable, best_effort, or auto: as the publisher's."
+    )
+    queue_pictures: int = option(
+        60, "Pictures that may wait for a stage; beyond, the oldest one is shed.", 1, 10000
+    )
+    discovery_s: float = option(
+        2.0, "The cameras are settled when the graph has shown the same topics this long.", 0, 600
+    )
+    inputs_wait_s: float = option(
+        3.0, "After the first picture, wait this long for camera_info, TF and odometry.", 0, 600
+    )
+    quiet_s: float = option(0.5, "A flush waits until nothing has arrived for this long.", 0, 60)
+    finish_timeout_s: float = option(
+        300.0, "Longest wait of finish for the other nodes and the last cluster.", 1, 86400
+    )
+    diagnostics_period_s: float = option(0.5, "Period of /diagnostics.", 0.05, 60)
+    output_dir: str = option(
+        "", "Result folder that save_map and the end of the process write; empty for none."
+    )
+    map_frame: str = option("map", "Frame of the map.")
+    odom_frame: str = option("odom", "Frame of the odometry, for map->odom.")
+    publish_tf: bool = option(False, "Publish map->odom on /tf.")
+    points_period_s: float = option(5.0, "Shortest time between two whole clouds.", 0.1, 3600)
+    points_voxel_m: float = option(0.2, "Voxel that thins the whole cloud; 0: all points.", 0, 10)
+    tile_m: float = option(50.0, "Edge of the tiles in which changed points are sent.", 1, 10000)
+
+
+def declare_parameters(node: Node) -> None:
+    """Declare `<section>.<name>` for the whole configuration and `node.<name>` for the options.
+
+    Raises:
+        rclpy.exceptions.ParameterException: a given value has the wrong type or is out of range.
+        ConfigError: a given parameter is unknown.
+    """
+    fields = describe() | {f"node.{f.name}": f for f in dataclasses.fields(NodeOptions)}
+    for name, field in fields.items():
+        default = _default(field)
+        descriptor = _descriptor(field, default)
+        if default == []:  # the type of an empty list cannot be inferred: declared without value
+            node.declare_parameter(name, Parameter.Type.STRING_ARRAY, descriptor)
+        else:
+            node.declare_parameter(name, default, descriptor)
+    _refuse_unknown(node, fields)
+
+
+def _refuse_unknown(node: Node, known: Iterable[str]) -> None:
+    """Raise ConfigError for a given parameter that nobody declared; rclpy would let it pass."""
+    given = {name for name in node._parameter_overrides if not name.startswith(_FOREIGN)}
+    for name in sorted(given - set(known)):
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        raise ConfigError(f"unknown parameter '{name}' of node '{node.get_name()}'{hint}")
+
+
+def read_config(node: Node) -> Config:
+    """Return the configuration that the node's parameters say.
+
+    Raises:
+        ConfigError: a value is out of range.
+    """
+    return override(Config(), {name: _value(node, name) for name in describe()})
+
+
+def read_options(node: Node) -> NodeOptions:
+    """Return the node's own options.
+
+    Raises:
+        ConfigError: a value is not one of those allowed.
+    """
+    names = [f.name for f in dataclasses.fields(NodeOptions)]
+    values = {name: _value(node, f"node.{name}") for name in names}
+    if values["image_reliability"] not in ("auto", "reliable", "best_effort"):
+        raise ConfigError(
+            f"'node.image_reliability' is '{values['image_reliability']}'; it must be auto, "
+            "reliable or best_effort"
+        )
+    return NodeOptions(**values)
+
+
+def _value(node: Node, name: str) -> Any:
+    try:
+        value = node.get_parameter(name).value
+    except ParameterUninitializedException:
+        return []
+    return value if isinstance(value, (str, bool, int, float)) else list(value)
+
+
+def _default(field: dataclasses.Field) -> Any:
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return field.default
+
+
+def _descriptor(field: dataclasses.Field, default: Any) -> ParameterDescriptor:
+    low, high = field.metadata["low"], field.metadata["high"]
+    made = ParameterDescriptor(
+        description=field.metadata["help"],
+        dynamic_typing=isinstance(default, float),  # `3` for `3.0`, as in a replay
+        additional_constraints="Takes effect when the node is configured.",
+    )
+    if isinstance(default, bool) or (low is None and high is None):
+        return made
+    if isinstance(default, int):
+        made.integer_range = [
+            IntegerRange(
+                from_value=-_INT_MAX if low is None else int(low),
+                to_value=_INT_MAX if high is None else int(high),
+            )
+        ]
+    elif isinstance(default, float):
+        made.floating_point_range = [
+            FloatingPointRange(
+                from_value=-sys.float_info.max if low is None else float(low),
+                to_value=sys.float_info.max if high is None else float(high),
+            )
+        ]
+    return made

@@ -1,0 +1,217 @@
+"""A node whose stage is fed by sensors: inputs, the worker around the stage, flush and reset."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from std_srvs.srv import Trigger
+
+from seg2d3d_ros.io.rosbag_rig import RigSetup
+from seg2d3d_ros.io.rosbag_topics import Layout
+from seg2d3d_ros.nodes.conversions.inputs import to_item
+from seg2d3d_ros.nodes.inputs import Arrival, Inputs, Listeners
+from seg2d3d_ros.nodes.lifecycle import StageNode
+from seg2d3d_ros.nodes.worker import Job, Worker
+from seg2d3d_ros.types import Dropped
+
+_FINISH = object()
+_GATE_S = 0.05
+_QUIET_LIMIT_S = 5.0
+_DRAIN_LIMIT_S = 600.0
+
+
+class SensorNode(StageNode):
+    """Feeds a stage with what the sensors send, once the rig is known and somebody listens.
+
+    Until then arrivals wait in the worker's queue, under the same bound as later.
+    """
+
+    has_motion = True
+
+    def __init__(self, name: str) -> None:
+        """Create the node, unconfigured."""
+        super().__init__(name)
+        self.stage: Any = None
+        self.setup: RigSetup | None = None
+        self.worker: Worker | None = None
+        self.inputs: Inputs | None = None
+        self._gate: Any = None
+        self._ready_s = self._first_s = 0.0
+        self._is_flushed = False
+        self._flush_lock = threading.Lock()
+        self.num_skipped: Counter[str] = Counter()
+
+    # --------------------------------------------------------------------- what subclasses define
+
+    def make_stage(self, setup: RigSetup) -> Any:
+        """Return the stage for a rig."""
+        raise NotImplementedError
+
+    def emit(self, output: Any) -> None:
+        """Publish what the stage gave; in the worker's thread."""
+        raise NotImplementedError
+
+    def shed(self, arrival: Arrival) -> Any:
+        """Return what stands in for a picture that there is no time for."""
+        raise NotImplementedError
+
+    def on_layout(self, layout: Layout) -> None:
+        """Do what can be done as soon as the topics are chosen."""
+
+    def has_listeners(self) -> bool:
+        """Return whether all that is published has a subscriber."""
+        raise NotImplementedError
+
+    # -------------------------------------------------------------------------------- transitions
+
+    def open(self) -> None:
+        """Offer the services."""
+        group = self.services_group
+        self._reset_service = self.create_service(
+            Trigger, "~/reset", self._reset, callback_group=group
+        )
+
+    def start(self) -> None:
+        """Start the worker, at rest, and look for the sensors."""
+        self.worker = Worker(self._push, self.emit, self.options.queue_pictures)
+        self.worker.pause(True)
+        self.worker.start()
+        listeners = Listeners(self.on_layout, self._on_rig, self._on_arrival)
+        self.inputs = Inputs(
+            self, self.config.inputs, self.options, listeners, has_motion=self.has_motion
+        )
+
+    def stop(self) -> None:
+        """Stop listening and working; the stage keeps what it knows."""
+        if self._gate is not None:
+            self.destroy_timer(self._gate)
+            self._gate = None
+        if self.inputs is not None:
+            self.inputs.close()
+        if self.worker is not None and not self.worker.stop():
+            self.note_error("the stage is still busy with one item; it is left behind")
+
+    def close(self) -> None:
+        """Forget the stage and the rig."""
+        self.stage = self.setup = self.worker = self.inputs = None
+        self._is_flushed = False
+        if hasattr(self, "_reset_service"):
+            self.destroy_service(self._reset_service)
+
+    # --------------------------------------------------------------------------------------- flow
+
+    def _on_rig(self, setup: RigSetup) -> None:
+        try:
+            if self.stage is None or self.setup is None:
+                self.setup, self.stage = setup, self.make_stage(setup)
+            elif self.setup.rig != setup.rig and self._names(setup) != self._names(self.setup):
+                raise RuntimeError(
+                    "the cameras are others than before: clean up and configure again"
+                )
+        except Exception as error:
+            self.note_error(f"cannot work with these cameras: {error}")
+            return
+        names = ", ".join(self._names(setup))
+        self.get_logger().info(f"cameras: {names}; base_link by {setup.rig.base}")
+        self._ready_s = time.monotonic()
+        self._gate = self.create_timer(_GATE_S, self._open_gate)
+
+    @staticmethod
+    def _names(setup: RigSetup) -> list[str]:
+        return [camera.name for camera in setup.rig.cameras]
+
+    def _open_gate(self) -> None:
+        """Let the worker go when the next stage listens, or has not come for too long."""
+        waited_s = time.monotonic() - self._ready_s
+        if self.has_listeners() or waited_s > self.options.inputs_wait_s:
+            self.destroy_timer(self._gate)
+            self._gate = None
+            if self.worker is not None:
+                self.worker.pause(False)
+
+    def _on_arrival(self, arrival: Arrival) -> None:
+        if self.worker is None:
+            return
+        if arrival.kind == "frame" and not self._first_s:
+            self._first_s = time.monotonic()
+        if arrival.reason or self._is_flushed:
+            reason = arrival.reason or "after_finish"
+            if arrival.kind != "frame" or self._is_flushed:
+                self.num_skipped[f"{arrival.kind}.{reason}"] += 1
+                return
+            dropped = Dropped(arrival.camera, arrival.stamp_ns, reason)
+            self.worker.put(Job(make=lambda: dropped))
+            return
+        shed = (lambda: self.shed(arrival)) if arrival.kind == "frame" else None
+        self.worker.put(Job(make=lambda: self._make(arrival), shed=shed))
+
+    def _make(self, arrival: Arrival) -> Any:
+        """Return the item of an arrival; None if it is none of ours, with the reason counted."""
+        assert self.setup is not None
+        kind, camera, stamp_ns, message, _ = arrival
+        if camera and camera not in self._names(self.setup):
+            self.num_skipped[f"{kind}.camera_left_out"] += 1
+            return None
+        item = to_item(kind, camera, stamp_ns, message, self.setup, self.config.inputs)
+        if isinstance(item, str):
+            self.num_skipped[f"{kind}.{item}"] += 1
+            return None
+        return item
+
+    def _push(self, item: Any) -> Iterable[Any]:
+        if item is None:
+            return ()
+        return self.stage.finish() if item is _FINISH else self.push(item)
+
+    def push(self, item: Any) -> Iterable[Any]:
+        """Push an item through the stage; in the worker's thread."""
+        return self.stage.push(item)
+
+    # ----------------------------------------------------------------------------------- services
+
+    def flush_stage(self) -> str:
+        """Work off all that has come and finish the stage; return what went wrong, else empty."""
+        with self._flush_lock:
+            if self.worker is None or self.inputs is None or self.stage is None:
+                missing = self.inputs.problem if self.inputs is not None else "it is not active"
+                return f"{self.get_name()} has nothing to flush: {missing}"
+            limit_s = time.monotonic() + _QUIET_LIMIT_S
+            while self.inputs.quiet_s < self.options.quiet_s and time.monotonic() < limit_s:
+                time.sleep(_GATE_S)
+            if not self._is_flushed:
+                self._is_flushed = True
+                self.worker.put(Job(make=lambda: _FINISH))
+            if not self.worker.drain(_DRAIN_LIMIT_S):
+                return f"{self.get_name()} is still busy; call again"
+            return ""
+
+    def _reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        with self._flush_lock:
+            if self.worker is None or self.setup is None:
+                response.message = "nothing to reset: no cameras yet"
+                return response
+            self.worker.drain(_DRAIN_LIMIT_S)
+            self.stage = self.make_stage(self.setup)
+            self._is_flushed, self._first_s = False, 0.0
+            response.success, response.message = True, "started anew"
+        return response
+
+    # --------------------------------------------------------------------------------- accounting
+
+    def wall_s(self) -> float:
+        """Return the seconds since the first picture."""
+        return time.monotonic() - self._first_s if self._first_s else 0.0
+
+    def state_of_work(self) -> dict[str, float | int | str]:
+        """Return the worker's counters, pictures per camera and what was skipped."""
+        values: dict[str, float | int | str] = {}
+        if self.inputs is not None and self.worker is not None:
+            values["problem"] = self.inputs.problem or self.worker.last_error
+            values |= self.worker.stats()
+            values |= {f"received.{k}": v for k, v in sorted(self.inputs.num_pictures.items())}
+            values |= {f"skipped.{k}": v for k, v in sorted(self.num_skipped.items())}
+        return values
