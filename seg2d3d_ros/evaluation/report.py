@@ -2,111 +2,178 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from seg2d3d_ros.errors import InputError
+from seg2d3d_ros.evaluation.georeference import between_origins
 from seg2d3d_ros.evaluation.identity import score_identity
 from seg2d3d_ros.evaluation.masks import MaskKey, MaskTruth
-from seg2d3d_ros.evaluation.trajectory import Poses, resample, score_trajectory, straight_line
-from seg2d3d_ros.evaluation.truth import Result, Truth, read_result, read_truth
+from seg2d3d_ros.evaluation.relative_pose import score_relative_poses
+from seg2d3d_ros.evaluation.surface import align_points_by_poses, read_points, score_surface
+from seg2d3d_ros.evaluation.track_coverage import find_sightings, score_track_coverage
+from seg2d3d_ros.evaluation.trajectory import (
+    Poses,
+    associate,
+    resample,
+    score_trajectory,
+    straight_line,
+)
+from seg2d3d_ros.evaluation.truth import Result, Truth
 
 LEAST_FRAMES_SHARE = 1.0 / 3.0
 
+Assignment = Mapping[MaskKey, int]
 
-def evaluate(
-    result_dir: str | Path, truth_path: str | Path, odometry: Poses | None = None
+
+def judge(
+    result: Result,
+    truth: Truth,
+    odometry: Poses | None = None,
+    baselines: Mapping[str, Assignment] | None = None,
+    mask_px: Mapping[MaskKey, int] | None = None,
 ) -> dict[str, Any]:
-    """Judge a result folder against the truth.
+    """Judge a result against the truth by everything that the truth allows.
 
     Args:
-        result_dir: Folder that `replay --out` wrote.
-        truth_path: Truth folder of `simulate`, or a KITTI pose file.
+        result: What a run produced.
+        truth: What is known.
         odometry: Dead reckoning that the run was given (T_odom_base), judged beside the result.
+        baselines: Ids by mask of other methods, by their name.
+        mask_px: Pixels of each mask, for the metrics that ask for IoU.
 
     Returns:
         `trajectory`: scores by method (`result`, `straight_line`, `odometry`); `masks`, where the
         truth has masks: `frames`, and `methods` with scores by name (`result`, `true_owner`,
-        `one_id_per_mask`).
+        `one_id_per_mask`, baselines); `surface`, where the truth has points.
 
     Raises:
-        ResultError: the result folder is damaged.
-        InputError: the truth is damaged, or result and truth have no stamp in common.
+        InputError: result and truth have no stamp in common.
+        ResultError: a file of the result is damaged.
     """
-    result, truth = read_result(result_dir), read_truth(truth_path)
     report: dict[str, Any] = {
         "version": 1,
-        "result": str(result_dir),
-        "truth": str(truth_path),
+        "result": str(result.folder),
         "trajectory": judge_trajectory(result, truth, odometry),
     }
     if truth.masks is not None:
-        report["masks"] = judge_masks(result, truth.masks)
+        used = used_masks(result, truth.masks)
+        methods = {**trivial_assignments(used), **(baselines or {})}
+        methods = {"result": result.assignment, **methods}
+        report["masks"] = {
+            "frames": _count_frames(result, truth.masks, used),
+            "methods": {name: score_assignment(used, ids) for name, ids in methods.items()},
+        }
+        if truth.visible is not None:
+            sightings = find_sightings(used, truth.visible, mask_px)
+            for name, ids in methods.items():
+                score = score_track_coverage(sightings, used.ids(ids))
+                report["masks"]["methods"][name]["pictures"] = score
+    if truth.points is not None and (result.folder / "points.ply").is_file():
+        report["surface"] = judge_surface(result, truth)
     return report
 
 
 def judge_trajectory(result: Result, truth: Truth, odometry: Poses | None) -> dict[str, Any]:
     """Score the result's poses beside a straight line and, where given, the odometry."""
     gt = truth.trajectory
-    scores = {"result": score_trajectory(result.trajectory, gt, result.is_metric)}
-    if scores["result"]["num_poses"] == 0:
+    est = _in_frame_of_truth(result, truth)
+    score = score_trajectory(est, gt, result.is_metric)
+    if score["num_poses"] == 0:
         raise InputError(
-            f"none of the {len(result.trajectory)} poses of {result.folder} lies within 20 ms of "
-            f"one of the {len(gt)} true poses; are they of the same recording?"
+            f"none of the {len(est)} poses of {result.folder} lies within 20 ms of one "
+            f"of the {len(gt)} true poses; are they of the same recording?"
         )
-    scores["straight_line"] = score_trajectory(straight_line(gt), gt, result.is_metric)
-    if odometry is not None:
-        scores["odometry"] = score_trajectory(resample(odometry, gt.stamps_ns), gt)
+    if (result.origin is None) != (truth.origin is None):
+        score["ate_none_m"] = score["ate_none_percent"] = None
+    line = straight_line(gt)
+    scores: dict[str, Any] = {
+        "result": {**score, **score_relative_poses(*associate(est, gt))},
+        "straight_line": {
+            **score_trajectory(line, gt, result.is_metric),
+            **score_relative_poses(line, gt),
+        },
+    }
+    if odometry is not None and len(odometry):
+        dead_reckoning = resample(odometry, gt.stamps_ns)
+        scores["odometry"] = {
+            **score_trajectory(dead_reckoning, gt),
+            **score_relative_poses(*associate(dead_reckoning, gt)),
+        }
     return scores
 
 
-def judge_masks(
-    result: Result,
-    truth: MaskTruth,
-    baselines: Mapping[str, Mapping[MaskKey, int]] | None = None,
-) -> dict[str, Any]:
-    """Score the result's ids on the masks of the pictures it used, beside those of other methods.
+def _in_frame_of_truth(result: Result, truth: Truth) -> Poses:
+    """Bring poses from the run's ENU frame into the truth's; without origins both start alike."""
+    if result.origin is None or truth.origin is None:
+        return result.trajectory
+    T_gt_est = between_origins(truth.origin, result.origin)
+    return replace(result.trajectory, T_world_body=T_gt_est @ result.trajectory.T_world_body)
 
-    `true_owner` gives each mask its main owner: what the masks themselves allow. Further methods
-    come as assignments by name.
-    """
-    used_pictures = {(stamp, camera) for stamp, camera, _ in result.assignment}
-    used = truth.in_pictures(used_pictures)
+
+def used_masks(result: Result, truth: MaskTruth) -> MaskTruth:
+    """Return the true masks of the pictures that the result used: those it has a row for."""
+    used = truth.in_pictures((stamp, camera) for stamp, camera, _ in result.assignment)
     if len(used) == 0:
         raise InputError(
             f"no picture of {result.folder}/observations.csv is among the {len(truth.pictures)} "
             "pictures of the truth's masks.csv; are they of the same recording?"
         )
-    assignments: dict[str, Mapping[MaskKey, int]] = {
-        "result": result.assignment,
+    return used
+
+
+def trivial_assignments(used: MaskTruth) -> dict[str, dict[MaskKey, int]]:
+    """Name masks by their main owner (what the masks themselves allow), and each by itself."""
+    return {
         "true_owner": dict(zip(used.keys, used.building.tolist(), strict=True)),
-        "one_id_per_mask": {key: i + 1 for i, key in enumerate(used.keys)},
-        **(baselines or {}),
+        "one_id_per_mask": {key: i for i, key in enumerate(used.keys, 1)},
     }
+
+
+def _count_frames(result: Result, truth: MaskTruth, used: MaskTruth) -> dict[str, float | int]:
     num_used, num_pictures = len(used.pictures), len(truth.pictures)
     return {
-        "frames": {
-            "num_used": num_used,
-            "num_with_masks": num_pictures,
-            "used_share": num_used / num_pictures,
-            "is_enough": num_used >= LEAST_FRAMES_SHARE * num_pictures,
-            "num_masks_missing": sum(key not in result.assignment for key in used.keys),
-        },
-        "methods": {name: score_assignment(used, ids) for name, ids in assignments.items()},
+        "num_used": num_used,
+        "num_with_masks": num_pictures,
+        "used_share": num_used / num_pictures,
+        "is_enough": num_used >= LEAST_FRAMES_SHARE * num_pictures,
+        "num_masks_missing": sum(key not in result.assignment for key in used.keys),
     }
 
 
-def score_assignment(used: MaskTruth, assignment: Mapping[MaskKey, int]) -> dict[str, Any]:
+def score_assignment(used: MaskTruth, assignment: Assignment) -> dict[str, Any]:
     """Score one assignment: each mask counted for its main owner, then for every owner it has.
 
     A mask over two houses can carry only one id, so that with `all_owners` even perfect ids stay
     below 1 (0.975 on the reference streets): the ceiling is the score of `true_owner`.
     """
     ids = used.ids(assignment)
+    score = score_identity(used.building, ids, used.stream)
     every = score_identity(used.share_building, ids[used.share_mask], used.stream[used.share_mask])
     wanted = ("coverage", "coverage_one_to_one", "fragments", "idf1")
     return {
-        **score_identity(used.building, ids, used.stream),
+        **score,
+        "instance_ratio": score["num_instances"] / max(score["num_buildings"], 1),
         "all_owners": {name: every[name] for name in wanted},
     }
+
+
+def judge_surface(result: Result, truth: Truth) -> dict[str, Any]:
+    """Score the labelled points on the true surface, after alignment of the trajectories."""
+    assert truth.points is not None
+    points, instances = read_points(result.folder / "points.ply")
+    aligned = align_points_by_poses(points, result.trajectory, truth.trajectory, result.is_metric)
+    score = score_surface((aligned, instances), read_points(truth.points), _scores(result))
+    return {**score, "alignment": "se3" if result.is_metric else "sim3"}
+
+
+def _scores(result: Result) -> dict[int, float]:
+    path = result.folder / "instances.json"
+    if not path.is_file():
+        return {}
+    listed = json.loads(path.read_text())["instances"]
+    return {int(i["id"]): float(np.nan_to_num(i["score"])) for i in listed}
