@@ -1,0 +1,180 @@
+"""Which masks are the same building: voxels of facade that share masks are joined, those that do not are parted.
+
+The evidence is that of Seg2D3D, masks that share 3D points, but it is summed pair by pair over all pictures
+before anything is decided: a mask over two houses or half a house is outvoted by the others.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from seg2d3d_ros.config import Config
+from seg2d3d_ros.mapping.incidence import Incidence, incidence
+from seg2d3d_ros.mapping.partition import Edges, greedy_partition
+from seg2d3d_ros.mapping.state import MapState
+from seg2d3d_ros.mapping.votes import PictureVotes, VoteGraph, picture_votes, voxel_keys
+from seg2d3d_ros.types import EventKind, InstanceEvent, IntArray
+
+_MIN_STEP_M = 0.25
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Incidence of one picture: frame and camera it belongs to, and whether it votes."""
+
+    frame: int
+    camera: int
+    seen: Incidence
+    is_voting: bool
+
+
+class Associator:
+    """Keeps the votes, the voxels' instances, and the log of what was decided."""
+
+    def __init__(self, config: Config) -> None:
+        """Start with no instance; the first id is 1."""
+        self._options = config.mapping
+        self._buildings = frozenset({0, *config.segmentation.building_classes})
+        self._graph = VoteGraph()
+        self._voted_at: np.ndarray | None = None
+        self._next_id = 1
+        self._num_events = 0
+        self.pictures: list[Picture] = []
+        self.instance_of_voxel: dict[int, int] = {}
+
+    @property
+    def building_classes(self) -> frozenset[int]:
+        """Return the classes whose masks are associated."""
+        return self._buildings
+
+    def add(self, state: MapState, new_frames: list[int]) -> list[InstanceEvent]:
+        """Take the masks of new frames and decide again about every voxel they touch."""
+        new = [p for k in new_frames for p in self._look_up(state, k)]
+        self.pictures += new
+        touched = self._graph.add([self._votes(state, p) for p in new if p.is_voting])
+        return self._decide(touched, self._stamp(state))
+
+    def rebuild(self, state: MapState) -> list[InstanceEvent]:
+        """Sum all votes anew on the geometry as it is now and decide everything at once; ids carry over."""
+        owners = self.instances_of(state, state.landmark_ids())
+        self._graph = VoteGraph()
+        touched = self._graph.add([self._votes(state, p) for p in self.pictures if p.is_voting])
+        ids = state.landmark_ids()
+        keys = voxel_keys(state.points(ids), self._options.voxel_m)
+        former: dict[int, Counter[int]] = {}
+        for key, owner in zip(keys.tolist(), owners.tolist(), strict=True):
+            if owner and key in touched:
+                former.setdefault(key, Counter())[owner] += 1
+        before = set(self.instance_of_voxel.values())
+        self.instance_of_voxel = {k: min(c, key=lambda i: (-c[i], i)) for k, c in former.items()}
+        events = self._decide(touched, self._stamp(state))
+        gone = before - set(self.instance_of_voxel.values()) - {e.other for e in events}
+        return events + [self._event(self._stamp(state), EventKind.GONE, i) for i in sorted(gone)]
+
+    def instances_of(self, state: MapState, ids: IntArray) -> IntArray:
+        """Return the instance (n,) of the voxel each landmark lies in, 0 for none."""
+        points = state.points(ids)
+        out = np.zeros(len(ids), dtype=np.int64)
+        known = np.isfinite(points[:, 0])
+        keys = voxel_keys(points[known], self._options.voxel_m)
+        out[known] = [self.instance_of_voxel.get(k, 0) for k in keys.tolist()]
+        return out
+
+    # ---------------------------------------------------------------------------------------- evidence
+
+    def _look_up(self, state: MapState, index: int) -> list[Picture]:
+        frame = state.frames[index]
+        moved = frame.T_world_base[:3, 3]
+        is_voting = self._voted_at is None or float(np.linalg.norm(moved - self._voted_at)) >= _MIN_STEP_M
+        if is_voting and frame.masks:
+            self._voted_at = moved.copy()
+        out = []
+        for camera in sorted(frame.masks):
+            rows = frame.camera == camera
+            seen = incidence(frame.ids[rows], frame.uv_px[rows], frame.masks[camera], self._buildings)
+            out.append(Picture(index, camera, seen, is_voting))
+        return out
+
+    def _votes(self, state: MapState, picture: Picture) -> PictureVotes:
+        points = state.points(picture.seen.ids)
+        good = np.isfinite(points[:, 0]) & (state.sigma(picture.seen.ids) < self._options.max_vote_sigma_m)
+        options = self._options
+        return picture_votes(points[good], picture.seen.mask[good], options.voxel_m, options.vote_reach_m)
+
+    # ---------------------------------------------------------------------------------------- decisions
+
+    def _decide(self, touched: set[int], stamp_ns: int) -> list[InstanceEvent]:
+        """Partition the touched voxels again; instances that reach beyond them take part as one node each."""
+        edges = self._active_edges(touched)
+        anchors = sorted(n for n in edges if n < 0)
+        groups = greedy_partition(edges, [*anchors, *sorted(touched)], self._options.min_vote)
+        old = {n: self.instance_of_voxel.get(n, 0) for n in touched}
+        events: list[InstanceEvent] = []
+        taken: set[int] = set()
+        for group in sorted(groups, key=lambda g: (g[0] >= 0, -len(g), g[0])):
+            voxels = [n for n in group if n >= 0]
+            owner, absorbed = self._owner(group, [old[n] for n in voxels], taken)
+            if not owner:
+                if len(voxels) < self._options.min_instance_voxels:
+                    for n in voxels:
+                        self.instance_of_voxel.pop(n, None)
+                    continue
+                owner, self._next_id = self._next_id, self._next_id + 1
+                source = Counter(i for i in (old[n] for n in voxels) if i).most_common(1)
+                kind = EventKind.SPLIT if source else EventKind.CREATED
+                first, second = (source[0][0], owner) if source else (owner, 0)
+                events.append(self._event(stamp_ns, kind, first, second, {"voxels": float(len(voxels))}))
+            taken.add(owner)
+            for n in voxels:
+                self.instance_of_voxel[n] = owner
+            events += self._absorb(owner, absorbed, stamp_ns)
+        return events
+
+    def _active_edges(self, touched: set[int]) -> Edges:
+        edges: Edges = {n: {} for n in sorted(touched)}
+        for n in sorted(touched):
+            for m, w in self._graph.edges.get(n, {}).items():
+                other = m if m in touched else -self.instance_of_voxel.get(m, 0)
+                if other == 0:
+                    continue
+                joined = edges[n].get(other, 0.0) + w if other < 0 else w
+                edges[n][other] = joined
+                edges.setdefault(other, {})[n] = joined
+        return edges
+
+    @staticmethod
+    def _owner(group: list[int], former: Iterable[int], taken: set[int]) -> tuple[int, list[int]]:
+        """Return the id a group keeps, 0 for none, and the ids that are absorbed into it."""
+        anchors = sorted(-n for n in group if n < 0)
+        if anchors:
+            return anchors[0], anchors[1:]
+        counts = Counter(i for i in former if i and i not in taken)
+        if not counts:
+            return 0, []
+        return min(counts, key=lambda i: (-counts[i], i)), []
+
+    def _absorb(self, owner: int, absorbed: list[int], stamp_ns: int) -> list[InstanceEvent]:
+        events = []
+        for other in absorbed:
+            voxels = [n for n, i in self.instance_of_voxel.items() if i == other]
+            for n in voxels:
+                self.instance_of_voxel[n] = owner
+            evidence = {"voxels": float(len(voxels))}
+            events.append(self._event(stamp_ns, EventKind.MERGED, owner, other, evidence))
+        return events
+
+    def _event(
+        self, stamp_ns: int, kind: EventKind, instance: int, other: int = 0,
+        evidence: dict[str, float] | None = None,
+    ) -> InstanceEvent:
+        event = InstanceEvent(self._num_events, stamp_ns, kind, instance, other, evidence or {})
+        self._num_events += 1
+        return event
+
+    @staticmethod
+    def _stamp(state: MapState) -> int:
+        return state.frames[-1].stamp_ns if state.frames else 0

@@ -1,0 +1,54 @@
+"""Which landmarks lie in which mask of a picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from seg2d3d_ros.geometry import masks as pixel_masks
+from seg2d3d_ros.types import IntArray, Mask
+
+_MIN_EDGE_PX = 2.0
+
+
+@dataclass(frozen=True)
+class Incidence:
+    """Landmarks of one picture inside masks that may be buildings.
+
+    Attributes:
+        ids: (n,) landmarks.
+        mask: (n,) position of the mask in the picture's list of masks.
+        all_ids: (m,) all landmarks seen in the picture.
+        class_id: (m,) class of the smallest mask around each, -1 outside all.
+    """
+
+    ids: IntArray
+    mask: IntArray
+    all_ids: IntArray
+    class_id: IntArray
+
+
+def incidence(
+    ids: IntArray, uv_px: np.ndarray, masks: tuple[Mask, ...], building_classes: frozenset[int]
+) -> Incidence:
+    """Look landmarks up in the masks; where masks overlap, the smallest one that holds a landmark counts.
+
+    Landmarks closer to the border of a building mask than two pixels (one in narrow masks) are left out: at a
+    silhouette a corner often belongs to what lies behind.
+    """
+    owner = np.full(len(ids), -1, dtype=np.int64)
+    class_id = np.full(len(ids), -1, dtype=np.int64)
+    sizes = [pixel_masks.area(m.bbox_px, m.runs) for m in masks]
+    for k in sorted(range(len(masks)), key=lambda k: (-sizes[k], masks[k].label)):
+        mask = masks[k]
+        inside = pixel_masks.contains(mask.bbox_px, mask.runs, uv_px)
+        class_id[inside] = mask.class_id
+        owner[inside] = -1
+        if mask.class_id in building_classes and inside.any():
+            rows = np.flatnonzero(inside)
+            edge = pixel_masks.edge_distance_px(mask.bbox_px, mask.runs, uv_px[rows])
+            narrow = min(mask.bbox_px[2] - mask.bbox_px[0], mask.bbox_px[3] - mask.bbox_px[1]) < 16
+            owner[rows[edge >= (1.0 if narrow else _MIN_EDGE_PX)]] = k
+    found = np.flatnonzero(owner >= 0)
+    return Incidence(ids[found], owner[found], ids, class_id)

@@ -1,0 +1,82 @@
+"""What is known of each building: extent, views, score."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+
+from seg2d3d_ros.types import FloatArray, Instance, MaskAssignment, View
+
+_NUM_VIEWS = 3
+
+
+@dataclass
+class Support:
+    """Masks assigned to one instance, summed up."""
+
+    stamps: set[int] = field(default_factory=set)
+    num_masks: int = 0
+    score_sum: float = 0.0
+    classes: dict[int, int] = field(default_factory=lambda: defaultdict(int))
+    views: list[tuple[float, View]] = field(default_factory=list)
+
+    def add(self, assignment: MaskAssignment, crop_jpeg: bytes, area_px: float) -> None:
+        """Count a mask."""
+        self.stamps.add(assignment.stamp_ns)
+        self.num_masks += 1
+        self.score_sum += assignment.score
+        self.classes[assignment.class_id] += 1
+        if crop_jpeg:
+            view = View(assignment.camera, assignment.stamp_ns, assignment.label, crop_jpeg)
+            self.views.append((area_px * assignment.score, view))
+            self.views.sort(key=lambda v: (-v[0], v[1].stamp_ns, v[1].camera))
+            del self.views[_NUM_VIEWS:]
+
+
+def describe(instance_id: int, points_map: FloatArray, sigma_m: FloatArray, support: Support) -> Instance:
+    """Sum an instance up from its landmarks (n, 3) and its masks.
+
+    The oriented box and the footprint leave out the outermost 2 % of the points in each direction.
+    """
+    low, high = np.quantile(points_map, [0.02, 0.98], axis=0)
+    inner = points_map[((points_map >= low) & (points_map <= high)).all(axis=1)]
+    inner = inner if len(inner) >= 3 else points_map
+    center_xy, (length, width), yaw = _rectangle(inner[:, :2])
+    bottom, top = float(inner[:, 2].min()), float(inner[:, 2].max())
+    class_id = min(support.classes, key=lambda c: (-support.classes[c], c)) if support.classes else 0
+    mean_score = support.score_sum / max(support.num_masks, 1)
+    return Instance(
+        id=instance_id,
+        class_id=class_id,
+        score=float(mean_score * (1.0 - np.exp(-len(support.stamps) / 8.0))),
+        num_points=len(points_map),
+        num_views=support.num_masks,
+        first_stamp_ns=min(support.stamps, default=0),
+        last_stamp_ns=max(support.stamps, default=0),
+        centroid_map=np.median(points_map, axis=0),
+        box_center_map=np.array([*center_xy, (bottom + top) / 2.0]),
+        box_size_m=np.array([length, width, top - bottom]),
+        box_yaw_rad=yaw,
+        footprint_map=_corners(center_xy, length, width, yaw),
+        sigma_m=float(np.sqrt(np.mean(np.square(np.minimum(sigma_m, 10.0))) / max(len(points_map), 1))),
+        best_views=tuple(v for _, v in support.views),
+    )
+
+
+def _rectangle(xy: FloatArray) -> tuple[FloatArray, tuple[float, float], float]:
+    origin = xy.mean(axis=0)
+    (u, v), (a, b), angle = cv2.minAreaRect((xy - origin).astype(np.float32))
+    yaw = np.deg2rad(angle)
+    if a < b:
+        a, b, yaw = b, a, yaw + np.pi / 2.0
+    yaw = (yaw + np.pi / 2.0) % np.pi - np.pi / 2.0
+    return origin + [u, v], (float(a), float(b)), float(yaw)
+
+
+def _corners(center_xy: FloatArray, length: float, width: float, yaw: float) -> FloatArray:
+    along = np.array([np.cos(yaw), np.sin(yaw)]) * length / 2.0
+    across = np.array([-np.sin(yaw), np.cos(yaw)]) * width / 2.0
+    return center_xy + np.stack([-along - across, along - across, along + across, across - along])

@@ -1,0 +1,119 @@
+"""Name every mask after an instance: by the landmarks tracked in it, and by what is known, projected into it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from seg2d3d_ros.geometry import cameras as models
+from seg2d3d_ros.geometry import masks as pixel_masks
+from seg2d3d_ros.geometry import transforms
+from seg2d3d_ros.mapping.association import Picture
+from seg2d3d_ros.mapping.state import MapState
+from seg2d3d_ros.types import FloatArray, IntArray, MaskAssignment
+
+_TRACKED_WEIGHT = 2.0
+_MIN_VOTES = 2.0
+_LAYER_RATIO = 1.35
+_CELL_PX = 12
+
+
+@dataclass(frozen=True)
+class LabelledPoints:
+    """Landmarks that carry an instance: ids (n,), points_world (n, 3), instances (n,)."""
+
+    points_world: FloatArray
+    instances: IntArray
+    tree: cKDTree | None
+
+    @staticmethod
+    def of(points_world: FloatArray, instances: IntArray) -> LabelledPoints:
+        """Index the points by their place on the ground."""
+        tree = cKDTree(points_world[:, :2]) if len(points_world) else None
+        return LabelledPoints(points_world, instances, tree)
+
+
+def name_masks(
+    state: MapState,
+    picture: Picture,
+    labelled: LabelledPoints,
+    instance_of: IntArray,
+    building_classes: frozenset[int],
+    range_m: float,
+) -> list[MaskAssignment]:
+    """Assign each mask of a picture to the instance with most evidence, 0 where there is too little.
+
+    Args:
+        state: The map.
+        picture: The picture with its incidence.
+        labelled: Points with instances, confirmed ones only.
+        instance_of: (n,) instance of the landmarks in `picture.seen.ids`.
+        building_classes: Masks of other classes stay unassigned.
+        range_m: Points further from the camera do not count.
+
+    Returns:
+        One assignment per mask of the picture.
+    """
+    frame = state.frames[picture.frame]
+    masks = frame.masks[picture.camera]
+    stamp = frame.picture_stamps_ns[frame.cameras.index(picture.camera)]
+    camera = state.rig.cameras[picture.camera].name  # type: ignore[union-attr]
+    uv, depth, shown = _project(state, picture, labelled, range_m)
+    out = []
+    for k, mask in enumerate(masks):
+        own = instance_of[picture.seen.mask == k]
+        votes: dict[int, float] = {}
+        if mask.class_id in building_classes:
+            for i, n in zip(*np.unique(own[own > 0], return_counts=True), strict=True):
+                votes[int(i)] = _TRACKED_WEIGHT * float(n)
+            _add_projected(votes, mask.bbox_px, mask.runs, uv, depth, shown)
+        total = sum(votes.values())
+        best = min(votes, key=lambda i: (-votes[i], i)) if votes else 0
+        if not best or votes[best] < _MIN_VOTES:
+            best = 0
+        score = votes[best] / total if best else 0.0
+        out.append(MaskAssignment(stamp, camera, mask.label, best, score, len(own), mask.class_id))
+    return out
+
+
+def _project(
+    state: MapState, picture: Picture, labelled: LabelledPoints, range_m: float
+) -> tuple[FloatArray, FloatArray, IntArray]:
+    """Return pixels (n, 2), depths (n,) and instances (n,) of the points nothing nearer hides."""
+    empty = np.zeros((0, 2)), np.zeros(0), np.zeros(0, dtype=np.int64)
+    if labelled.tree is None or state.rig is None:
+        return empty
+    camera = state.rig.cameras[picture.camera]
+    T_world_cam = state.frames[picture.frame].T_world_base @ camera.T_base_cam
+    near = np.array(labelled.tree.query_ball_point(T_world_cam[:2, 3], range_m), dtype=np.int64)
+    if not len(near):
+        return empty
+    near.sort()
+    p_cam = transforms.apply(transforms.invert(T_world_cam), labelled.points_world[near])
+    uv, inside = models.project(camera, p_cam)
+    near, uv, depth = near[inside], uv[inside], p_cam[inside, 2]
+    cell = (uv[:, 1] // _CELL_PX).astype(np.int64) * 4096 + (uv[:, 0] // _CELL_PX).astype(np.int64)
+    _, index = np.unique(cell, return_inverse=True)
+    nearest = np.full(index.max() + 1 if len(index) else 0, np.inf)
+    np.minimum.at(nearest, index, depth)
+    visible = depth <= _LAYER_RATIO * nearest[index]
+    return uv[visible], depth[visible], labelled.instances[near[visible]]
+
+
+def _add_projected(
+    votes: dict[int, float],
+    bbox_px: tuple[int, int, int, int],
+    runs: np.ndarray,
+    uv: FloatArray,
+    depth: FloatArray,
+    shown: IntArray,
+) -> None:
+    rows = np.flatnonzero(pixel_masks.contains(bbox_px, runs, uv))
+    if not len(rows):
+        return
+    # What shines through from behind a facade does not count: keep the nearest well supported layer.
+    layer = depth[rows] <= _LAYER_RATIO * float(np.quantile(depth[rows], 0.25))
+    for i, n in zip(*np.unique(shown[rows[layer]], return_counts=True), strict=True):
+        votes[int(i)] = votes.get(int(i), 0.0) + float(n)

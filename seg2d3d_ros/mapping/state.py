@@ -1,0 +1,184 @@
+"""Everything the map knows, in arrays: frames, landmarks, observations and masks, in one world frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from seg2d3d_ros.geometry import transforms
+from seg2d3d_ros.types import (
+    Cluster,
+    FloatArray,
+    IntArray,
+    Keyframe,
+    Mask,
+    RelativePose,
+    Rig,
+    Segmentation,
+)
+
+
+@dataclass
+class MapFrame:
+    """A rig frame in the world: its pose, what it saw and what its pictures show.
+
+    Attributes:
+        stamp_ns: Stamp of the rig frame.
+        T_world_base: (4, 4).
+        is_keyframe: Whether its observations constrain the bundle adjustment.
+        cameras: Cameras whose pictures it holds, with their stamps.
+        picture_stamps_ns: Stamp of each picture.
+        status: `tracked` or `coasted`.
+        ids: (n,) landmarks seen.
+        camera: (n,) by which camera.
+        uv_px: (n, 2) where.
+        masks: Masks by camera.
+        reference: Position of the keyframe this frame hangs on; its own for a keyframe.
+        T_ref_base: (4, 4) pose in that keyframe.
+    """
+
+    stamp_ns: int
+    T_world_base: FloatArray
+    is_keyframe: bool
+    cameras: tuple[int, ...]
+    picture_stamps_ns: tuple[int, ...]
+    status: str
+    ids: IntArray
+    camera: IntArray
+    uv_px: np.ndarray
+    masks: dict[int, tuple[Mask, ...]] = field(default_factory=dict)
+    reference: int = 0
+    T_ref_base: FloatArray = field(default_factory=lambda: np.eye(4))
+
+
+@dataclass
+class MapIncrement:
+    """What a cluster added: positions of its frames in the map, and of those that are new."""
+
+    frames: list[int]
+    new_frames: list[int]
+    landmark_ids: IntArray
+
+
+class MapState:
+    """Frames in stamp order and landmarks by id; rows of a landmark are found by its id itself."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self.rig: Rig | None = None
+        self.frames: list[MapFrame] = []
+        self.odometry: dict[tuple[int, int], RelativePose] = {}
+        self._by_stamp: dict[tuple[int, int], int] = {}
+        self._session = -1
+        self._last_keyframe = -1
+        self._points = np.full((4096, 3), np.nan)
+        self._colors = np.zeros((4096, 3), dtype=np.uint8)
+        self._sigma = np.full(4096, np.inf, dtype=np.float32)
+
+    # ---------------------------------------------------------------------------------------- landmarks
+
+    def points(self, ids: IntArray) -> FloatArray:
+        """Return positions (n, 3) in the world, NaN for landmarks that are unknown."""
+        known = ids < len(self._points)
+        out = np.full((len(ids), 3), np.nan)
+        out[known] = self._points[ids[known]]
+        return out
+
+    def set_points(self, ids: IntArray, points_world: FloatArray) -> None:
+        """Store positions (n, 3)."""
+        self._points[ids] = points_world
+
+    def colors(self, ids: IntArray) -> np.ndarray:
+        """Return colours (n, 3) uint8."""
+        return self._colors[ids]
+
+    def sigma(self, ids: IntArray) -> np.ndarray:
+        """Return standard deviations (n,) along the worst axis."""
+        return self._sigma[ids]
+
+    def landmark_ids(self) -> IntArray:
+        """Return the ids of all landmarks that have a position."""
+        return np.flatnonzero(np.isfinite(self._points[:, 0]))
+
+    def transform(self, S: FloatArray, scale: float) -> None:
+        """Carry the whole map into another world frame: p_new = S @ p."""
+        self._points = transforms.apply(S, self._points)
+        rotation = S[:3, :3] / scale
+        for f in self.frames:
+            f.T_world_base = transforms.rigid(
+                rotation @ f.T_world_base[:3, :3], transforms.apply(S, f.T_world_base[None, :3, 3])[0]
+            )
+            f.T_ref_base = f.T_ref_base.copy()
+            f.T_ref_base[:3, 3] *= scale
+
+    # ------------------------------------------------------------------------------------------- frames
+
+    def add(self, cluster: Cluster, T_world_local: FloatArray) -> MapIncrement:
+        """Take a cluster in; what it shares with the last one replaces the older values."""
+        self.rig = cluster.rig
+        if cluster.session != self._session:
+            self._session, self._last_keyframe = cluster.session, -1
+        landmarks = cluster.landmarks
+        self._reserve(int(landmarks.ids.max()) + 1 if len(landmarks.ids) else 0)
+        self._points[landmarks.ids] = transforms.apply(T_world_local, landmarks.points_local)
+        self._colors[landmarks.ids] = landmarks.colors_rgb
+        self._sigma[landmarks.ids] = landmarks.sigma_m
+        order = np.argsort(cluster.observations.frame, kind="stable")
+        bounds = np.searchsorted(cluster.observations.frame[order], np.arange(len(cluster.frames) + 1))
+        touched, new = [], []
+        for k, frame in enumerate(cluster.frames):
+            index, is_new = self._place(cluster, frame, T_world_local)
+            rows = order[bounds[k] : bounds[k + 1]]
+            f = self.frames[index]
+            f.ids = landmarks.ids[cluster.observations.landmark[rows]]
+            f.camera, f.uv_px = cluster.observations.camera[rows], cluster.observations.uv_px[rows]
+            touched.append(index)
+            new += [index] if is_new else []
+        for r in cluster.odometry:
+            self.odometry[(touched[r.frame_i], touched[r.frame_j])] = r
+        self._attach_masks(cluster.segmentations, cluster.rig, new)
+        return MapIncrement(touched, new, landmarks.ids)
+
+    def _place(self, cluster: Cluster, frame: Keyframe, T_world_local: FloatArray) -> tuple[int, bool]:
+        key = (cluster.session, frame.stamp_ns)
+        T = T_world_local @ frame.T_local_base
+        is_new = key not in self._by_stamp
+        if is_new:
+            empty = np.zeros(0, dtype=np.int64)
+            made = MapFrame(frame.stamp_ns, T, frame.is_keyframe, frame.cameras, frame.picture_stamps_ns,
+                            frame.status, empty, empty, np.zeros((0, 2)))
+            self._by_stamp[key] = len(self.frames)
+            self.frames.append(made)
+        index = self._by_stamp[key]
+        f = self.frames[index]
+        f.T_world_base, f.status = T, frame.status
+        if frame.is_keyframe or self._last_keyframe < 0:
+            f.is_keyframe, f.reference, f.T_ref_base = frame.is_keyframe, index, np.eye(4)
+            self._last_keyframe = index
+        else:
+            f.reference = self._last_keyframe
+            f.T_ref_base = transforms.invert(self.frames[f.reference].T_world_base) @ T
+        return index, is_new
+
+    def _attach_masks(self, segmentations: tuple[Segmentation, ...], rig: Rig, new: list[int]) -> None:
+        places = {(c, s): i for i in new
+                  for c, s in zip(self.frames[i].cameras, self.frames[i].picture_stamps_ns, strict=True)}
+        for segmentation in segmentations:
+            camera = rig.index(segmentation.camera)
+            index = places.get((camera, segmentation.stamp_ns))
+            if index is not None:
+                self.frames[index].masks[camera] = segmentation.masks
+
+    def _reserve(self, size: int) -> None:
+        if size > len(self._points):
+            grow = max(size - len(self._points), len(self._points))
+            self._points = np.concatenate([self._points, np.full((grow, 3), np.nan)])
+            self._colors = np.concatenate([self._colors, np.zeros((grow, 3), dtype=np.uint8)])
+            self._sigma = np.concatenate([self._sigma, np.full(grow, np.inf, dtype=np.float32)])
+
+    def settle(self) -> None:
+        """Carry the frames between keyframes along with the keyframe they hang on."""
+        for f in self.frames:
+            if not f.is_keyframe:
+                f.T_world_base = self.frames[f.reference].T_world_base @ f.T_ref_base

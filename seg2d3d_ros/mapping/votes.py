@@ -1,0 +1,86 @@
+"""Evidence for and against "same building", between places on facades (voxels) seen in the same picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from seg2d3d_ros.mapping.partition import Edges
+from seg2d3d_ros.types import FloatArray, IntArray
+
+_NEAR = 6
+_FAR_RANKS = (12, 20, 32, 48)
+_BITS = 21
+
+
+@dataclass(frozen=True)
+class PictureVotes:
+    """Pairs (n, 2) of voxel keys seen in one picture and their votes (n,): +1 same mask, -1 different."""
+
+    pairs: IntArray
+    weight: FloatArray
+
+
+def voxel_keys(points: FloatArray, voxel_m: float) -> IntArray:
+    """Return one integer per point (n, 3) that names its voxel."""
+    cell = np.floor(points / voxel_m).astype(np.int64) + (1 << (_BITS - 1))
+    cell = np.clip(cell, 0, (1 << _BITS) - 1)
+    return (cell[:, 0] << (2 * _BITS)) | (cell[:, 1] << _BITS) | cell[:, 2]
+
+
+def picture_votes(points: FloatArray, mask: IntArray, voxel_m: float, reach_m: float) -> PictureVotes:
+    """Pair each voxel of a picture with near ones and a few further ones, and compare their masks.
+
+    Args:
+        points: (n, 3) landmarks in masks of the picture, world frame.
+        mask: (n,) mask of each.
+        voxel_m: Edge of a voxel.
+        reach_m: Pairs further apart say nothing.
+
+    Returns:
+        The votes of this picture; the mask of a voxel is that of most of its landmarks.
+    """
+    keys, first, index = np.unique(voxel_keys(points, voxel_m), return_index=True, return_inverse=True)
+    if len(keys) < 2:
+        return PictureVotes(np.zeros((0, 2), dtype=np.int64), np.zeros(0))
+    num_masks = int(mask.max()) + 1
+    table = np.bincount(index * num_masks + mask, minlength=len(keys) * num_masks)
+    owner = table.reshape(len(keys), num_masks).argmax(axis=1)
+    places = points[first]
+    ranks = [r for r in (*range(2, 2 + _NEAR), *_FAR_RANKS) if r <= len(keys)]
+    distance, other = cKDTree(places).query(places, k=ranks, distance_upper_bound=reach_m)
+    a = np.repeat(np.arange(len(keys)), len(ranks))
+    b, near = other.ravel(), np.isfinite(distance.ravel())
+    a, b = a[near], b[near]
+    low, high = np.minimum(a, b), np.maximum(a, b)
+    joined = np.unique(low * len(keys) + high)
+    low, high = joined // len(keys), joined % len(keys)
+    weight = np.where(owner[low] == owner[high], 1.0, -1.0)
+    return PictureVotes(np.stack([keys[low], keys[high]], axis=1), weight)
+
+
+class VoteGraph:
+    """Sums of votes between voxels."""
+
+    def __init__(self) -> None:
+        """Start without votes."""
+        self.edges: Edges = {}
+
+    def add(self, votes: list[PictureVotes]) -> set[int]:
+        """Add the votes of pictures; return the voxels they touch."""
+        if not votes:
+            return set()
+        pairs = np.concatenate([v.pairs for v in votes])
+        if not len(pairs):
+            return set()
+        weight = np.concatenate([v.weight for v in votes])
+        order = np.lexsort((pairs[:, 1], pairs[:, 0]))
+        pairs, weight = pairs[order], weight[order]
+        start = np.flatnonzero(np.r_[True, (np.diff(pairs, axis=0) != 0).any(axis=1)])
+        sums = np.add.reduceat(weight, start)
+        for (a, b), w in zip(pairs[start].tolist(), sums.tolist(), strict=True):
+            row = self.edges.setdefault(a, {})
+            row[b] = self.edges.setdefault(b, {})[a] = row.get(b, 0.0) + w
+        return set(np.unique(pairs).tolist())

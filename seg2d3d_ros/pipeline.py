@@ -1,0 +1,225 @@
+"""The three stages in order, by hand: what the ROS 2 graph does with messages, within one process.
+
+Each stage runs in a worker thread behind a bounded queue, so that the work overlaps; what a stage receives and
+in which order does not depend on timing, so the result does not either.
+"""
+
+from __future__ import annotations
+
+import queue
+import resource
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from seg2d3d_ros import config as configuration
+from seg2d3d_ros.clusters.stage import ClusterStage
+from seg2d3d_ros.config import Config
+from seg2d3d_ros.mapping.stage import MappingStage
+from seg2d3d_ros.segmentation.backend import SegmentationBackend
+from seg2d3d_ros.segmentation.stage import SegmentationStage
+from seg2d3d_ros.types import (
+    Cluster,
+    Dropped,
+    Frame,
+    FrameCounts,
+    Item,
+    LabelImage,
+    MapUpdate,
+    Rig,
+    RunReport,
+    Segmentation,
+)
+
+_QUEUE_ITEMS = 32
+
+
+class Pipeline:
+    """Pictures in, map updates out."""
+
+    def __init__(self, config: Config, rig: Rig, backend: SegmentationBackend | None = None) -> None:
+        """Prepare the stages for a rig; `backend` overrides the configured segmentation backend."""
+        self._config = config
+        self._rig = rig
+        self._accounts = Accounts(rig)
+        self._updates: list[MapUpdate] = []
+        self._started_s = time.perf_counter()
+        self._finished_s = self._started_s
+        self.segmentation = SegmentationStage(config, rig, backend)
+        self.segmentation.backend.activate()
+        self._clusters = ClusterStage(config, rig)
+        self._mapping = MappingStage(config)
+        self._map_worker = _Worker("mapping", self._map)
+        self._cluster_worker = _Worker("clusters", self._cluster)
+        self._segmentation_worker = _Worker("segmentation", self._segment)
+
+    def push(self, item: Item) -> list[MapUpdate]:
+        """Take the next item, waiting while the stages are behind; return the updates made meanwhile.
+
+        Raises:
+            Exception: whatever a stage raised, once.
+        """
+        self._accounts.received(item)
+        self._segmentation_worker.put(item)
+        return self._take_updates()
+
+    def finish(self) -> MapUpdate:
+        """Work everything off, refine, and return the whole map."""
+        for worker in (self._segmentation_worker, self._cluster_worker, self._map_worker):
+            worker.close()
+        full = self._mapping.finish()
+        self.segmentation.backend.close()
+        self._finished_s = time.perf_counter()
+        return full
+
+    def abort(self) -> None:
+        """Stop the workers without a result (after an error)."""
+        for worker in (self._segmentation_worker, self._cluster_worker, self._map_worker):
+            worker.stop()
+        self.segmentation.backend.close()
+
+    def report(self, source: str, remarks: tuple[str, ...] = ()) -> RunReport:
+        """Return the accounts of the run; complete after `finish`."""
+        workers = (self._segmentation_worker, self._cluster_worker, self._map_worker)
+        seconds = {w.name: w.busy_s for w in workers}
+        seconds["refinement"] = self._mapping.refinement_s
+        return RunReport(
+            source=source,
+            backend=self.segmentation.backend.name,
+            frames=self._accounts.counts(self.segmentation.counts),
+            seconds=seconds,
+            counts={**self._mapping.counts, **self.segmentation.backend_counts},
+            wall_s=self._finished_s - self._started_s,
+            recording_s=self._accounts.recording_s,
+            peak_memory_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0,
+            config=configuration.to_tree(self._config),
+            classes=self.segmentation.classes,
+            remarks=(*self._rig.remarks, *remarks, self.segmentation.reason),
+        )
+
+    # ----------------------------------------------------------------------------- one stage after another
+
+    def _segment(self, item: Item | None) -> None:
+        if item is None:
+            segmentations = self.segmentation.finish()
+        else:
+            segmentations = self.segmentation.push(item)
+            if not isinstance(item, LabelImage):
+                self._cluster_worker.put(item)
+        for segmentation in segmentations:
+            self._cluster_worker.put(segmentation)
+
+    def _cluster(self, item: Item | Segmentation | None) -> None:
+        clusters = self._clusters.finish() if item is None else self._clusters.push(item)  # type: ignore[arg-type]
+        for cluster in clusters:
+            self._accounts.mapped(cluster)
+            self._map_worker.put(cluster)
+
+    def _map(self, cluster: Cluster | None) -> None:
+        if cluster is not None:
+            self._updates.append(self._mapping.push(cluster))
+
+    def _take_updates(self) -> list[MapUpdate]:
+        updates = self._updates[:]
+        del self._updates[: len(updates)]
+        return updates
+
+
+class Accounts:
+    """Counts pictures so that received = processed + dropped by reason, per camera."""
+
+    def __init__(self, rig: Rig) -> None:
+        """Start at zero for every camera."""
+        self._rig = rig
+        self._received: Counter[str] = Counter()
+        self._processed: Counter[str] = Counter()
+        self._dropped: dict[str, Counter[str]] = {}
+        self._counted_ns = -(1 << 62)
+        self._first_ns: int | None = None
+        self._last_ns = 0
+
+    def received(self, item: Item) -> None:
+        """Count an incoming item."""
+        if isinstance(item, Frame | Dropped):
+            self._received[item.camera] += 1
+        if isinstance(item, Frame):
+            self._first_ns = item.stamp_ns if self._first_ns is None else min(self._first_ns, item.stamp_ns)
+            self._last_ns = max(self._last_ns, item.stamp_ns)
+
+    def mapped(self, cluster: Cluster) -> None:
+        """Count what a cluster used for the first time, and what it says was dropped."""
+        for frame in cluster.frames:
+            if frame.stamp_ns > self._counted_ns:
+                for camera in frame.cameras:
+                    self._processed[self._rig.cameras[camera].name] += 1
+        if cluster.frames:
+            self._counted_ns = cluster.frames[-1].stamp_ns
+        for dropped in cluster.dropped:
+            self._dropped.setdefault(dropped.camera, Counter())[dropped.reason] += 1
+
+    def counts(self, segmentation: dict[str, Counter[str]]) -> dict[str, FrameCounts]:
+        """Return the counts per camera."""
+        names = sorted({c.name for c in self._rig.cameras} | set(self._received) | set(self._dropped))
+        return {
+            name: FrameCounts(
+                received=self._received[name],
+                processed=self._processed[name],
+                dropped=dict(sorted(self._dropped.get(name, Counter()).items())),
+                segmentation={str(k): v for k, v in sorted(segmentation.get(name, Counter()).items())},
+            )
+            for name in names
+        }
+
+    @property
+    def recording_s(self) -> float:
+        """Return the seconds between the first and the last picture."""
+        return 0.0 if self._first_ns is None else (self._last_ns - self._first_ns) * 1e-9
+
+
+class _Worker:
+    """A thread that works items off in order; None is handed over last, by `close`."""
+
+    def __init__(self, name: str, work: Callable[[Any], None]) -> None:
+        self.name = name
+        self.busy_s = 0.0
+        self._work = work
+        self._queue: queue.Queue[Any] = queue.Queue(_QUEUE_ITEMS)
+        self._error: BaseException | None = None
+        self._is_stopped = False
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def put(self, item: Any) -> None:
+        self._raise()
+        self._queue.put(item)
+
+    def close(self) -> None:
+        """Work off what waits, then the end mark; raise what the stage raised."""
+        self._queue.put(None)
+        self._thread.join()
+        self._raise()
+
+    def stop(self) -> None:
+        self._is_stopped = True
+        self._queue.put(None)
+        self._thread.join()
+
+    def _raise(self) -> None:
+        if self._error is not None:
+            error, self._error, self._is_stopped = self._error, None, True
+            raise error
+
+    def _run(self) -> None:
+        while True:
+            item = self._queue.get()
+            if not self._is_stopped and self._error is None:
+                start = time.thread_time()
+                try:
+                    self._work(item)
+                except BaseException as error:  # noqa: BLE001  (handed to the caller by put or close)
+                    self._error = error
+                self.busy_s += time.thread_time() - start
+            if item is None:
+                return
