@@ -68,6 +68,33 @@ class SegmentationConfig:
     min_area_px: int = option(64, "Smaller masks are left out.", 1)
     max_masks: int = option(64, "Largest number of masks kept per picture, by area.", 1, 10000)
     process_width_px: int = option(320, "Width at which the classical backend works.", 64, 4096)
+    weights_manifest: str = option("", "YAML file with further models and weights; empty for none.")
+    prompt: list[str] = option(
+        [
+            "building=building,house,facade,shop",
+            "vegetation=tree,bush,hedge",
+            "sky",
+            "road",
+            "car=car,van",
+            "truck",
+            "bus",
+            "person",
+            "bicycle",
+        ],
+        "What network backends look for: name, or name=synonym,synonym; most important first.",
+    )
+    box_threshold: float = option(0.3, "Lowest class score of a detection.", 0, 1)
+    nms_overlap: float = option(0.7, "Masks of a class that overlap more than this are one.", 0, 1)
+    precision: str = option("auto", "Arithmetic of networks: auto (fp16 on a GPU), fp32, fp16, bf16.")
+    max_batch: int = option(4, "Pictures of equal size that a network takes at once.", 1, 64)
+    max_gpu_memory_mb: int = option(0, "GPU memory that networks may take; 0 for all there is.", 0)
+    memory_ladder: list[str] = option(
+        ["batch", "half", "input", "model", "cpu"],
+        "What to give up, in this order, when GPU memory runs out: batch (half of it), half "
+        "(precision), input (smaller pictures), model (the manifest's smaller one), cpu. At its "
+        "end pictures fail and are counted.",
+    )
+    compile: bool = option(False, "Compile networks with CUDA graphs; GPU only, slow to start.")
 
 
 @dataclass(frozen=True)
