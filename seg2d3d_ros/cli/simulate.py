@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 from pathlib import Path
 
+from seg2d3d_ros.cli.progress import progress
 from seg2d3d_ros.simulation.options import CHOICES, SimulationOptions
 
 HELP = "write a rosbag2 of a simulated drive, with its truth"
@@ -13,9 +14,14 @@ HELP = "write a rosbag2 of a simulated drive, with its truth"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments: the folder, and one per field of SimulationOptions."""
-    parser.add_argument("out", type=Path, metavar="OUT", help="new folder; gets OUT/bag and OUT/truth")
+    parser.add_argument(
+        "out", type=Path, metavar="OUT", help="new folder; gets OUT/bag and OUT/truth"
+    )
     for field in dataclasses.fields(SimulationOptions):
-        flag, text = f"--{field.name.replace('_', '-')}", f"{field.metadata['help']} Default: {field.default!r}."
+        flag, text = (
+            f"--{field.name.replace('_', '-')}",
+            f"{field.metadata['help']} Default: {field.default!r}.",
+        )
         text = text.replace("%", "%%")
         if isinstance(field.default, bool):
             action = argparse.BooleanOptionalAction
@@ -23,26 +29,27 @@ def configure(parser: argparse.ArgumentParser) -> None:
         else:
             kind, choices = type(field.default), CHOICES.get(field.name)
             metavar = None if choices else kind.__name__.upper()
-            parser.add_argument(flag, type=kind, default=field.default, choices=choices, metavar=metavar, help=text)
+            parser.add_argument(
+                flag, type=kind, default=field.default, choices=choices, metavar=metavar, help=text
+            )
 
 
 def run(args: argparse.Namespace) -> int:
     """Simulate and say what was written."""
     import cv2
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from seg2d3d_ros.simulation import simulate
 
     cv2.setNumThreads(1)
-    options = SimulationOptions(**{f.name: getattr(args, f.name) for f in dataclasses.fields(SimulationOptions)})
-    columns = (TextColumn("simulate"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns) as bar:
-        task = bar.add_task("pictures", total=None)
-        if not bar.console.is_terminal:
-            bar.stop()
-        summary = simulate(options, args.out, lambda done, total: bar.update(task, completed=done, total=total))
+    fields = dataclasses.fields(SimulationOptions)
+    options = SimulationOptions(**{f.name: getattr(args, f.name) for f in fields})
+    with progress("simulate") as advance:
+        summary = simulate(
+            options, args.out, lambda done, total: advance(1, f"of {total} pictures")
+        )
     print(
-        f"{args.out}: {summary.num_pictures} pictures ({summary.num_dropped} dropped) of "
-        f"{summary.num_buildings} buildings, {summary.path_length_m:.0f} m in {summary.duration_s:.0f} s"
+        f"{args.out}: {summary.num_pictures} pictures ({summary.num_dropped} dropped), "
+        f"{summary.num_buildings} buildings, {summary.path_length_m:.0f} m in "
+        f"{summary.duration_s:.0f} s"
     )
     return 0

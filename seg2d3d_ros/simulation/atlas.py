@@ -1,4 +1,4 @@
-"""Textures of the street in one picture, pre-shrunk in both directions so that far facades do not shimmer."""
+"""All textures in one picture, shrunk beforehand so that far facades do not shimmer."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ _MAX_LEVELS = 11
 class Atlas:
     """A rip map: every texture in all combinations of horizontally and vertically halved sizes.
 
-    Facades seen along the street are squeezed in one direction only; halving both directions alike (a
-    mip map) would blur or shimmer there. Level (i, j) of a texture lies in column i and row j of its block.
+    Facades seen along the street are squeezed in one direction only; halving both directions
+    alike (a mip map) would blur or shimmer there. Level (i, j) of a texture lies in column i and
+    row j of its block.
     """
 
     def __init__(self, textures: list[tuple[NDArray[np.uint8], bool]]) -> None:
@@ -38,7 +39,13 @@ class Atlas:
                 self._offset[k, axis, : len(sizes)] = offsets
 
     def sample(self, texture: NDArray, uv: NDArray, footprint: NDArray) -> NDArray[np.float32]:
-        """Return colours (n, 3) of textures (n,) at uv (n, 2) averaged over a footprint (n, 2), in uv units."""
+        """Return colours (n, 3).
+
+        Args:
+            texture: (n,) indices.
+            uv: (n, 2) places; 0 to 1 is one repeat.
+            footprint: (n, 2) extents in u and v to average over.
+        """
         level, place = [], []
         uv = np.where(self._repeats[texture][:, None], uv - np.floor(uv), np.clip(uv, 0.0, 1.0))
         for axis in range(2):
@@ -79,17 +86,25 @@ def _ripmap(image: NDArray[np.uint8], repeats: bool) -> NDArray[np.uint8]:
     border = cv2.BORDER_WRAP if repeats else cv2.BORDER_REPLICATE
     rows, tall = [], image
     for h in heights:
-        tall = tall if tall.shape[0] == h else cv2.resize(tall, (image.shape[1], h), interpolation=cv2.INTER_AREA)
+        tall = (
+            tall
+            if tall.shape[0] == h
+            else cv2.resize(tall, (image.shape[1], h), interpolation=cv2.INTER_AREA)
+        )
         cells, wide = [], tall
         for w in widths:
-            wide = wide if wide.shape[1] == w else cv2.resize(wide, (w, h), interpolation=cv2.INTER_AREA)
+            wide = (
+                wide
+                if wide.shape[1] == w
+                else cv2.resize(wide, (w, h), interpolation=cv2.INTER_AREA)
+            )
             cells.append(cv2.copyMakeBorder(wide, 1, 1, 1, 1, border))
         rows.append(np.concatenate(cells, axis=1))
     return np.concatenate(rows, axis=0)
 
 
 def _shelves(shapes: list[tuple[int, ...]]) -> tuple[list[tuple[int, int]], int]:
-    """Place blocks (h, w) on shelves, tallest first; returns (x, y) of each and the total height."""
+    """Place blocks (h, w) on shelves, tallest first: (x, y) of each and the total height."""
     places = [(0, 0)] * len(shapes)
     x = y = shelf = 0
     for k in sorted(range(len(shapes)), key=lambda k: -shapes[k][0]):

@@ -26,7 +26,10 @@ _LONGEST_DELAY_NS = 200_000_000
 def camera_topics(camera: Camera, options: SimulationOptions) -> dict[str, str]:
     """Return the topics of a camera by what they carry: image, info, labels."""
     image = "image_raw/compressed" if options.compressed else "image_raw"
-    return {kind: f"/{camera.name}/{name}" for kind, name in (("image", image), ("info", "camera_info"), ("labels", "labels"))}
+    return {
+        kind: f"/{camera.name}/{name}"
+        for kind, name in (("image", image), ("info", "camera_info"), ("labels", "labels"))
+    }
 
 
 class BagWriter:
@@ -57,7 +60,7 @@ class BagWriter:
         self._flush(None)
         self._writer.close()
 
-    # -------------------------------------------------------------------------------------- messages
+    # ------------------------------------------------------------------------------- messages
 
     def add_static_transforms(self, rig: Rig) -> None:
         """Add /tf_static: the optical frames of all cameras and the GNSS antenna on base_link."""
@@ -76,7 +79,12 @@ class BagWriter:
         if self._options.compressed:
             quality = [cv2.IMWRITE_JPEG_QUALITY, self._options.jpeg_quality]
             data = cv2.imencode(".jpg", image, quality)[1].ravel()
-            message = self._make("sensor_msgs/msg/CompressedImage", header=header, format="bgr8; jpeg compressed bgr8", data=data)
+            message = self._make(
+                "sensor_msgs/msg/CompressedImage",
+                header=header,
+                format="bgr8; jpeg compressed bgr8",
+                data=data,
+            )
         else:
             message = self._image(header, image, "bgr8")
         self._push(log_ns, topics["image"], message)
@@ -92,7 +100,11 @@ class BagWriter:
     def add_odometry(self, sample: OdometrySample) -> None:
         """Add dead reckoning."""
         stamp_ns = self._start_ns + round(sample.time_s * 1e9)
-        pose = self._make("geometry_msgs/msg/PoseWithCovariance", pose=self._pose(sample.T_odom_base), covariance=np.zeros(36))
+        pose = self._make(
+            "geometry_msgs/msg/PoseWithCovariance",
+            pose=self._pose(sample.T_odom_base),
+            covariance=np.zeros(36),
+        )
         twist = self._make(
             "geometry_msgs/msg/TwistWithCovariance",
             twist=self._make(
@@ -103,7 +115,13 @@ class BagWriter:
             covariance=sample.covariance.ravel(),
         )
         header = self._header(stamp_ns, "odom")
-        message = self._make("nav_msgs/msg/Odometry", header=header, child_frame_id="base_link", pose=pose, twist=twist)
+        message = self._make(
+            "nav_msgs/msg/Odometry",
+            header=header,
+            child_frame_id="base_link",
+            pose=pose,
+            twist=twist,
+        )
         self._push(stamp_ns + _ODOM_DELAY_NS, "/odom", message)
 
     def add_fix(self, sample: FixSample) -> None:
@@ -121,31 +139,50 @@ class BagWriter:
         )
         self._push(stamp_ns + _FIX_DELAY_NS, "/fix", message)
 
-    # ----------------------------------------------------------------------------------- building blocks
+    # ------------------------------------------------------------------------ building blocks
 
     def _make(self, name: str, **fields: Any) -> Any:
         kind = self._types.types[name]
-        constants = {k: getattr(kind, k) for k in ()}
-        return kind(**fields, **constants)
+        return kind(**fields)
 
     def _header(self, stamp_ns: int, frame: str) -> Any:
-        stamp = self._make("builtin_interfaces/msg/Time", sec=stamp_ns // 10**9, nanosec=stamp_ns % 10**9)
+        stamp = self._make(
+            "builtin_interfaces/msg/Time", sec=stamp_ns // 10**9, nanosec=stamp_ns % 10**9
+        )
         return self._make("std_msgs/msg/Header", stamp=stamp, frame_id=frame)
 
     def _vector(self, xyz: Any, name: str = "Vector3") -> Any:
-        return self._make(f"geometry_msgs/msg/{name}", **{k: float(v) for k, v in zip("xyz", xyz, strict=True)})
+        return self._make(
+            f"geometry_msgs/msg/{name}", **{k: float(v) for k, v in zip("xyz", xyz, strict=True)}
+        )
 
     def _quaternion(self, T: FloatArray) -> Any:
         quat = transforms.to_quaternion(T)
-        return self._make("geometry_msgs/msg/Quaternion", **{k: float(v) for k, v in zip("xyzw", quat, strict=True)})
+        return self._make(
+            "geometry_msgs/msg/Quaternion",
+            **{k: float(v) for k, v in zip("xyzw", quat, strict=True)},
+        )
 
     def _pose(self, T: FloatArray) -> Any:
-        return self._make("geometry_msgs/msg/Pose", position=self._vector(T[:3, 3], "Point"), orientation=self._quaternion(T))
+        return self._make(
+            "geometry_msgs/msg/Pose",
+            position=self._vector(T[:3, 3], "Point"),
+            orientation=self._quaternion(T),
+        )
 
     def _transform(self, child: str, T: FloatArray) -> Any:
-        transform = self._make("geometry_msgs/msg/Transform", translation=self._vector(T[:3, 3]), rotation=self._quaternion(T))
+        transform = self._make(
+            "geometry_msgs/msg/Transform",
+            translation=self._vector(T[:3, 3]),
+            rotation=self._quaternion(T),
+        )
         header = self._header(self._start_ns, "base_link")
-        return self._make("geometry_msgs/msg/TransformStamped", header=header, child_frame_id=child, transform=transform)
+        return self._make(
+            "geometry_msgs/msg/TransformStamped",
+            header=header,
+            child_frame_id=child,
+            transform=transform,
+        )
 
     def _image(self, header: Any, image: NDArray, encoding: str) -> Any:
         h, w = image.shape[:2]
@@ -161,18 +198,27 @@ class BagWriter:
         if self._options.cameras == "stereo" and camera.name.endswith("right"):
             P[0, 3] = -camera.K[0, 0] * self._options.baseline_m
         is_ideal = camera.distortion == Distortion.NONE
-        roi = self._make("sensor_msgs/msg/RegionOfInterest", x_offset=0, y_offset=0, height=0, width=0, do_rectify=False)
+        roi = self._make(
+            "sensor_msgs/msg/RegionOfInterest",
+            x_offset=0,
+            y_offset=0,
+            height=0,
+            width=0,
+            do_rectify=False,
+        )
         return self._make(
-            "sensor_msgs/msg/CameraInfo", header=header, height=camera.height_px, width=camera.width_px,
+            "sensor_msgs/msg/CameraInfo",
+            header=header, height=camera.height_px, width=camera.width_px,
             distortion_model="plumb_bob" if is_ideal else str(camera.distortion),
             d=np.zeros(5) if is_ideal else np.asarray(camera.D, float),
-            k=camera.K.ravel(), r=np.eye(3).ravel(), p=P.ravel(), binning_x=0, binning_y=0, roi=roi,
+            k=camera.K.ravel(), r=np.eye(3).ravel(), p=P.ravel(),
+            binning_x=0, binning_y=0, roi=roi,
         )  # fmt: skip
 
-    # --------------------------------------------------------------------------------------------- order
+    # ---------------------------------------------------------------------------------- order
 
     def _push(self, log_ns: int, topic: str, message: Any) -> None:
-        """Queue a message; messages come out by log time although labels are later than their picture."""
+        """Queue a message; what comes out is in the order of log time."""
         if topic not in self._connections:
             self._connections[topic] = self._connect(topic, message.__msgtype__)
         data = bytes(self._types.serialize_cdr(message, message.__msgtype__))
@@ -189,12 +235,23 @@ class BagWriter:
             self._writer.write(self._connections[topic], log_ns, data)
 
     def _connect(self, topic: str, kind: str) -> Any:
-        from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
+        from rosbags.interfaces import (
+            Qos,
+            QosDurability,
+            QosHistory,
+            QosLiveliness,
+            QosReliability,
+            QosTime,
+        )
 
-        durability = QosDurability.TRANSIENT_LOCAL if topic == "/tf_static" else QosDurability.VOLATILE
+        durability = (
+            QosDurability.TRANSIENT_LOCAL if topic == "/tf_static" else QosDurability.VOLATILE
+        )
         never = QosTime(9223372036, 854775807)
         qos = Qos(
             QosHistory.KEEP_LAST, 10, QosReliability.RELIABLE, durability, never, never,
             QosLiveliness.AUTOMATIC, never, False,
         )  # fmt: skip
-        return self._writer.add_connection(topic, kind, typestore=self._types, offered_qos_profiles=[qos])
+        return self._writer.add_connection(
+            topic, kind, typestore=self._types, offered_qos_profiles=[qos]
+        )

@@ -19,8 +19,8 @@ class Building:
 
     Attributes:
         id: From 1.
-        T_street_front: (4, 4) frame at the lower left corner of the front seen from the road: x along
-            the front, y into the house, z up.
+        T_street_front: (4, 4) frame at the lower left corner of the front seen from the road:
+            x along the front, y into the house, z up.
         width_m: Extent along x.
         depth_m: Extent along y.
         eaves_m: Height of the walls.
@@ -51,7 +51,9 @@ class Finish:
     trim: Paint
 
 
-def add_building(builder: SceneBuilder, building: Building, finish: Finish, object_id: int) -> None:
+def add_building(
+    builder: SceneBuilder, building: Building, finish: Finish, object_id: int
+) -> None:
     """Add the surfaces of a building."""
     w, d, h = building.width_m, building.depth_m, building.eaves_m
     low = np.array([(0, 0), (w, 0), (w, d), (0, d)], float)
@@ -61,21 +63,29 @@ def add_building(builder: SceneBuilder, building: Building, finish: Finish, obje
     if building.ridge_m > h:
         _gable(builder, building, finish, object_id)
     else:
-        parapet = 0.0
-        roof = [(*p, h - parapet) for p in low]
+        roof = [(*p, h) for p in low]
         builder.quad(_place(building, roof), finish.roof, object_id)
 
 
 def _gable(builder: SceneBuilder, building: Building, finish: Finish, object_id: int) -> None:
-    """Add a roof whose ridge runs along the street, a little wider than the walls in front and back."""
+    """Add a roof whose ridge runs along the street, with eaves in front and back."""
     w, d, h, top = building.width_m, building.depth_m, building.eaves_m, building.ridge_m
     drop = _EAVES_M * (top - h) / (d / 2)
     front = [(0, -_EAVES_M, h - drop), (w, -_EAVES_M, h - drop), (w, d / 2, top), (0, d / 2, top)]
-    back = [(w, d + _EAVES_M, h - drop), (0, d + _EAVES_M, h - drop), (0, d / 2, top), (w, d / 2, top)]
+    back = [
+        (w, d + _EAVES_M, h - drop),
+        (0, d + _EAVES_M, h - drop),
+        (0, d / 2, top),
+        (w, d / 2, top),
+    ]
     for slope in (front, back):
         builder.quad(_place(building, slope), finish.roof, object_id)
-    builder.triangle(_place(building, [(0, d, h), (0, 0, h), (0, d / 2, top)]), finish.wall, object_id)
-    builder.triangle(_place(building, [(w, 0, h), (w, d, h), (w, d / 2, top)]), finish.wall, object_id)
+    builder.triangle(
+        _place(building, [(0, d, h), (0, 0, h), (0, d / 2, top)]), finish.wall, object_id
+    )
+    builder.triangle(
+        _place(building, [(w, 0, h), (w, d, h), (w, d / 2, top)]), finish.wall, object_id
+    )
     x = 0.15 * w + 0.7 * w * ((building.id * 0.618) % 1.0)
     low, high = (x - 0.4, d / 2 - 0.3, h), (x + 0.4, d / 2 + 0.3, top + 0.9)
     builder.box(low, high, building.T_street_front, finish.trim, object_id)

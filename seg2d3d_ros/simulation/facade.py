@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from seg2d3d_ros.simulation.texture import Colour, Image, Rng, Wall, choose_wall, noise, to_image
 
+_PX_PER_M = 40.0
+
 
 @dataclass(frozen=True)
 class WindowStyle:
@@ -71,7 +73,9 @@ class _Canvas:
         self.cut(x, y, w, h)[:] *= factor
 
 
-def paint_facade(rng: Rng, size_m: tuple[float, float], look: str, window: WindowStyle, px_per_m: float) -> tuple[Image, Wall, Colour]:
+def paint_facade(
+    rng: Rng, size_m: tuple[float, float], look: str, window: WindowStyle
+) -> tuple[Image, Wall, Colour]:
     """Paint the front of a house.
 
     Args:
@@ -79,43 +83,42 @@ def paint_facade(rng: Rng, size_m: tuple[float, float], look: str, window: Windo
         size_m: Width and height.
         look: Style of the walls (`mixed`, `brick`, `plaster`, `lowtexture`).
         window: Kind of window.
-        px_per_m: Resolution.
 
     Returns:
         The picture, and material and colour of the wall for the other sides.
     """
     wall, colour = choose_wall(rng, look)
-    shape = (max(8, round(size_m[1] * px_per_m)), max(8, round(size_m[0] * px_per_m)))
-    canvas = _Canvas(wall(rng, shape, px_per_m, colour), px_per_m)
     width, height = size_m
-    storey = float(rng.uniform(2.7, 3.4))
-    num_storeys = max(1, int((height - 0.4) / storey))
+    shape = (round(height * _PX_PER_M), round(width * _PX_PER_M))
+    canvas = _Canvas(wall(rng, shape, _PX_PER_M, colour), _PX_PER_M)
+    num_storeys = max(1, int((height - 0.4) / rng.uniform(2.7, 3.4)))
     storey = (height - 0.4) / num_storeys
     trim = np.clip(colour * rng.choice([0.6, 1.3]) + rng.normal(0, 12, 3), 20, 245)
-    if look != "lowtexture":
-        _bands(rng, canvas, size_m, storey, num_storeys, trim)
-    num_columns = max(1, int((width - 0.8) / window.spacing_m))
-    pitch = (width - 0.6) / num_columns
-    is_shop = bool(rng.random() < 0.2) and num_storeys > 1
-    door = int(rng.integers(num_columns))
-    for floor in range(num_storeys):
-        for column in range(num_columns):
-            x = 0.3 + (column + 0.5) * pitch
-            if floor == 0 and (column == door or is_shop):
-                continue
-            if rng.random() < 0.04:
-                continue
-            _window(rng, canvas, (x, floor * storey + 0.9), window, trim)
+    is_plain = look == "lowtexture"
+    if not is_plain:
+        _bands(rng, canvas, size_m, (storey, num_storeys), trim)
+    columns = np.linspace(0.3, width - 0.3, max(1, int((width - 0.8) / window.spacing_m)) + 1)
+    axes = (columns[:-1] + columns[1:]) / 2
+    door = float(axes[rng.integers(len(axes))])
+    is_shop = bool(rng.random() < 0.2) and num_storeys > 1 and not is_plain
+    for floor in range(1 if is_shop else 0, num_storeys):
+        for x in axes:
+            if (floor > 0 or x != door) and rng.random() < 0.96:
+                _window(rng, canvas, (float(x), floor * storey + 0.9), window, trim)
     if is_shop:
         _shop(rng, canvas, width, storey)
-    _door(rng, canvas, 0.3 + (door + 0.5) * pitch, storey, trim)
-    if look != "lowtexture":
+    _door(rng, canvas, door, storey, trim)
+    if not is_plain:
         _clutter(rng, canvas, size_m)
     return to_image(canvas.values), wall, colour
 
 
-def _bands(rng: Rng, canvas: _Canvas, size_m: tuple[float, float], storey: float, num_storeys: int, trim: Colour) -> None:
+def _bands(
+    rng: Rng, canvas: _Canvas, size_m: tuple[float, float], floors: tuple[float, int], trim: Colour
+) -> None:
+    """Add base, cornice, bands between floors and quoins; floors are (height, number)."""
     width, height = size_m
+    storey, num_storeys = floors
     base = float(rng.uniform(0.3, 0.9))
     canvas.shade(0, 0, width, base, float(rng.uniform(0.55, 0.8)))
     canvas.fill(0, height - 0.25, width, 0.2, trim)
@@ -130,7 +133,9 @@ def _bands(rng: Rng, canvas: _Canvas, size_m: tuple[float, float], storey: float
             canvas.fill(width - 0.35, y, 0.35, 0.3, trim)
 
 
-def _window(rng: Rng, canvas: _Canvas, place: tuple[float, float], style: WindowStyle, trim: Colour) -> None:
+def _window(
+    rng: Rng, canvas: _Canvas, place: tuple[float, float], style: WindowStyle, trim: Colour
+) -> None:
     w, h = style.width_m, style.height_m
     x, y = place[0] - w / 2, place[1]
     if style.has_surround:
@@ -148,7 +153,9 @@ def _window(rng: Rng, canvas: _Canvas, place: tuple[float, float], style: Window
     canvas.shade(x, y + h - 0.1, w, 0.1, 0.6)
 
 
-def _glass(rng: Rng, canvas: _Canvas, box: tuple[float, float, float, float], panes: tuple[int, int]) -> None:
+def _glass(
+    rng: Rng, canvas: _Canvas, box: tuple[float, float, float, float], panes: tuple[int, int]
+) -> None:
     x, y, w, h = box
     columns, rows = panes
     bar = 0.06
@@ -163,9 +170,11 @@ def _glass(rng: Rng, canvas: _Canvas, box: tuple[float, float, float, float], pa
             if pane.size == 0:
                 continue
             fall = np.linspace(1.25, 0.75, pane.shape[0])[:, None, None]
-            pane[:] = tone * fall * (1.0 + 0.12 * noise(rng, pane.shape[:2], 1.2)[..., None]) if min(
-                pane.shape[:2]
-            ) > 2 else tone
+            pane[:] = (
+                tone * fall * (1.0 + 0.12 * noise(rng, pane.shape[:2], 1.2)[..., None])
+                if min(pane.shape[:2]) > 2
+                else tone
+            )
             if curtain < 0.35 and i in (0, columns - 1):
                 pane[:] = 0.4 * pane + 0.6 * np.array([190.0, 200, 205])
             elif curtain > 0.85 and j >= rows - 1:
@@ -183,6 +192,11 @@ def _door(rng: Rng, canvas: _Canvas, x: float, storey: float, trim: Colour) -> N
     canvas.fill(x - w / 2 - 0.3, 0, w + 0.6, 0.12, np.array([150.0, 155, 160]))
 
 
+def _muted(rng: Rng) -> Colour:
+    """Draw a colour that is not garish."""
+    return float(rng.uniform(40, 190)) * rng.normal(1.0, 0.15, 3)
+
+
 def _shop(rng: Rng, canvas: _Canvas, width: float, storey: float) -> None:
     colour = rng.uniform(40, 220, 3)
     canvas.fill(0.2, storey - 0.75, width - 0.4, 0.6, colour)
@@ -194,10 +208,12 @@ def _shop(rng: Rng, canvas: _Canvas, width: float, storey: float) -> None:
     canvas.fill(0.2, 0.3, width - 0.4, storey - 1.15, np.array([45.0, 45, 45]))
     for left in np.arange(0.3, width - 1.0, 1.6):
         pane = canvas.cut(left, 0.5, 1.5, storey - 1.4)
-        pane[:] = rng.uniform(50, 150, 3) * (1.0 + 0.2 * noise(rng, pane.shape[:2], 1.0)[..., None])
+        shine = 1.0 + 0.2 * noise(rng, pane.shape[:2], 1.0)[..., None]
+        pane[:] = 0.7 * _muted(rng) * shine
         for _ in range(5):
-            item = left + float(rng.uniform(0.1, 1.1)), 0.5 + float(rng.uniform(0, storey - 2.0))
-            canvas.fill(*item, float(rng.uniform(0.1, 0.35)), float(rng.uniform(0.1, 0.5)), rng.uniform(30, 240, 3))
+            x, y = left + float(rng.uniform(0.1, 1.1)), 0.5 + float(rng.uniform(0, storey - 2.0))
+            w, h = (float(v) for v in rng.uniform(0.1, [0.35, 0.5]))
+            canvas.fill(x, y, w, h, _muted(rng))
 
 
 def _clutter(rng: Rng, canvas: _Canvas, size_m: tuple[float, float]) -> None:
@@ -212,16 +228,23 @@ def _clutter(rng: Rng, canvas: _Canvas, size_m: tuple[float, float]) -> None:
         x, y = float(rng.uniform(0.3, max(0.4, width - 1))), float(rng.uniform(0.6, 2.6))
         canvas.fill(x, y, float(w), float(h), rng.uniform(20, 240, 3))
     if rng.random() < 0.15:
-        x, y = float(rng.uniform(0, width)), float(rng.uniform(0.3, 1.2))
-        for _ in range(4):
-            end = x + float(rng.normal(0, 0.8)), y + float(rng.normal(0, 0.5))
-            rows = canvas.values.shape[0]
-            points = [(round(a * canvas.px_per_m), rows - round(b * canvas.px_per_m)) for a, b in ((x, y), end)]
-            cv2.line(canvas.values, points[0], points[1], rng.uniform(0, 200, 3).tolist(), 3)
-            x, y = end
-    if rng.random() < 0.12:
-        rows, columns = canvas.values.shape[:2]
-        x = np.linspace(-1, 1, columns)[None] - rng.uniform(-1, 1)
-        y = np.linspace(1, 0, rows)[:, None] / rng.uniform(0.4, 0.9)
-        ivy = (np.abs(x) * 2.5 + y**2 + 0.3 * noise(rng, (rows, columns), 1.0)) < 0.9
-        canvas.values[ivy] = (np.array([35.0, 90, 60]) * rng.uniform(0.5, 1.4, (int(ivy.sum()), 1)))
+        _scribble(rng, canvas, width)
+    if rng.random() < 0.08:
+        _ivy(rng, canvas)
+
+
+def _scribble(rng: Rng, canvas: _Canvas, width: float) -> None:
+    rows = canvas.values.shape[0]
+    steps = np.cumsum(rng.normal(0, [0.8, 0.4], (5, 2)), axis=0)
+    points = steps + [float(rng.uniform(0, width)), float(rng.uniform(0.6, 1.5))]
+    corners = np.rint(points * canvas.px_per_m * [1, -1] + [0, rows]).astype(np.int32)
+    cv2.polylines(canvas.values, [corners], False, rng.uniform(0, 200, 3).tolist(), 3)
+
+
+def _ivy(rng: Rng, canvas: _Canvas) -> None:
+    rows, columns = canvas.values.shape[:2]
+    x = np.linspace(-1, 1, columns)[None] - rng.uniform(-1, 1)
+    y = np.linspace(1, 0, rows)[:, None] / rng.uniform(0.4, 0.9)
+    ivy = (np.abs(x) * 2.5 + y**2 + 0.3 * noise(rng, (rows, columns), 1.0)) < 0.9
+    shades = rng.uniform(0.5, 1.4, (int(ivy.sum()), 1))
+    canvas.values[ivy] = np.array([35.0, 90, 60]) * shades

@@ -24,8 +24,10 @@ class MaskOwner:
     share: float
 
 
-def publish_masks(rng: np.random.Generator, object_id: NDArray, class_of: NDArray, options: SimulationOptions) -> NDArray[np.uint16]:
-    """Return a label picture: class * 1000 + k for instances in random order, the bare class for the rest.
+def publish_masks(
+    rng: np.random.Generator, object_id: NDArray, class_of: NDArray, options: SimulationOptions
+) -> NDArray[np.uint16]:
+    """Return labels: class * 1000 + k, k in random order; the bare class without instance.
 
     Args:
         rng: Source of the noise.
@@ -33,17 +35,17 @@ def publish_masks(rng: np.random.Generator, object_id: NDArray, class_of: NDArra
         class_of: (n,) class of each object.
         options: Rates of the noise.
     """
-    amount = options.mask_noise
-    seen = _displace(rng, object_id, options.ragged_px * amount)
+    seen = _displace(rng, object_id, options.ragged_px * options.mask_noise)
     class_image = class_of[seen]
     is_instance = np.isin(class_image, INSTANCE_CLASSES)
     labels = np.where(is_instance, 0, class_image).astype(np.uint16)
-    regions = _building_regions(rng, np.where(class_image == BUILDING_CLASS, seen, 0), options)
     for class_id in INSTANCE_CLASSES:
-        if class_id != BUILDING_CLASS:
-            regions[class_id] = [seen == o for o in np.unique(seen[class_image == class_id])]
-    for class_id, found in regions.items():
-        found = [_with_holes(rng, region, options.holes * amount) for region in found]
+        objects = np.where(class_image == class_id, seen, 0)
+        if class_id == BUILDING_CLASS:
+            found = _building_regions(rng, objects, options)
+        else:
+            found = [objects == o for o in np.flatnonzero(np.bincount(objects.ravel())) if o]
+        found = [_with_holes(rng, region, options.holes * options.mask_noise) for region in found]
         found = [region for region in found if region.sum() >= options.min_mask_px]
         for k, region in zip(rng.permutation(len(found)), found, strict=True):
             labels[region] = class_id * 1000 + k + 1
@@ -51,23 +53,30 @@ def publish_masks(rng: np.random.Generator, object_id: NDArray, class_of: NDArra
 
 
 def mask_owners(labels: NDArray[np.uint16], building: NDArray) -> list[MaskOwner]:
-    """Return whose the building masks of a label picture are, given the true building (h, w) of every pixel."""
+    """Return whose the building masks of a label picture are.
+
+    Args:
+        labels: (h, w) published masks.
+        building: (h, w) true building of every pixel, 0 for none.
+    """
     owners = []
     is_mask = labels // 1000 == BUILDING_CLASS
-    pairs, counts = np.unique(
-        np.column_stack([labels[is_mask], building[is_mask]]), axis=0, return_counts=True
-    )
-    for label in np.unique(pairs[:, 0]):
-        rows = pairs[:, 0] == label
-        share = counts[rows] / counts[rows].sum()
-        for b, s in zip(pairs[rows, 1], share, strict=True):
-            if s >= MIN_SHARE:
-                owners.append(MaskOwner(int(label), int(b), float(s)))
+    k = labels[is_mask].astype(np.int64) % 1000
+    true = building[is_mask]
+    width = int(true.max(initial=0)) + 1
+    height = int(k.max(initial=0)) + 1
+    counts = np.bincount(k * width + true, minlength=height * width).reshape(height, width)
+    for number in np.flatnonzero(counts.any(axis=1)):
+        share = counts[number] / counts[number].sum()
+        label = BUILDING_CLASS * 1000 + int(number)
+        owners += [
+            MaskOwner(label, int(b), float(share[b])) for b in np.flatnonzero(share >= MIN_SHARE)
+        ]
     return owners
 
 
 def _displace(rng: np.random.Generator, image: NDArray, sigma_px: float) -> NDArray:
-    """Shift pixels along smooth random fields, so that edges become ragged and bleed into their neighbours."""
+    """Shift pixels along smooth random fields: edges become ragged and bleed over."""
     if sigma_px <= 0:
         return image
     h, w = image.shape
@@ -82,44 +91,55 @@ def _displace(rng: np.random.Generator, image: NDArray, sigma_px: float) -> NDAr
     return image[rows, columns]
 
 
-def _building_regions(rng: np.random.Generator, objects: NDArray, options: SimulationOptions) -> dict[int, list[NDArray[np.bool_]]]:
-    amount = options.mask_noise
-    ids = [int(o) for o in np.unique(objects) if o and (objects == o).sum() >= options.min_mask_px]
+def _building_regions(
+    rng: np.random.Generator, objects: NDArray, options: SimulationOptions
+) -> list[NDArray[np.bool_]]:
+    """Return the masks of buildings: some missed, some two as one, some in pieces.
+
+    Args:
+        rng: Source of the noise.
+        objects: (h, w) object of every pixel of a building, 0 elsewhere.
+        options: Rates.
+    """
+    missed, merged, split = (
+        min(rate * options.mask_noise, 0.95)
+        for rate in (options.missed, options.merged, options.split)
+    )
+    ids = [
+        int(o) for o in np.flatnonzero(np.bincount(objects.ravel()) >= options.min_mask_px) if o
+    ]
     touching = _touching(objects)
     left, regions = set(ids), []
-    for o in rng.permutation(ids) if ids else []:
+    for o in rng.permutation(ids).tolist():
         if o not in left:
             continue
-        left.discard(int(o))
-        region = objects == o
-        if rng.random() < min(options.missed * amount, 0.95):
+        left.discard(o)
+        if rng.random() < missed:
             continue
-        neighbours = sorted(n for n in touching.get(int(o), ()) if n in left)
-        if neighbours and rng.random() < min(options.merged * amount, 0.95):
+        region = objects == o
+        neighbours = sorted(touching.get(o, set()) & left)
+        if neighbours and rng.random() < merged:
             other = neighbours[rng.integers(len(neighbours))]
             left.discard(other)
             regions.append(region | (objects == other))
-        elif rng.random() < min(options.split * amount, 0.95):
+        elif rng.random() < split:
             regions += _cut(rng, region)
         else:
             regions.append(region)
-    return {BUILDING_CLASS: regions}
+    return regions
 
 
 def _touching(objects: NDArray) -> dict[int, set[int]]:
-    pairs = np.concatenate(
-        [
-            np.column_stack([objects[:, 1:].ravel(), objects[:, :-1].ravel()]),
-            np.column_stack([objects[1:].ravel(), objects[:-1].ravel()]),
-        ]
-    )
-    pairs = pairs[(pairs[:, 0] != pairs[:, 1]) & (pairs > 0).all(axis=1)]
+    """Return the neighbours of each object: those along a border of at least four pixels."""
+    borders = []
+    for a, b in ((objects[:, 1:], objects[:, :-1]), (objects[1:], objects[:-1])):
+        is_border = (a != b) & (a > 0) & (b > 0)
+        borders.append(np.sort(np.column_stack([a[is_border], b[is_border]]), axis=1))
     touching: dict[int, set[int]] = {}
-    unique, counts = np.unique(np.sort(pairs, axis=1), axis=0, return_counts=True)
-    for (a, b), count in zip(unique, counts, strict=True):
-        if count >= 4:
-            touching.setdefault(int(a), set()).add(int(b))
-            touching.setdefault(int(b), set()).add(int(a))
+    pairs, counts = np.unique(np.concatenate(borders), axis=0, return_counts=True)
+    for a, b in pairs[counts >= 4].tolist():
+        touching.setdefault(a, set()).add(b)
+        touching.setdefault(b, set()).add(a)
     return touching
 
 
@@ -139,7 +159,9 @@ def _cut(rng: np.random.Generator, region: NDArray[np.bool_]) -> list[NDArray[np
     return pieces
 
 
-def _with_holes(rng: np.random.Generator, region: NDArray[np.bool_], mean: float) -> NDArray[np.bool_]:
+def _with_holes(
+    rng: np.random.Generator, region: NDArray[np.bool_], mean: float
+) -> NDArray[np.bool_]:
     num = int(rng.poisson(mean))
     if num == 0 or not region.any():
         return region
@@ -149,5 +171,7 @@ def _with_holes(rng: np.random.Generator, region: NDArray[np.bool_], mean: float
         k = int(rng.integers(len(x)))
         size = np.sqrt(len(x)) * rng.uniform(0.03, 0.12, 2) + 1.0
         axes = (int(size[0]), int(size[1]))
-        cv2.ellipse(canvas, (int(x[k]), int(y[k])), axes, float(rng.uniform(0, 180)), 0, 360, 0, -1)
+        cv2.ellipse(
+            canvas, (int(x[k]), int(y[k])), axes, float(rng.uniform(0, 180)), 0, 360, 0, -1
+        )
     return canvas.astype(bool)

@@ -27,7 +27,9 @@ class SimulationOptions:
     # ------------------------------------------------------------------------------------- route
     route: str = option("straight", "Shape of the drive.")
     length_m: float = option(160.0, "Length of the path.", 10.0, 20000.0)
-    laps: float = option(1.08, "Rounds of a loop; the block's perimeter is length / laps.", 0.3, 20.0)
+    laps: float = option(
+        1.08, "Rounds of a loop; the block's perimeter is length / laps.", 0.3, 20.0
+    )
     speed_mps: float = option(6.0, "Mean speed while driving.", 0.5, 30.0)
     standing_s: float = option(0.0, "Length of a stop half way; 0 for none.", 0.0, 600.0)
     wobble: float = option(1.0, "Multiplier of lateral wobble, pitch, roll and heave.", 0.0, 10.0)
@@ -36,7 +38,9 @@ class SimulationOptions:
     abutting: float = option(0.7, "Share of buildings that touch the next one.", 0.0, 1.0)
     trees_per_100m: float = option(5.0, "Street trees on 100 m of kerb.", 0.0, 100.0)
     parked_per_100m: float = option(5.0, "Parked cars on 100 m of kerb.", 0.0, 14.0)
-    moving_cars: int = option(2, "Moving cars: the first drives ahead, the others come towards.", 0, 100)
+    moving_cars: int = option(
+        2, "Moving cars: the first drives ahead, the others come towards.", 0, 100
+    )
     # ----------------------------------------------------------------------------------- cameras
     cameras: str = option(
         "front_left,front_right",
@@ -46,33 +50,47 @@ class SimulationOptions:
     width_px: int = option(640, "Width of the pictures.", 64, 4096)
     height_px: int = option(384, "Height of the pictures.", 64, 4096)
     fov_deg: float = option(80.0, "Horizontal field of view.", 20.0, 150.0)
-    yaw_deg: float = option(35.0, "Angle of front_left and front_right off the forward axis.", 0.0, 90.0)
+    yaw_deg: float = option(
+        35.0, "Angle of front_left and front_right off the forward axis.", 0.0, 90.0
+    )
     mount_height_m: float = option(1.6, "Height of the cameras above the road.", 0.3, 5.0)
     baseline_m: float = option(0.54, "Distance of the two cameras of `stereo`.", 0.02, 3.0)
     distortion: str = option("none", "Distortion model of the cameras.")
     rate_hz: float = option(10.0, "Pictures per second of every camera.", 0.1, 60.0)
     camera_offset_ms: float = option(0.0, "Each further camera fires this much later.", 0.0, 500.0)
     extrinsics_error_deg: float = option(
-        0.0, "Error of the published yaw of the first camera; the truth keeps the right one.", -30.0, 30.0
+        0.0,
+        "Error of the published yaw of the first camera; the truth keeps the right one.",
+        -30.0,
+        30.0,
     )
     # ---------------------------------------------------------------------------------- pictures
     compressed: bool = option(False, "Publish JPEG on image_raw/compressed instead of raw bgr8.")
     jpeg_quality: int = option(85, "Quality of JPEG pictures.", 10, 100)
     dropped: float = option(0.0, "Share of pictures that never reach the bag.", 0.0, 0.95)
-    black_from_s: float = option(0.0, "Start of the black pictures, seconds into the drive.", 0.0, 1e5)
+    black_from_s: float = option(
+        0.0, "Start of the black pictures, seconds into the drive.", 0.0, 1e5
+    )
     black_s: float = option(0.0, "Length of the interval of black pictures; 0 for none.", 0.0, 1e5)
-    exposure_stops: float = option(0.0, "Amplitude of a slow change of exposure, in stops.", 0.0, 4.0)
+    exposure_stops: float = option(
+        0.0, "Amplitude of a slow change of exposure, in stops.", 0.0, 4.0
+    )
     motion_blur_ms: float = option(0.0, "Exposure time that smears the pictures.", 0.0, 100.0)
     image_noise: float = option(1.5, "Standard deviation of pixel noise, grey levels.", 0.0, 50.0)
     stop_camera: str = option("", "Name of a camera that stops half way; empty for none.")
+    stop_s: float = option(0.0, "How long that camera stops; 0 for good.", 0.0, 1e5)
     # ------------------------------------------------------------------------------------- masks
     labels: bool = option(True, "Publish masks on the labels topic.")
     label_every: int = option(1, "Masks for each n-th picture of a camera only.", 1, 1000)
-    mask_noise: float = option(1.0, "Multiplier of all mask noise; 0 publishes true masks.", 0.0, 10.0)
+    mask_noise: float = option(
+        1.0, "Multiplier of all mask noise; 0 publishes true masks.", 0.0, 10.0
+    )
     missed: float = option(0.10, "Share of buildings in a picture that get no mask.", 0.0, 1.0)
     split: float = option(0.08, "Share of masks that are cut into two or three.", 0.0, 1.0)
     merged: float = option(0.06, "Share of masks that swallow a neighbour.", 0.0, 1.0)
-    ragged_px: float = option(1.5, "Standard deviation of the displacement of mask edges.", 0.0, 30.0)
+    ragged_px: float = option(
+        1.5, "Standard deviation of the displacement of mask edges.", 0.0, 30.0
+    )
     holes: float = option(0.15, "Mean number of holes in a mask.", 0.0, 20.0)
     min_mask_px: int = option(120, "Smaller masks are not published.", 1)
     # ---------------------------------------------------------------------------------- odometry
@@ -84,13 +102,21 @@ class SimulationOptions:
     odometry_heading_walk_deg: float = option(
         0.12, "Random walk of the heading, degrees per sqrt(metre).", 0.0, 20.0
     )
-    odometry_walk_m: float = option(0.01, "White noise of increments, metres per sqrt(metre).", 0.0, 1.0)
-    odometry_slip_m: float = option(0.0, "Distance the wheels spin without moving, half way.", 0.0, 100.0)
+    odometry_walk_m: float = option(
+        0.01, "White noise of increments, metres per sqrt(metre).", 0.0, 1.0
+    )
+    odometry_slip_m: float = option(
+        0.0, "Distance the wheels spin without moving, half way.", 0.0, 100.0
+    )
     # -------------------------------------------------------------------------------------- GNSS
     gnss: bool = option(False, "Publish GNSS fixes; the map of the truth is then ENU.")
     gnss_rate_hz: float = option(1.0, "Fixes per second.", 0.05, 20.0)
-    gnss_sigma_m: float = option(0.6, "Horizontal standard deviation of a fix; double upwards.", 0.0, 50.0)
-    gnss_jump_m: float = option(0.0, "Size of a jump of the fixes that lasts five seconds.", 0.0, 1000.0)
+    gnss_sigma_m: float = option(
+        0.6, "Horizontal standard deviation of a fix; double upwards.", 0.0, 50.0
+    )
+    gnss_jump_m: float = option(
+        0.0, "Size of a jump of the fixes that lasts five seconds.", 0.0, 1000.0
+    )
     # --------------------------------------------------------------------------------------- bag
     storage: str = option("mcap", "Storage of the rosbag2.")
 
@@ -121,7 +147,9 @@ def _check(name: str, value: Any, declared: dataclasses.Field) -> None:
     if type(value) is not kind:
         raise ConfigError(f"'{name}' is {value!r}; a {kind.__name__} is needed")
     low, high = declared.metadata["low"], declared.metadata["high"]
-    if kind in (int, float) and not ((low is None or value >= low) and (high is None or value <= high)):
+    if kind in (int, float) and not (
+        (low is None or value >= low) and (high is None or value <= high)
+    ):
         raise ConfigError(f"'{name}' is {value}; it must lie in [{low}, {high}]")
     if name in CHOICES and value not in CHOICES[name]:
         raise ConfigError(f"'{name}' is '{value}'; choose one of {', '.join(CHOICES[name])}")

@@ -11,8 +11,23 @@ CAR_RADIUS_M = 2.8
 _NUM_CLUMPS = 230
 
 
-def add_tree(builder: SceneBuilder, rng: np.random.Generator, place: FloatArray, bark: Paint, foliage: Paint, object_id: int) -> None:
-    """Add a trunk of six sides and a crown of leaf clumps with gaps; place (3,) is the foot."""
+def add_tree(
+    builder: SceneBuilder,
+    rng: np.random.Generator,
+    place: FloatArray,
+    paints: tuple[Paint, Paint],
+    object_id: int,
+) -> None:
+    """Add a trunk of six sides and a crown of leaf clumps with gaps.
+
+    Args:
+        builder: Takes the surfaces.
+        rng: Source of the shape.
+        place: (3,) foot of the trunk.
+        paints: Of the bark and of the leaves.
+        object_id: What the surfaces belong to.
+    """
+    bark, foliage = paints
     height, crown = float(rng.uniform(5.0, 9.0)), float(rng.uniform(1.4, 2.4))
     trunk, radius = height - crown * 1.2, float(rng.uniform(0.10, 0.2))
     angles = np.linspace(0, 2 * np.pi, 7)
@@ -29,11 +44,20 @@ def add_tree(builder: SceneBuilder, rng: np.random.Generator, place: FloatArray,
         _clump(builder, rng, at, foliage, float(np.clip(shade, 0.35, 1.3)), object_id)
 
 
-def _clump(builder: SceneBuilder, rng: np.random.Generator, at: FloatArray, foliage: Paint, shade: float, object_id: int) -> None:
+def _clump(
+    builder: SceneBuilder,
+    rng: np.random.Generator,
+    at: FloatArray,
+    foliage: Paint,
+    shade: float,
+    object_id: int,
+) -> None:
     axes = np.linalg.qr(rng.normal(size=(3, 3)))[0][:, :2].T * rng.uniform(0.25, 0.5)
     corners = [at + a * axes[0] + b * axes[1] for a, b in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
     blue, green, red = foliage.tint
-    paint = Paint(foliage.texture, foliage.size_m, (blue * shade, green * shade, red * shade), is_lit=False)
+    paint = Paint(
+        foliage.texture, foliage.size_m, (blue * shade, green * shade, red * shade), is_lit=False
+    )
     builder.quad(corners, paint, object_id)
 
 
@@ -44,11 +68,21 @@ def add_lamp(builder: SceneBuilder, T: FloatArray, metal: Paint, object_id: int)
     builder.box((-0.12, -1.7, 5.36), (0.12, -1.2, 5.52), T, metal, object_id)
 
 
-def add_car(builder: SceneBuilder, rng: np.random.Generator, T: FloatArray, paints: dict[str, Paint], object_id: int) -> None:
-    """Add a car or a van, 4 to 5 m long, heading along x of its frame, centred on its origin on the road."""
+def add_car(
+    builder: SceneBuilder,
+    rng: np.random.Generator,
+    T: FloatArray,
+    paints: dict[str, Paint],
+    object_id: int,
+) -> None:
+    """Add a car or a van, 4 to 5 m long, heading along x, its centre above the origin."""
     is_van = rng.random() < 0.2
     length, half = float(rng.uniform(3.9, 4.7)), float(rng.uniform(0.84, 0.92))
-    tint = (float(rng.uniform(0.1, 1.2)),) * 3 if rng.random() < 0.6 else tuple(rng.uniform(0.1, 1.1, 3))
+    tint = (
+        (float(rng.uniform(0.1, 1.2)),) * 3
+        if rng.random() < 0.6
+        else tuple(rng.uniform(0.1, 1.1, 3))
+    )
     body = Paint(paints["car"].texture, paints["car"].size_m, tint)  # type: ignore[arg-type]
     belt = 1.0 if is_van else 0.85
     roof = 1.95 if is_van else float(rng.uniform(1.4, 1.55))
@@ -58,15 +92,27 @@ def add_car(builder: SceneBuilder, rng: np.random.Generator, T: FloatArray, pain
     back = (rear + 0.02, rear + 0.1) if is_van else (rear + 0.25, rear + 0.8)
     _cabin(builder, T, (wind, back, half, belt, roof), (paints["glass"], body), object_id)
     for x in (front - 0.85, rear + 0.8):
-        builder.box((x - 0.31, -half - 0.02, 0.0), (x + 0.31, half + 0.02, 0.60), T, paints["tyre"], object_id)
+        builder.box(
+            (x - 0.31, -half - 0.02, 0.0),
+            (x + 0.31, half + 0.02, 0.60),
+            T,
+            paints["tyre"],
+            object_id,
+        )
     for y in (-half + 0.1, half - 0.45):
-        builder.box((front - 0.05, y, 0.58), (front + 0.02, y + 0.35, 0.75), T, paints["light"], object_id)
-        builder.box((rear - 0.02, y, 0.58), (rear + 0.05, y + 0.35, 0.75), T, paints["tail"], object_id)
+        builder.box(
+            (front - 0.05, y, 0.58), (front + 0.02, y + 0.35, 0.75), T, paints["light"], object_id
+        )
+        builder.box(
+            (rear - 0.02, y, 0.58), (rear + 0.05, y + 0.35, 0.75), T, paints["tail"], object_id
+        )
     builder.box((front, -0.26, 0.36), (front + 0.03, 0.26, 0.48), T, paints["light"], object_id)
     builder.box((rear - 0.03, -0.26, 0.5), (rear, 0.26, 0.62), T, paints["light"], object_id)
 
 
-def _cabin(builder: SceneBuilder, T: FloatArray, shape: tuple, paints: tuple[Paint, Paint], object_id: int) -> None:
+def _cabin(
+    builder: SceneBuilder, T: FloatArray, shape: tuple, paints: tuple[Paint, Paint], object_id: int
+) -> None:
     """Add a cabin with slanted front and rear windows."""
     (low_front, top_front), (low_rear, top_rear), half, belt, roof = shape
     glass, body = paints
@@ -75,8 +121,48 @@ def _cabin(builder: SceneBuilder, T: FloatArray, shape: tuple, paints: tuple[Pai
     def quad(corners: list[tuple[float, float, float]], paint: Paint) -> None:
         builder.quad(np.asarray(corners) @ T[:3, :3].T + T[:3, 3], paint, object_id)
 
-    quad([(low_front, -half, belt), (low_front, half, belt), (top_front, inner, roof), (top_front, -inner, roof)], glass)
-    quad([(low_rear, half, belt), (low_rear, -half, belt), (top_rear, -inner, roof), (top_rear, inner, roof)], glass)
-    quad([(low_rear, -half, belt), (low_front, -half, belt), (top_front, -inner, roof), (top_rear, -inner, roof)], glass)
-    quad([(low_front, half, belt), (low_rear, half, belt), (top_rear, inner, roof), (top_front, inner, roof)], glass)
-    quad([(top_rear, -inner, roof), (top_front, -inner, roof), (top_front, inner, roof), (top_rear, inner, roof)], body)
+    quad(
+        [
+            (low_front, -half, belt),
+            (low_front, half, belt),
+            (top_front, inner, roof),
+            (top_front, -inner, roof),
+        ],
+        glass,
+    )
+    quad(
+        [
+            (low_rear, half, belt),
+            (low_rear, -half, belt),
+            (top_rear, -inner, roof),
+            (top_rear, inner, roof),
+        ],
+        glass,
+    )
+    quad(
+        [
+            (low_rear, -half, belt),
+            (low_front, -half, belt),
+            (top_front, -inner, roof),
+            (top_rear, -inner, roof),
+        ],
+        glass,
+    )
+    quad(
+        [
+            (low_front, half, belt),
+            (low_rear, half, belt),
+            (top_rear, inner, roof),
+            (top_front, inner, roof),
+        ],
+        glass,
+    )
+    quad(
+        [
+            (top_rear, -inner, roof),
+            (top_front, -inner, roof),
+            (top_front, inner, roof),
+            (top_rear, inner, roof),
+        ],
+        body,
+    )

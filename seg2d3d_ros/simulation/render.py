@@ -40,13 +40,16 @@ def camera_rays(camera: Camera) -> Rays:
     xy = cameras.normalize(camera, np.column_stack([u.ravel(), v.ravel()]))
     grid = np.concatenate([xy, np.ones((len(xy), 1))], axis=1).reshape(*u.shape, 3)
     per_row, per_column = np.gradient(grid, axis=(0, 1))
-    flat = [a.reshape(-1, 3).astype(np.float32) for a in (grid, per_column, per_row)]
-    return Rays(*flat, flat[0] / np.linalg.norm(flat[0], axis=1, keepdims=True))
+    directions, columns, rows = (
+        np.ascontiguousarray(a.reshape(-1, 3), np.float32) for a in (grid, per_column, per_row)
+    )
+    units = directions / np.linalg.norm(directions, axis=1, keepdims=True)
+    return Rays(directions, columns, rows, units)
 
 
 @dataclass(frozen=True)
 class Mover:
-    """A rigid object that moves: its surfaces in its own frame and the radius of a ball around them."""
+    """A rigid object that moves: surfaces in its own frame, inside a ball of a radius."""
 
     scene: Scene
     radius_m: float
@@ -80,12 +83,16 @@ class Renderer:
         self._casters = [_caster(part) for part in self._parts]
         self._first_row = np.cumsum([0] + [len(p.texture) for p in self._parts])
         offsets = np.cumsum([0] + [int(p.surface.max()) + 1 for p in self._parts])
-        self._surface = np.concatenate([p.surface + o for p, o in zip(self._parts, offsets, strict=False)])
+        self._surface = np.concatenate(
+            [p.surface + o for p, o in zip(self._parts, offsets, strict=False)]
+        )
         self._texture = np.concatenate([p.texture for p in self._parts])
         self._gain = np.concatenate([p.gain for p in self._parts])
         self._object = np.concatenate([p.object_id for p in self._parts])
 
-    def render(self, camera: Camera, rays: Rays, T_map_cam: FloatArray, T_map_movers: list[FloatArray]) -> Rendering:
+    def render(
+        self, camera: Camera, rays: Rays, T_map_cam: FloatArray, T_map_movers: list[FloatArray]
+    ) -> Rendering:
         """Render a picture.
 
         Args:
@@ -125,16 +132,22 @@ class _View:
             tables.append(np.column_stack([*axes, *at_camera]).astype(np.float32))
         self._table = np.concatenate(tables)
 
-    def hit(self, directions: NDArray, units: NDArray) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Return the row of the triangle that each ray (n, 3) hits first, and the ray parameter there."""
+    def hit(
+        self, directions: NDArray, units: NDArray
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Return the row of the triangle that each ray (n, 3) hits first, and its depth."""
         row, t = self._cast(0, directions)
         for k, radius in enumerate(self._r._radii, start=1):
             center = transforms.invert(self._T_part_cam[k])[:3, 3]
             distance = float(np.linalg.norm(center))
             if distance > _FAR_M or center[2] < -radius:
                 continue
-            cosine = np.sqrt(max(0.0, 1.0 - (radius / distance) ** 2)) if distance > radius else -1.0
-            near = np.flatnonzero(units @ (center / max(distance, 1e-9)).astype(np.float32) > cosine)
+            cosine = (
+                np.sqrt(max(0.0, 1.0 - (radius / distance) ** 2)) if distance > radius else -1.0
+            )
+            near = np.flatnonzero(
+                units @ (center / max(distance, 1e-9)).astype(np.float32) > cosine
+            )
             if len(near) == 0:
                 continue
             hit, t_hit = self._cast(k, directions[near])
@@ -142,7 +155,9 @@ class _View:
             row[near[front]], t[near[front]] = hit[front], t_hit[front]
         return row, t
 
-    def _cast(self, part: int, directions: NDArray) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    def _cast(
+        self, part: int, directions: NDArray
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         T = self._T_part_cam[part]
         rays = np.empty((len(directions), 6), np.float32)
         rays[:, :3] = T[:3, 3]
@@ -153,10 +168,12 @@ class _View:
         row[~np.isfinite(t)] = 0
         return row + self._r._first_row[part], t
 
-    def shade(self, row: NDArray, directions: NDArray, per_column: NDArray, per_row: NDArray) -> NDArray[np.float32]:
+    def shade(
+        self, row: NDArray, directions: NDArray, per_column: NDArray, per_row: NDArray
+    ) -> NDArray[np.float32]:
         """Return colours (n, 3) of hits.
 
-        With the plane n @ p + n0 = 0 and the camera at the origin, p = k d with k = -n0 / (n @ d), so
+        With the plane n @ p + n0 = 0 and the camera at the origin, p = k d, k = -n0 / (n @ d): so
         u = u0 + k (U @ d) and du/dx = k (U @ d_x - (U @ d) (n @ d_x) / (n @ d)).
         """
         table = self._table[row]
@@ -171,7 +188,10 @@ class _View:
             along = table[:, 3 + 3 * axis : 6 + 3 * axis]
             u = _dot(along, directions)
             uv[:, axis] = table[:, 10 + axis] + k * u
-            dx, dy = (_dot(along, step) - u * s for step, s in zip((per_column, per_row), slope, strict=True))
+            dx, dy = (
+                _dot(along, step) - u * s
+                for step, s in zip((per_column, per_row), slope, strict=True)
+            )
             footprint[:, axis] = np.abs(k) * np.hypot(dx, dy)
         return self._r._atlas.sample(self._r._texture[row], uv, footprint) * self._r._gain[row]
 
@@ -194,7 +214,7 @@ def _edges(surface: NDArray[np.int64]) -> NDArray[np.bool_]:
 def _caster(scene: Scene) -> Any:
     import open3d
 
-    core = open3d.core
+    core: Any = open3d.core
     caster = open3d.t.geometry.RaycastingScene(nthreads=1)
     corners = np.ascontiguousarray(scene.triangles.reshape(-1, 3), dtype=np.float32)
     index = np.arange(len(corners), dtype=np.uint32).reshape(-1, 3)

@@ -41,7 +41,9 @@ def published_rig(rig: Rig, options: SimulationOptions) -> Rig:
     first = rig.cameras[0]
     error = Rotation.from_euler("z", options.extrinsics_error_deg, degrees=True).as_matrix()
     T = transforms.rigid(error @ first.T_base_cam[:3, :3], first.T_base_cam[:3, 3])
-    wrong = Camera(first.name, first.width_px, first.height_px, first.K, T, first.distortion, first.D)
+    wrong = Camera(
+        first.name, first.width_px, first.height_px, first.K, T, first.distortion, first.D
+    )
     return Rig((wrong, *rig.cameras[1:]), rig.base, rig.has_odometry, rig.has_labels, rig.remarks)
 
 
@@ -49,7 +51,13 @@ def _camera(name: str, options: SimulationOptions) -> Camera:
     w, h = options.width_px, options.height_px
     half = np.deg2rad(options.fov_deg) / 2
     focal = w / 2 / (half if options.distortion == "equidistant" else np.tan(half))
-    K = np.array([[focal, 0, (w - 1) / 2 + 0.006 * w], [0, 1.002 * focal, (h - 1) / 2 - 0.007 * h], [0, 0, 1]])
+    K = np.array(
+        [
+            [focal, 0, (w - 1) / 2 + 0.006 * w],
+            [0, 1.002 * focal, (h - 1) / 2 - 0.007 * h],
+            [0, 0, 1],
+        ]
+    )
     return Camera(
         name=f"camera_{name}",
         width_px=w,

@@ -30,7 +30,7 @@ class Centerline:
 
 
 def plan(options: SimulationOptions) -> tuple[Centerline, FloatArray]:
-    """Return the centre line of the street and the path (n, 2) driven on its right lane, 5 cm apart."""
+    """Return the centre line of the street and the path (n, 2) on its right lane, 5 cm apart."""
     length = options.length_m
     turn = 1.0 if np.random.default_rng([options.seed, 11]).random() < 0.6 else -1.0
     if options.route == "straight":
@@ -47,8 +47,8 @@ def plan(options: SimulationOptions) -> tuple[Centerline, FloatArray]:
     perimeter = length / options.laps
     if perimeter < _MIN_LOOP_M:
         raise ConfigError(
-            f"a loop of {length:g} m in {options.laps:g} laps has {perimeter:.0f} m around; at least "
-            f"{_MIN_LOOP_M:g} m are needed: raise length_m or lower laps"
+            f"a loop of {length:g} m in {options.laps:g} laps has {perimeter:.0f} m around; at "
+            f"least {_MIN_LOOP_M:g} m are needed: raise length_m or lower laps"
         )
     ratio = np.random.default_rng([options.seed, 12]).uniform(0.4, 0.6)
     radius = _fillet_radius(turn)
@@ -83,7 +83,7 @@ def _turnaround(out: float) -> FloatArray:
 
 
 def _lane(line: FloatArray, is_closed: bool, laps: int) -> FloatArray:
-    """Return the right lane along a centre line with rounded corners, smoothed as a steering hand does."""
+    """Return the right lane along a centre line, with the round corners of a steering hand."""
     if is_closed:
         line = np.concatenate([line] * laps + [line[:2]])
     heading = np.diff(line, axis=0)
@@ -100,7 +100,11 @@ def _lane(line: FloatArray, is_closed: bool, laps: int) -> FloatArray:
         enter, leave = corners[i] - radius * heading[i - 1], corners[i] + radius * heading[i]
         center = enter + radius * np.sign(turn) * -right[i - 1]
         angle = np.arange(0.0, np.pi / 2, _STEP_M / radius)[:, None]
-        arc = center + radius * np.sign(turn) * np.cos(angle) * right[i - 1] + radius * np.sin(angle) * heading[i - 1]
+        arc = (
+            center
+            + radius * np.sign(turn) * np.cos(angle) * right[i - 1]
+            + radius * np.sin(angle) * heading[i - 1]
+        )
         pieces += [_straight(last, enter), arc]
         last = leave
     pieces.append(_straight(last, corners[-1]))
@@ -123,7 +127,9 @@ class Drive:
         heading = np.unwrap(np.arctan2(*np.gradient(path, axis=0).T[::-1]))
         left = np.column_stack([-np.sin(heading), np.cos(heading)])
         self._xy = path + left * (ramp * _waves(rng, s, 0.12, (25.0, 70.0)))[:, None]
-        self._s = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(self._xy, axis=0), axis=1))])
+        self._s = np.concatenate(
+            [[0.0], np.cumsum(np.linalg.norm(np.diff(self._xy, axis=0), axis=1))]
+        )
         self._yaw = np.unwrap(np.arctan2(*np.gradient(self._xy, axis=0).T[::-1]))
         self._pitch = ramp * _waves(rng, s, np.deg2rad(0.5), (6.0, 25.0))
         self._roll = ramp * _waves(rng, s, np.deg2rad(0.4), (8.0, 30.0))
@@ -152,18 +158,24 @@ class Drive:
         )
         if is_level:
             pitch = roll = heave = 0.0
-        return transforms.rigid(Rotation.from_euler("ZYX", [yaw, pitch, roll]).as_matrix(), [x, y, heave])
+        return transforms.rigid(
+            Rotation.from_euler("ZYX", [yaw, pitch, roll]).as_matrix(), [x, y, heave]
+        )
 
 
-def _waves(rng: np.random.Generator, s: FloatArray, amplitude: float, wavelengths: tuple[float, float]) -> FloatArray:
+def _waves(
+    rng: np.random.Generator, s: FloatArray, amplitude: float, wavelengths: tuple[float, float]
+) -> FloatArray:
     out = np.zeros_like(s)
     for wavelength in rng.uniform(*wavelengths, 4):
         out += np.sin(2 * np.pi * s / wavelength + rng.uniform(0, 2 * np.pi))
     return amplitude / np.sqrt(2.0) * out
 
 
-def _timetable(rng: np.random.Generator, s: FloatArray, yaw: FloatArray, options: SimulationOptions) -> tuple[FloatArray, FloatArray]:
-    """Return increasing times and the distances driven by then: slower in bends, a stop half way."""
+def _timetable(
+    rng: np.random.Generator, s: FloatArray, yaw: FloatArray, options: SimulationOptions
+) -> tuple[FloatArray, FloatArray]:
+    """Return times and the distances driven by then: slower in bends, a stop half way."""
     bend = np.abs(gaussian_filter1d(np.gradient(yaw, s), 0.5 / _STEP_M))
     speed = options.speed_mps * np.clip(1.0 + 0.12 * _waves(rng, s, 1.0, (30.0, 90.0)), 0.6, 1.4)
     speed = np.minimum(speed, np.sqrt(_LATERAL_MPS2 / np.maximum(bend, 1e-6)))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from seg2d3d_ros.types import FloatArray
+
+Corner: TypeAlias = tuple[float, float, float]
 
 _SUN = np.array([0.45, -0.55, 0.70]) / np.linalg.norm([0.45, -0.55, 0.70])
 
@@ -64,7 +67,7 @@ class SceneBuilder:
         self._num_surfaces = 0
 
     def quad(self, corners: ArrayLike, paint: Paint, object_id: int) -> None:
-        """Add a rectangle: corners (4, 3) lower left, lower right, upper right, upper left from outside."""
+        """Add a rectangle: corners (4, 3) counter-clockwise from the lower left, from outside."""
         a, b, c, d = np.asarray(corners, dtype=float)
         self._add([(a, b, c), (a, c, d)], (a, b, d), paint, object_id)
 
@@ -75,9 +78,9 @@ class SceneBuilder:
         upper_left = c - along * ((c - a) @ along)
         self._add([(a, b, c)], (a, b, upper_left), paint, object_id)
 
-    def box(self, low: ArrayLike, high: ArrayLike, T: FloatArray, paint: Paint, object_id: int) -> None:
+    def box(self, low: Corner, high: Corner, T: FloatArray, paint: Paint, object_id: int) -> None:
         """Add four walls and a lid between two corners (3,), placed by a transform (4, 4)."""
-        (x0, y0, z0), (x1, y1, z1) = low, high  # type: ignore[misc]
+        (x0, y0, z0), (x1, y1, z1) = low, high
         ring = [(x0, y0), (x1, y0), (x1, y1), (x0, y1)]
         for (ax, ay), (bx, by) in zip(ring, ring[1:] + ring[:1], strict=True):
             wall = [(ax, ay, z0), (bx, by, z0), (bx, by, z1), (ax, ay, z1)]
@@ -96,7 +99,7 @@ class SceneBuilder:
             repeats = 1.0 if paint.size_m is None else length / paint.size_m[k]
             axis = edge / length**2 * repeats
             axes.append(np.append(axis, -axis @ upper_left))
-        light = 0.55 + 0.6 * max(0.0, float(normal @ _SUN)) if paint.is_lit else 1.0
+        light = 0.68 + 0.42 * max(0.0, float(normal @ _SUN)) if paint.is_lit else 1.0
         gain = np.array(paint.tint) * light
         plane = np.append(normal, -normal @ lower_left)
         for triangle in triangles:

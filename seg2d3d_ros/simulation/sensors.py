@@ -11,6 +11,7 @@ from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.simulation.options import SimulationOptions
 from seg2d3d_ros.simulation.rig import ANTENNA_BASE
 from seg2d3d_ros.simulation.route import Drive
+from seg2d3d_ros.simulation.truth import Place
 from seg2d3d_ros.types import FloatArray, Origin
 
 _JUMP_S = 5.0
@@ -48,7 +49,7 @@ class FixSample:
 
 
 def simulate_odometry(drive: Drive, options: SimulationOptions) -> list[OdometrySample]:
-    """Integrate noisy increments of the true drive; noise grows with the distance, not with time."""
+    """Integrate noisy increments of the true drive; noise grows with distance, not time."""
     rng = np.random.default_rng([options.seed, 31])
     times = np.arange(0.0, drive.duration_s + 1e-9, 1.0 / options.odometry_rate_hz)
     T_true = [drive.pose_at(drive.distance_m(t), is_level=True) for t in times]
@@ -64,27 +65,43 @@ def simulate_odometry(drive: Drive, options: SimulationOptions) -> list[Odometry
         rate = options.odometry_rate_hz
         covariance = _twist_covariance(distance * rate, rate, options)
         samples.append(
-            OdometrySample(float(t), T, float(noisy[0, 3] * rate), transforms.yaw_rad(noisy) * rate, covariance)
+            OdometrySample(
+                float(t),
+                T,
+                float(noisy[0, 3] * rate),
+                transforms.yaw_rad(noisy) * rate,
+                covariance,
+            )
         )
     return samples
 
 
-def _noisy_step(rng: np.random.Generator, step: FloatArray, distance: float, options: SimulationOptions) -> FloatArray:
+def _noisy_step(
+    rng: np.random.Generator, step: FloatArray, distance: float, options: SimulationOptions
+) -> FloatArray:
     amount, root = options.odometry_noise, np.sqrt(distance)
     along, across, turn = rng.normal(size=3)
     yaw = transforms.yaw_rad(step)
     yaw += amount * np.deg2rad(options.odometry_drift_deg_per_m * distance)
     yaw += amount * np.deg2rad(options.odometry_heading_walk_deg) * root * turn
-    x = step[0, 3] * (1.0 + amount * options.odometry_scale_bias) + amount * options.odometry_walk_m * root * along
+    x = (
+        step[0, 3] * (1.0 + amount * options.odometry_scale_bias)
+        + amount * options.odometry_walk_m * root * along
+    )
     y = step[1, 3] + 0.3 * amount * options.odometry_walk_m * root * across
     return transforms.rigid(Rotation.from_euler("z", yaw).as_matrix(), [x, y, 0.0])
 
 
 def _twist_covariance(speed: float, rate_hz: float, options: SimulationOptions) -> FloatArray:
     amount = options.odometry_noise
-    sigma_v = amount * np.hypot(options.odometry_scale_bias * speed, options.odometry_walk_m * np.sqrt(speed * rate_hz))
+    sigma_v = amount * np.hypot(
+        options.odometry_scale_bias * speed, options.odometry_walk_m * np.sqrt(speed * rate_hz)
+    )
     sigma_w = amount * np.deg2rad(
-        np.hypot(options.odometry_drift_deg_per_m * speed, options.odometry_heading_walk_deg * np.sqrt(speed * rate_hz))
+        np.hypot(
+            options.odometry_drift_deg_per_m * speed,
+            options.odometry_heading_walk_deg * np.sqrt(speed * rate_hz),
+        )
     )
     vx, vy, wz = max(sigma_v, 0.002), max(0.3 * sigma_v, 0.002), max(sigma_w, 2e-4)
     return np.diag([vx, vy, 0.05, 0.05, 0.05, wz]) ** 2
@@ -94,17 +111,32 @@ def draw_origin(seed: int) -> Origin:
     """Return where on the ellipsoid the map of a seed lies."""
     rng = np.random.default_rng([seed, 32])
     return Origin(
-        round(float(rng.uniform(45, 55)), 6), round(float(rng.uniform(5, 20)), 6), round(float(rng.uniform(20, 400)), 3)
+        round(float(rng.uniform(45, 55)), 6),
+        round(float(rng.uniform(5, 20)), 6),
+        round(float(rng.uniform(20, 400)), 3),
     )
 
 
-def simulate_fixes(drive: Drive, T_map_street: FloatArray, origin: Origin, options: SimulationOptions) -> list[FixSample]:
-    """Return fixes of the antenna in an ENU map with white noise, and the jump that was asked for."""
+def simulate_fixes(drive: Drive, place: Place, options: SimulationOptions) -> list[FixSample]:
+    """Return fixes of the antenna with white noise, and the jump that was asked for.
+
+    Args:
+        drive: The motion.
+        place: Where the street lies on the ellipsoid.
+        options: Rate and noise.
+
+    Raises:
+        ValueError: the place has no origin.
+    """
+    if place.origin is None:
+        raise ValueError("the place of the street has no origin on the ellipsoid")
+    origin = place.origin
     import pyproj
 
     to_geodetic = pyproj.Transformer.from_pipeline(
-        f"+proj=pipeline +step +inv +proj=topocentric +ellps=WGS84 +lat_0={origin.lat_deg} +lon_0={origin.lon_deg} "
-        f"+h_0={origin.alt_m} +step +inv +proj=cart +ellps=WGS84"
+        "+proj=pipeline +step +inv +proj=topocentric +ellps=WGS84 "
+        f"+lat_0={origin.lat_deg} +lon_0={origin.lon_deg} +h_0={origin.alt_m} "
+        "+step +inv +proj=cart +ellps=WGS84"
     )
     rng = np.random.default_rng([options.seed, 33])
     sigma = options.gnss_sigma_m * np.array([1.0, 1.0, 2.0])
@@ -112,7 +144,7 @@ def simulate_fixes(drive: Drive, T_map_street: FloatArray, origin: Origin, optio
     jump = options.gnss_jump_m * np.array([np.cos(angle), np.sin(angle), 0.0])
     samples = []
     for t in np.arange(0.13, drive.duration_s, 1.0 / options.gnss_rate_hz):
-        antenna = transforms.apply(T_map_street @ drive.pose(t), ANTENNA_BASE[None])[0]
+        antenna = transforms.apply(place.T_map_street @ drive.pose(t), ANTENNA_BASE[None])[0]
         noisy = antenna + sigma * rng.normal(size=3)
         if drive.duration_s / 2 <= t < drive.duration_s / 2 + _JUMP_S:
             noisy = noisy + jump

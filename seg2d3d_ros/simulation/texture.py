@@ -15,7 +15,7 @@ Colour: TypeAlias = NDArray[np.float64]
 
 
 def noise(rng: Rng, shape: tuple[int, int], exponent: float = 1.0) -> NDArray[np.float64]:
-    """Return periodic noise (h, w) of unit variance whose spectrum falls with 1 / frequency^exponent."""
+    """Return periodic noise (h, w) of unit variance, its spectrum 1 / frequency^exponent."""
     h, w = shape
     fy, fx = np.fft.fftfreq(h)[:, None] * h, np.fft.rfftfreq(w)[None] * w
     frequency = np.hypot(fy, fx)
@@ -26,9 +26,13 @@ def noise(rng: Rng, shape: tuple[int, int], exponent: float = 1.0) -> NDArray[np
     return out / out.std()
 
 
-def grain(rng: Rng, shape: tuple[int, int], colour: Colour, contrast: float) -> NDArray[np.float64]:
+def grain(
+    rng: Rng, shape: tuple[int, int], colour: Colour, contrast: float
+) -> NDArray[np.float64]:
     """Return a surface (h, w, 3) of one colour with blotches, stains and grit."""
-    value = 0.6 * noise(rng, shape, 1.4) + 0.6 * noise(rng, shape, 0.8) + 0.5 * noise(rng, shape, 0.2)
+    value = (
+        0.6 * noise(rng, shape, 1.4) + 0.6 * noise(rng, shape, 0.8) + 0.5 * noise(rng, shape, 0.2)
+    )
     return colour * (1.0 + contrast * value[..., None])
 
 
@@ -37,10 +41,12 @@ def to_image(values: NDArray[np.float64]) -> Image:
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 
-# ------------------------------------------------------------------------------------------------ walls
+# ------------------------------------------------------------------------------------------- walls
 
 
-def brick_wall(rng: Rng, shape: tuple[int, int], px_per_m: float, colour: Colour) -> NDArray[np.float64]:
+def brick_wall(
+    rng: Rng, shape: tuple[int, int], px_per_m: float, colour: Colour
+) -> NDArray[np.float64]:
     """Return bricks of 25 x 8 cm with mortar, each brick a shade of its own."""
     h, w = shape
     course, length = max(3.0, 0.085 * px_per_m), max(8.0, 0.25 * px_per_m)
@@ -55,15 +61,21 @@ def brick_wall(rng: Rng, shape: tuple[int, int], px_per_m: float, colour: Colour
     return out * grain(rng, shape, np.ones(3), 0.07)
 
 
-def plaster_wall(rng: Rng, shape: tuple[int, int], px_per_m: float, colour: Colour) -> NDArray[np.float64]:
+def plaster_wall(
+    rng: Rng, shape: tuple[int, int], px_per_m: float, colour: Colour
+) -> NDArray[np.float64]:
     """Return painted plaster with stains that run down and a darker base."""
     out = grain(rng, shape, colour, 0.06)
-    streak = cv2.GaussianBlur(noise(rng, shape, 0.6), (0, 0), 0.05 * px_per_m, sigmaY=0.9 * px_per_m)
+    streak = cv2.GaussianBlur(
+        noise(rng, shape, 0.6), (0, 0), 0.05 * px_per_m, sigmaY=0.9 * px_per_m
+    )
     out *= 1.0 + 0.05 * (streak / max(streak.std(), 1e-9))[..., None]
     return out
 
 
-def stone_wall(rng: Rng, shape: tuple[int, int], px_per_m: float, colour: Colour) -> NDArray[np.float64]:
+def stone_wall(
+    rng: Rng, shape: tuple[int, int], px_per_m: float, colour: Colour
+) -> NDArray[np.float64]:
     """Return large dressed blocks with dark joints."""
     h, w = shape
     course = max(6.0, rng.uniform(0.3, 0.5) * px_per_m)
@@ -78,7 +90,9 @@ def stone_wall(rng: Rng, shape: tuple[int, int], px_per_m: float, colour: Colour
     return out
 
 
-def wood_wall(rng: Rng, shape: tuple[int, int], px_per_m: float, colour: Colour) -> NDArray[np.float64]:
+def wood_wall(
+    rng: Rng, shape: tuple[int, int], px_per_m: float, colour: Colour
+) -> NDArray[np.float64]:
     """Return horizontal boards."""
     h, _ = shape
     board = max(4.0, 0.16 * px_per_m)
@@ -88,7 +102,9 @@ def wood_wall(rng: Rng, shape: tuple[int, int], px_per_m: float, colour: Colour)
     return grain(rng, shape, colour, 0.06) * shades[:, None, None]
 
 
-def plain_wall(rng: Rng, shape: tuple[int, int], px_per_m: float, colour: Colour) -> NDArray[np.float64]:
+def plain_wall(
+    rng: Rng, shape: tuple[int, int], px_per_m: float, colour: Colour
+) -> NDArray[np.float64]:
     """Return fresh paint: hardly any texture."""
     return grain(rng, shape, colour, 0.012)
 
@@ -97,8 +113,9 @@ Wall: TypeAlias = Callable[[Rng, tuple[int, int], float, Colour], NDArray[np.flo
 
 BRICKS = [(60, 75, 150), (70, 95, 165), (95, 125, 175), (55, 60, 110), (120, 165, 200)]
 PAINTS = [
-    (205, 225, 235), (165, 205, 225), (150, 190, 225), (190, 200, 185), (200, 190, 170), (140, 170, 215),
-    (180, 215, 200), (120, 150, 190), (215, 215, 215), (150, 150, 150), (130, 175, 205), (165, 160, 205),
+    (205, 225, 235), (165, 205, 225), (150, 190, 225), (190, 200, 185), (200, 190, 170),
+    (140, 170, 215), (180, 215, 200), (120, 150, 190), (215, 215, 215), (150, 150, 150),
+    (130, 175, 205), (165, 160, 205),
 ]  # fmt: skip
 STONES = [(150, 170, 185), (130, 145, 155), (165, 185, 200)]
 WOODS = [(90, 120, 150), (140, 110, 80), (110, 140, 110), (190, 200, 205)]
@@ -106,7 +123,12 @@ WOODS = [(90, 120, 150), (140, 110, 80), (110, 140, 110), (190, 200, 205)]
 _WALLS: dict[str, list[tuple[Wall, list[tuple[int, int, int]]]]] = {
     "brick": [(brick_wall, BRICKS), (brick_wall, BRICKS), (stone_wall, STONES)],
     "plaster": [(plaster_wall, PAINTS), (plaster_wall, PAINTS), (stone_wall, STONES)],
-    "mixed": [(brick_wall, BRICKS), (plaster_wall, PAINTS), (stone_wall, STONES), (wood_wall, WOODS)],
+    "mixed": [
+        (brick_wall, BRICKS),
+        (plaster_wall, PAINTS),
+        (stone_wall, STONES),
+        (wood_wall, WOODS),
+    ],
     "lowtexture": [(plain_wall, PAINTS)],
 }
 
@@ -119,7 +141,7 @@ def choose_wall(rng: Rng, style: str) -> tuple[Wall, Colour]:
     return wall, colour + rng.normal(0, 6, 3)
 
 
-# ----------------------------------------------------------------------------------------------- ground
+# ------------------------------------------------------------------------------------------ ground
 
 
 def asphalt(rng: Rng, shape: tuple[int, int]) -> Image:
@@ -165,7 +187,9 @@ def leaves(rng: Rng, shape: tuple[int, int]) -> Image:
 
 def clouds(rng: Rng, shape: tuple[int, int]) -> Image:
     """Return a sky with clouds; repeats."""
-    cover = 1.0 / (1.0 + np.exp(-2.0 * (noise(rng, shape, 1.8) - rng.uniform(-0.5, 1.0))))[..., None]
+    cover = (
+        1.0 / (1.0 + np.exp(-2.0 * (noise(rng, shape, 1.8) - rng.uniform(-0.5, 1.0))))[..., None]
+    )
     blue, white = np.array([225.0, 190, 160]), np.array([240.0, 240, 240])
     return to_image(blue + (white - blue) * cover)
 
@@ -181,5 +205,7 @@ def tiles(rng: Rng, shape: tuple[int, int], rows: int) -> Image:
     h, w = shape
     y, x = np.mgrid[0:h, 0:w]
     j, i = y * rows // h, (x + (y * rows // h % 2) * w // (2 * rows)) % w * rows // w
-    shade = rng.normal(1.0, 0.10, (rows, rows))[j, i] * (0.75 + 0.35 * (y % (h // rows)) / (h // rows))
+    shade = rng.normal(1.0, 0.10, (rows, rows))[j, i] * (
+        0.75 + 0.35 * (y % (h // rows)) / (h // rows)
+    )
     return to_image(grain(rng, shape, np.full(3, 200.0), 0.06) * shade[..., None])

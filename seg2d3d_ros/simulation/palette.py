@@ -1,0 +1,59 @@
+"""Textures and paints that all houses, trees and cars of a street share."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from seg2d3d_ros.simulation import texture
+from seg2d3d_ros.simulation.scene import Paint
+from seg2d3d_ros.simulation.texture import Image, Rng
+
+_PLAIN_BGR = {
+    "glass": (70, 62, 55),
+    "tyre": (28, 28, 28),
+    "light": (225, 235, 235),
+    "tail": (40, 40, 190),
+    "metal": (95, 100, 100),
+    "line": (225, 228, 228),
+    "iron": (60, 62, 64),
+}
+
+
+class Palette:
+    """Collects textures and names paints.
+
+    Attributes:
+        textures: (h, w, 3) uint8 BGR each, with True where it repeats.
+        paints: Common paints by name.
+    """
+
+    def __init__(self, rng: Rng) -> None:
+        """Make the common paints."""
+        self.textures: list[tuple[Image, bool]] = []
+        self.paints: dict[str, Paint] = {}
+        square = (512, 512)
+        bodywork = texture.grain(rng, (128, 128), np.full(3, 225.0), 0.02)
+        for name, image, size_m in (
+            ("asphalt", texture.asphalt(rng, (1024, 1024)), 16.0),
+            ("paving", texture.paving(rng, square, 8), 4.0),
+            ("grass", texture.grass(rng, square), 7.0),
+            ("bark", texture.bark(rng, (128, 128)), 1.0),
+            ("clouds", texture.clouds(rng, square), 3000.0),
+            ("tiles", texture.tiles(rng, square, 16), 4.0),
+            ("leaves", texture.leaves(rng, (256, 256)), 1.6),
+            ("car", texture.to_image(bodywork), 2.0),
+        ):
+            self.paints[name] = Paint(self.add(image, True), (size_m, size_m))
+        plain = self.add(np.full((8, 8, 3), 255, np.uint8), True)
+        for name, (blue, green, red) in _PLAIN_BGR.items():
+            self.paints[name] = Paint(plain, (1.0, 1.0), (blue / 255, green / 255, red / 255))
+
+    def add(self, image: Image, repeats: bool) -> int:
+        """Add a texture and return its index."""
+        self.textures.append((image, repeats))
+        return len(self.textures) - 1
+
+    def tinted(self, name: str, factors: tuple[float, float, float]) -> Paint:
+        """Return a common paint in another colour."""
+        paint = self.paints[name]
+        return Paint(paint.texture, paint.size_m, factors, paint.is_lit)
