@@ -1,0 +1,264 @@
+"""The result folder: everything a run leaves behind, written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from collections import Counter
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seg2d3d_ros.errors import ResultError
+from seg2d3d_ros.io import tables
+from seg2d3d_ros.io.map_picture import draw_map
+from seg2d3d_ros.io.map_store import save_map
+from seg2d3d_ros.io.ply import cloud_vertices, read_ply, write_ply
+from seg2d3d_ros.io.report import render_report
+from seg2d3d_ros.io.tum import read_tum, write_tum
+from seg2d3d_ros.types import FloatArray, FrameCounts, IntArray, MapUpdate, RunReport
+
+FORMAT = "seg2d3d-result"
+VERSION = 1
+
+_LIBRARIES = ("numpy", "opencv-python-headless", "scipy", "pycolmap", "pyceres", "gtsam", "torch")
+
+
+@dataclass(frozen=True)
+class Result:
+    """A result folder as arrays.
+
+    Attributes:
+        stamps_ns: (n,) stamps of the trajectory.
+        T_map_base: (n, 4, 4) poses of base_link.
+        keyframe_stamps_ns: (k,) stamps of the keyframes among them.
+        points: (p,) structured array of `points.ply`: x y z red green blue label instance.
+        observations: (m,) structured array: stamp_ns, camera, label, instance_id, class_id, score,
+            num_landmarks.
+        instances: Records of `instances.json`, by id.
+        events: Rows of `events.csv`, as text.
+        run: `run.json`.
+    """
+
+    stamps_ns: IntArray
+    T_map_base: FloatArray
+    keyframe_stamps_ns: IntArray
+    points: NDArray[Any]
+    observations: NDArray[Any]
+    instances: list[dict[str, Any]]
+    events: list[dict[str, str]]
+    run: dict[str, Any]
+
+
+def check_target(folder: str | Path, overwrite: bool = False) -> None:
+    """Check that a result can be written, before hours of work rather than after.
+
+    Raises:
+        ResultError: something is there that may not be replaced, or the place cannot be written.
+    """
+    folder = Path(folder)
+    if folder.exists():
+        if not folder.is_dir():
+            raise ResultError(f"{folder} is a file; the name of a folder is needed")
+        if any(folder.iterdir()):
+            if not _is_result(folder):
+                raise ResultError(
+                    f"{folder} holds files that are no result of ours and is left alone; "
+                    "choose another folder"
+                )
+            if not overwrite:
+                raise ResultError(f"{folder} holds a result already; allow it by --overwrite")
+    parent = next(p for p in folder.absolute().parents if p.exists())
+    if not os.access(parent, os.W_OK):
+        raise ResultError(f"{folder} cannot be made: {parent} cannot be written")
+
+
+def _is_result(folder: Path) -> bool:
+    run = folder / "run.json"
+    if not run.is_file():
+        return False
+    try:
+        head = tables.read_json(run)
+    except ResultError:
+        return False
+    return isinstance(head, dict) and head.get("format") == FORMAT
+
+
+def write_result(
+    folder: str | Path, map: MapUpdate, report: RunReport, overwrite: bool = False
+) -> Path:
+    """Write a full map and the report of its run as a result folder.
+
+    All is written into a folder beside it first, which then takes its place in one step.
+
+    Args:
+        folder: Where to; parents are made.
+        map: The whole map (`is_full`).
+        report: What the run did.
+        overwrite: Replace a result that is there already; anything else is never replaced.
+
+    Raises:
+        ResultError: something is there that may not be replaced, or the disk refuses.
+    """
+    folder = Path(folder)
+    check_target(folder, overwrite)
+    partial = folder.absolute().parent / f".{folder.name}.partial-{os.getpid()}"
+    try:
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        _write_files(partial, map, report)
+        _swap(partial, folder.absolute())
+    except OSError as error:
+        raise ResultError(f"cannot write the result {folder}: {error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return folder
+
+
+def _swap(partial: Path, folder: Path) -> None:
+    """Put a finished folder in its place; the one before goes only when the new one stands."""
+    old = folder.parent / f".{folder.name}.old-{os.getpid()}"
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    try:
+        partial.rename(folder)
+    except OSError:
+        if old.exists():
+            old.rename(folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _write_files(folder: Path, map: MapUpdate, report: RunReport) -> None:
+    trajectory = map.trajectory
+    write_tum(folder / "trajectory.tum", trajectory.stamps_ns, trajectory.T_map_base)
+    tables.write_csv(
+        folder / "keyframes.csv", tables.KEYFRAME_COLUMNS, tables.keyframe_rows(trajectory)
+    )
+    write_ply(folder / "points.ply", cloud_vertices(map.cloud))
+    tables.write_csv(
+        folder / "observations.csv",
+        tables.OBSERVATION_COLUMNS,
+        tables.observation_rows(map.assignments, report.backend),
+    )
+    tables.write_csv(folder / "events.csv", tables.EVENT_COLUMNS, tables.event_rows(map.events))
+    instances = tables.instance_records(map, report.classes)
+    tables.write_json(
+        folder / "instances.json", {"version": tables.INSTANCES_VERSION, "instances": instances}
+    )
+    save_map(folder / "map", map)
+    picture = draw_map(map, report.source)
+    (folder / "map.png").write_bytes(picture)
+    (folder / "report.html").write_text(render_report(map, report, picture), encoding="utf-8")
+    tables.write_json(folder / "run.json", run_record(map, report))
+
+
+def run_record(map: MapUpdate, report: RunReport) -> dict[str, Any]:
+    """Return what `run.json` holds."""
+    events = Counter(str(event.kind) for event in map.events)
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "source": report.source,
+        "backend": report.backend,
+        "scale": map.scale,
+        "origin": None if map.origin is None else asdict(map.origin),
+        "num_poses": len(map.trajectory.stamps_ns),
+        "num_keyframes": int(map.trajectory.is_keyframe.sum()),
+        "num_points": len(map.cloud.points_map),
+        "num_instances": len(map.instances),
+        "num_events": dict(sorted(events.items())),
+        "frames": {name: _frames(counts) for name, counts in sorted(report.frames.items())},
+        "counts": _finite({**map.counts, **report.counts}),
+        "seconds": _finite(report.seconds),
+        "recording_s": tables.number(report.recording_s),
+        "wall_s": tables.number(report.wall_s),
+        "real_time_factor": tables.number(report.real_time_factor, 4),
+        "peak_memory_mib": tables.number(report.peak_memory_mib, 1),
+        "classes": {str(k): name for k, name in sorted(report.classes.items())},
+        "remarks": list(report.remarks),
+        "versions": _versions(),
+        "config": report.config,
+    }
+
+
+def _frames(counts: FrameCounts) -> dict[str, Any]:
+    return {
+        "received": counts.received,
+        "processed": counts.processed,
+        "dropped": dict(sorted(counts.dropped.items())),
+        "segmentation": dict(sorted(counts.segmentation.items())),
+    }
+
+
+def _finite(values: dict[str, float]) -> dict[str, float | None]:
+    return {name: tables.number(value) for name, value in sorted(values.items())}
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in ("seg2d3d_ros", *_LIBRARIES):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed as a distribution"
+    return found
+
+
+def read_result(folder: str | Path) -> Result:
+    """Return a result folder as arrays.
+
+    Raises:
+        ResultError: it is no result folder, of another version, or a file is missing or damaged.
+    """
+    folder = Path(folder)
+    run = tables.read_json(folder / "run.json")
+    if not isinstance(run, dict) or run.get("format") != FORMAT:
+        raise ResultError(f"{folder} is no result folder")
+    if run["version"] != VERSION:
+        raise ResultError(f"{folder} has version {run['version']}; {VERSION} is needed")
+    stamps_ns, T_map_base = read_tum(folder / "trajectory.tum")
+    keyframes = tables.read_csv(folder / "keyframes.csv", tables.KEYFRAME_COLUMNS)
+    instances = tables.read_json(folder / "instances.json")
+    return Result(
+        stamps_ns=stamps_ns,
+        T_map_base=T_map_base,
+        keyframe_stamps_ns=np.array([int(row["stamp_ns"]) for row in keyframes], dtype=np.int64),
+        points=read_ply(folder / "points.ply"),
+        observations=_read_observations(folder / "observations.csv"),
+        instances=instances["instances"],
+        events=tables.read_csv(folder / "events.csv", tables.EVENT_COLUMNS),
+        run=run,
+    )
+
+
+def _read_observations(path: Path) -> NDArray[Any]:
+    rows = tables.read_csv(path, tables.OBSERVATION_COLUMNS)
+    width = max((len(row["camera"]) for row in rows), default=1)
+    dtype = [
+        ("stamp_ns", np.int64),
+        ("camera", f"U{width}"),
+        ("label", np.int64),
+        ("instance_id", np.int64),
+        ("class_id", np.int64),
+        ("score", np.float64),
+        ("num_landmarks", np.int64),
+    ]
+    try:
+        values = [tuple(row[name] for name, _ in dtype) for row in rows]
+        return np.array(
+            [
+                (int(a), b, int(c), int(d), int(e), float(f), int(g))
+                for a, b, c, d, e, f, g in values
+            ],
+            dtype=dtype,
+        )
+    except ValueError as error:
+        raise ResultError(f"{path} holds a row that cannot be read: {error}") from error
