@@ -70,6 +70,11 @@ class MaskTruth:
         cameras = np.array([camera for _, camera, _ in self.keys], dtype=str)
         return np.asarray(np.unique(cameras, return_inverse=True)[1], dtype=np.int64)
 
+    def owner_rows(self, min_share: float) -> IntArray:
+        """Return the positions of shares that make an owner: large enough, or the main one."""
+        is_main = self.share_building == self.building[self.share_mask]
+        return np.flatnonzero(is_main | (self.share >= min_share))
+
     def ids(self, assignment: Mapping[MaskKey, int]) -> IntArray:
         """Return the id that an assignment gives each mask, (n,); 0 where it gives none."""
         return np.array([assignment.get(key, 0) for key in self.keys], dtype=np.int64)

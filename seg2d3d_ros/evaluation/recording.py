@@ -41,7 +41,7 @@ class Recording:
 
     def masks_of(self, camera: str, stamp_ns: int) -> list[MaskKey]:
         """Return the masks of a picture in ascending label."""
-        return self._by_picture.get((camera, stamp_ns), [])
+        return list(self._by_picture.get((camera, stamp_ns), ()))
 
     def __post_init__(self) -> None:
         """Index the masks by picture."""

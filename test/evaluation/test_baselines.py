@@ -31,6 +31,12 @@ def test_track_by_iou_gap_ends_a_track_and_lone_box_gets_no_id() -> None:
     assert (3, "front", 11002) not in ids
 
 
+def test_track_by_iou_run_twice_leaves_the_recording_as_it_was() -> None:
+    recording = make_recording()
+    assert track_by_iou(recording) == track_by_iou(recording)
+    assert recording.masks_of("front", 3) == [(3, "front", 11001), (3, "front", 11002)]
+
+
 def test_track_by_iou_faster_than_half_a_box_never_continues() -> None:
     recording = make_recording()
     assert box_iou((0, 0, 100, 10), (50, 0, 150, 10)) == pytest.approx(1 / 3)

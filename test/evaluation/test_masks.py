@@ -39,3 +39,11 @@ def test_in_pictures_keeps_shares_of_kept_masks_alone() -> None:
 def test_ids_mask_without_assignment_is_zero() -> None:
     masks = build_mask_truth(ROWS)
     assert masks.ids({(200, "front", 11002): 8, (9, "x", 1): 3}).tolist() == [0, 0, 8]
+
+
+def test_owner_rows_small_share_counts_only_if_it_is_the_main_one() -> None:
+    rows = [(1, "c", 11001, 4, 0.7), (1, "c", 11001, 5, 0.2), (1, "c", 11002, 5, 0.15)]
+    masks = build_mask_truth(rows)
+    owners = masks.owner_rows(0.25)
+    assert masks.share_mask[owners].tolist() == [0, 1]
+    assert masks.share_building[owners].tolist() == [4, 5]
