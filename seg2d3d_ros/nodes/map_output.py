@@ -1,0 +1,85 @@
+"""Topics of the map: tiles, the whole cloud, instances, markers, the path and map->odom."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from nav_msgs.msg import Path
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from sensor_msgs.msg import PointCloud2
+from tf2_msgs.msg import TFMessage
+from visualization_msgs.msg import MarkerArray
+
+import seg2d3d_ros.msg as msg
+from seg2d3d_ros.nodes.conversions.clouds import to_path, to_point_cloud, to_transform_stamped
+from seg2d3d_ros.nodes.conversions.instances import to_instance_array
+from seg2d3d_ros.nodes.conversions.markers import MarkerBoard
+from seg2d3d_ros.nodes.live_map import LiveMap, thin
+from seg2d3d_ros.nodes.parameters import NodeOptions
+from seg2d3d_ros.types import MapUpdate
+
+_LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+_UPDATES = QoSProfile(depth=50)
+
+
+class MapOutput:
+    """Publishes each update of the map."""
+
+    def __init__(self, node: Node, options: NodeOptions) -> None:
+        """Make the publishers of a node."""
+        self._node, self._options = node, options
+        self._publishers = {
+            "points_update": node.create_publisher(PointCloud2, "~/points_update", _UPDATES),
+            "points": node.create_publisher(PointCloud2, "~/points", _LATCHED),
+            "instances": node.create_publisher(msg.InstanceArray, "~/instances", _UPDATES),
+            "markers": node.create_publisher(MarkerArray, "~/markers", _LATCHED),
+            "path": node.create_publisher(Path, "~/path", _LATCHED),
+        }
+        if options.publish_tf:
+            self._publishers["tf"] = node.create_publisher(TFMessage, "/tf", QoSProfile(depth=100))
+        self._board = MarkerBoard(options.map_frame)
+        self._last_whole_s = -1e9
+        self.map = LiveMap(options.tile_m)
+
+    def close(self) -> None:
+        """Take back the publishers."""
+        for publisher in self._publishers.values():
+            self._node.destroy_publisher(publisher)
+        self._publishers = {}
+
+    def reset(self) -> None:
+        """Forget the map and delete what is drawn."""
+        self._send("markers", self._board.replace((), self.map.stamp_ns))
+        self.map = LiveMap(self._options.tile_m)
+
+    def publish(self, update: MapUpdate) -> None:
+        """Publish what an update changed; everything when that is due or the update is full."""
+        frame = self._options.map_frame
+        changed = self.map.apply(update)
+        if len(changed.ids):
+            self._send("points_update", to_point_cloud(changed, update.stamp_ns, frame))
+        self._send("instances", to_instance_array(update, frame))
+        self._send("path", to_path(self.map.trajectory, update.stamp_ns, frame))
+        now_s = time.monotonic()
+        if update.is_full or now_s - self._last_whole_s >= self._options.points_period_s:
+            self._last_whole_s = now_s
+            self._publish_whole(update.stamp_ns)
+        else:
+            changes = (update.instances, update.removed_instances, update.stamp_ns)
+            self._send("markers", self._board.update(*changes))
+        if "tf" in self._publishers:
+            link = to_transform_stamped(
+                update.T_map_local, update.stamp_ns, frame, self._options.odom_frame
+            )
+            self._send("tf", TFMessage(transforms=[link]))
+
+    def _publish_whole(self, stamp_ns: int) -> None:
+        """Publish everything there is, for those who came late."""
+        whole = thin(self.map.cloud, self._options.points_voxel_m)
+        self._send("points", to_point_cloud(whole, stamp_ns, self._options.map_frame))
+        self._send("markers", self._board.replace(tuple(self.map.instances.values()), stamp_ns))
+
+    def _send(self, name: str, message: Any) -> None:
+        self._publishers[name].publish(message)

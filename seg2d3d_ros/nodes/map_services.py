@@ -1,0 +1,157 @@
+"""Services of the mapping node: how a run ends, is saved, begins anew, waits and goes on."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from std_srvs.srv import Trigger
+
+from seg2d3d_ros.errors import ResultError, Seg2D3DError
+from seg2d3d_ros.srv import Finish, Flush, SaveMap
+
+if TYPE_CHECKING:
+    from seg2d3d_ros.nodes.mapping_node import MappingNode
+
+_OTHERS = ("segmentation", "clusters")
+_FIND_S = 3.0
+
+
+class MapServices:
+    """Offers the services; they may wait for each other and for the other two nodes."""
+
+    def __init__(self, node: MappingNode) -> None:
+        """Make the services, and clients of those of the other nodes."""
+        self._node, self._lock = node, threading.RLock()
+        offered: dict[str, tuple[Any, Any]] = {
+            "finish": (Finish, self._finish),
+            "save_map": (SaveMap, self._save_map),
+            "reset": (Trigger, self._reset),
+            "pause": (Trigger, lambda _, response: self._pause(True, response)),
+            "resume": (Trigger, lambda _, response: self._pause(False, response)),
+        }
+        group = node.services_group
+        self._services = [
+            node.create_service(kind, f"~/{name}", act, callback_group=group)
+            for name, (kind, act) in offered.items()
+        ]
+        self._clients = {
+            (name, verb): node.create_client(kind, f"{name}/{verb}", callback_group=group)
+            for name in _OTHERS
+            for verb, kind in (("flush", Flush), ("reset", Trigger))
+        }
+
+    def close(self) -> None:
+        """Take everything back."""
+        for service in self._services:
+            self._node.destroy_service(service)
+        for client in self._clients.values():
+            self._node.destroy_client(client)
+        self._services, self._clients = [], {}
+
+    def write(self, folder: str) -> Path:
+        """Write the result folder of the map as it is; return its absolute path.
+
+        Args:
+            folder: Where; empty for the node's output_dir.
+
+        Raises:
+            ResultError: nowhere to write, or nothing to write.
+        """
+        from seg2d3d_ros.io.result import write_result
+
+        folder = folder or self._node.options.output_dir
+        if not folder:
+            raise ResultError("save_map needs a folder: name one, or set node.output_dir")
+        if not self._node.accounts.num_clusters:
+            raise ResultError("there is no map yet: not one cluster has come")
+        path = Path(folder).expanduser().resolve()
+        write_result(path, *self._node.report_map())
+        self._node.is_saved = True
+        return path
+
+    def _finish(self, request: Finish.Request, response: Finish.Response) -> Finish.Response:
+        with self._lock:
+            response.message = self._end_run(request.timeout_s)
+            full = self._node.finish_map()
+        response.num_clusters = self._node.accounts.num_clusters
+        response.num_keyframes = int(full.trajectory.is_keyframe.sum())
+        response.num_points = len(full.cloud.ids)
+        response.num_instances = len(full.instances)
+        response.success = not response.message
+        response.message = response.message or "the map is finished"
+        return response
+
+    def _end_run(self, timeout_s: float) -> str:
+        """Flush the other nodes and wait for the last cluster; return what went wrong."""
+        node = self._node
+        if node.worker is None:
+            return "node 'mapping' is not active"
+        if node.has_last.is_set():
+            return ""
+        node.worker.pause(False)
+        limit_s = time.monotonic() + (timeout_s or node.options.finish_timeout_s)
+        problem = self._flush_others(limit_s)
+        if not problem and not node.has_last.wait(max(0.0, limit_s - time.monotonic())):
+            problem = "the last cluster has not come in time; the map holds what had come"
+        return problem
+
+    def _flush_others(self, limit_s: float) -> str:
+        request, problems = Flush.Request(), []
+        for name in _OTHERS:
+            response = self._call(name, "flush", request, limit_s)
+            if response is None:
+                problems.append(f"node '{name}' does not answer; is it running and active?")
+                continue
+            if not response.success:
+                problems.append(response.message)
+            self._node.accounts.heard(name, json.loads(response.report or "{}"))
+            request = Flush.Request(
+                cameras=response.cameras, num_segmentations=response.num_published
+            )
+        return "; ".join(problems)
+
+    def _call(self, name: str, verb: str, request: Any, limit_s: float) -> Any:
+        """Return the response, None if there is none in time; other callbacks run meanwhile."""
+        client = self._clients[name, verb]
+        if not client.wait_for_service(timeout_sec=min(_FIND_S, limit_s - time.monotonic())):
+            return None
+        done = threading.Event()
+        future = client.call_async(request)
+        future.add_done_callback(lambda _: done.set())
+        if not done.wait(max(0.0, limit_s - time.monotonic())):
+            client.remove_pending_request(future)
+            return None
+        return future.result()
+
+    def _save_map(self, request: SaveMap.Request, response: SaveMap.Response) -> SaveMap.Response:
+        with self._lock:
+            try:
+                response.folder = str(self.write(request.folder))
+            except (Seg2D3DError, OSError) as error:
+                response.message = str(error)
+                return response
+        response.success, response.message = True, f"wrote {response.folder}"
+        return response
+
+    def _reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        with self._lock:
+            limit_s = time.monotonic() + self._node.options.finish_timeout_s
+            silent = [n for n in _OTHERS if self._call(n, "reset", request, limit_s) is None]
+            self._node.reset()
+        response.success = not silent
+        names = " and ".join(f"'{name}'" for name in silent)
+        response.message = f"the map is empty, but {names} did not answer" if silent else "done"
+        return response
+
+    def _pause(self, is_paused: bool, response: Trigger.Response) -> Trigger.Response:
+        if self._node.worker is None:
+            response.message = "node 'mapping' is not active"
+            return response
+        self._node.worker.pause(is_paused)
+        response.success = True
+        response.message = "clusters wait" if is_paused else "clusters are mapped"
+        return response

@@ -1,0 +1,150 @@
+"""The third stage as a node: `clusters` in, the map out."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import Any
+
+import seg2d3d_ros.msg as msg
+from seg2d3d_ros.errors import Seg2D3DError
+from seg2d3d_ros.mapping.stage import MappingStage
+from seg2d3d_ros.nodes.conversions.clusters import from_cluster
+from seg2d3d_ros.nodes.lifecycle import StageNode, run
+from seg2d3d_ros.nodes.live_accounts import LiveAccounts
+from seg2d3d_ros.nodes.map_output import MapOutput
+from seg2d3d_ros.nodes.map_services import MapServices
+from seg2d3d_ros.nodes.parameters import KEEP_ALL
+from seg2d3d_ros.nodes.worker import Job, Worker
+from seg2d3d_ros.types import Cluster, MapUpdate, RunReport
+
+_DRAIN_S = 600.0
+
+
+class MappingNode(StageNode):
+    """Never sheds a cluster; a gap in their sequence is an error.
+
+    Attributes:
+        worker: Around the stage; None unless active.
+        accounts: What came in.
+        has_last: Set once the cluster marked last is mapped.
+    """
+
+    def __init__(self) -> None:
+        """Create the node, unconfigured."""
+        super().__init__("mapping")
+        self.worker: Worker | None = None
+        self._stage: MappingStage | None = None
+        self._output: MapOutput | None = None
+        self._services: MapServices | None = None
+        self._subscription: Any = None
+        self._stage_lock = threading.Lock()
+
+    def open(self) -> None:
+        """Make an empty map, its topics and its services."""
+        self._begin_run()
+        self._output, self._services = MapOutput(self, self.options), MapServices(self)
+
+    def start(self) -> None:
+        """Take clusters."""
+        self.worker = Worker(self._map, self._publish, capacity=1)
+        self.worker.start()
+        self._subscription = self.create_subscription(
+            msg.Cluster, "clusters", self._on_cluster, KEEP_ALL
+        )
+
+    def stop(self) -> None:
+        """Take no more clusters; those that wait are mapped first."""
+        if self._subscription is not None:
+            self.destroy_subscription(self._subscription)
+            self._subscription = None
+        if self.worker is not None:
+            self.worker.pause(False)
+            self.worker.drain(_DRAIN_S)
+            self.worker.stop()
+            self.worker = None
+
+    def close(self) -> None:
+        """Forget the map, take back topics and services."""
+        for part in (self._output, self._services):
+            if part is not None:
+                part.close()
+        self._stage = self._output = self._services = None
+
+    def reset(self) -> None:
+        """Begin a new map."""
+        if self.worker is not None:
+            self.worker.drain(_DRAIN_S)
+        self._begin_run()
+        if self._output is not None:
+            self._output.reset()
+
+    def _begin_run(self) -> None:
+        self._stage, self.accounts = MappingStage(self.config), LiveAccounts()
+        self._next_sequence, self.is_saved = 0, True
+        self.has_last = threading.Event()
+
+    def _on_cluster(self, message: msg.Cluster) -> None:
+        if message.sequence != self._next_sequence:
+            self.note_error(
+                f"cluster {message.sequence} came where {self._next_sequence} was due: "
+                "clusters were lost, or their node was started again (then call reset)"
+            )
+        self._next_sequence = message.sequence + 1
+        if self.worker is not None:
+            self.worker.put(Job(make=lambda: from_cluster(message)))
+
+    def _map(self, cluster: Cluster) -> tuple[MapUpdate]:
+        assert self._stage is not None
+        with self._stage_lock:
+            self.accounts.mapped(cluster)
+            update = self._stage.push(cluster)
+        self.is_saved = False
+        return (update,)
+
+    def _publish(self, update: MapUpdate) -> None:
+        if self._output is not None:
+            self._output.publish(update)
+        if self.accounts.has_last:
+            self.has_last.set()
+
+    def finish_map(self) -> MapUpdate:
+        """Refine the map, publish and return it; idempotent."""
+        assert self._stage is not None
+        with self._stage_lock:
+            full = self._stage.finish()
+        self._publish(full)
+        return full
+
+    def report_map(self) -> tuple[MapUpdate, RunReport]:
+        """Return the whole map as it is, and the accounts of the run so far."""
+        assert self._stage is not None
+        with self._stage_lock:
+            full, counts = self._stage.snapshot(), dict(self._stage.counts)
+            refinement_s = self._stage.refinement_s
+        busy_s = self.worker.stats()["busy_s"] if self.worker is not None else 0.0
+        seconds = {"mapping": busy_s, "refinement": refinement_s}
+        return full, self.accounts.report(self.config, seconds, counts)
+
+    def save(self) -> None:
+        """Write what there is when the process ends, if a folder is named and anything is new."""
+        if self.options.output_dir and self._services is not None and not self.is_saved:
+            try:
+                self.get_logger().info(f"saved to {self._services.write('')}")
+            except (Seg2D3DError, OSError) as error:
+                self.note_error(f"cannot save: {error}")
+
+    def state_of_work(self) -> dict[str, float | int | str]:
+        """Return the worker's counters and those of the map."""
+        if self.worker is None or self._stage is None:
+            return {}
+        return {"problem": self.worker.last_error, **self.worker.stats(), **self._stage.counts}
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the mapping node."""
+    return run(MappingNode, args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
