@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -14,7 +13,7 @@ from seg2d3d_ros.evaluation.georeference import between_origins
 from seg2d3d_ros.evaluation.identity import score_identity
 from seg2d3d_ros.evaluation.masks import MaskKey, MaskTruth
 from seg2d3d_ros.evaluation.relative_pose import score_relative_poses
-from seg2d3d_ros.evaluation.surface import align_points_by_poses, read_points, score_surface
+from seg2d3d_ros.evaluation.surface import align_points_by_poses, score_surface
 from seg2d3d_ros.evaluation.track_coverage import find_sightings, score_track_coverage
 from seg2d3d_ros.evaluation.trajectory import (
     Poses,
@@ -23,7 +22,8 @@ from seg2d3d_ros.evaluation.trajectory import (
     score_trajectory,
     straight_line,
 )
-from seg2d3d_ros.evaluation.truth import Result, Truth
+from seg2d3d_ros.evaluation.truth import Result, Truth, positions_of
+from seg2d3d_ros.io.ply import read_ply
 
 LEAST_FRAMES_SHARE = 1.0 / 3.0
 MIN_OWNER_SHARE = 0.25
@@ -54,7 +54,7 @@ def judge(
 
     Raises:
         InputError: result and truth have no stamp in common.
-        ResultError: a file of the result is damaged.
+        ResultError: the true points are damaged.
     """
     report: dict[str, Any] = {
         "version": 1,
@@ -74,7 +74,7 @@ def judge(
             for name, ids in methods.items():
                 score = score_track_coverage(sightings, used.ids(ids))
                 report["masks"]["methods"][name]["pictures"] = score
-    if truth.points is not None and (result.folder / "points.ply").is_file():
+    if truth.points is not None:
         report["surface"] = judge_surface(result, truth)
     return report
 
@@ -169,15 +169,10 @@ def score_assignment(used: MaskTruth, assignment: Assignment) -> dict[str, Any]:
 def judge_surface(result: Result, truth: Truth) -> dict[str, Any]:
     """Score the labelled points on the true surface, after alignment of the trajectories."""
     assert truth.points is not None
-    points, instances = read_points(result.folder / "points.ply")
-    aligned = align_points_by_poses(points, result.trajectory, truth.trajectory, result.is_metric)
-    score = score_surface((aligned, instances), read_points(truth.points), _scores(result))
+    aligned = align_points_by_poses(
+        result.points, result.trajectory, truth.trajectory, result.is_metric
+    )
+    vertices = read_ply(truth.points)
+    gt = positions_of(vertices), vertices["instance"].astype(np.int64)
+    score = score_surface((aligned, result.instances), gt, result.scores)
     return {**score, "alignment": "se3" if result.is_metric else "sim3"}
-
-
-def _scores(result: Result) -> dict[int, float]:
-    path = result.folder / "instances.json"
-    if not path.is_file():
-        return {}
-    listed = json.loads(path.read_text())["instances"]
-    return {int(i["id"]): float(np.nan_to_num(i["score"])) for i in listed}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from seg2d3d_ros.evaluation.trajectory import Poses, associate
 from seg2d3d_ros.geometry.transforms import apply
 from seg2d3d_ros.types import FloatArray, IntArray
 
-VOXEL_M = 0.2
+VOXEL_M = 0.1
 TRANSFER_M = 0.5
 
 
@@ -105,15 +104,6 @@ def score_surface(
         "surface_share": float(np.mean(predicted != 0)) if len(vertices) else 0.0,
         "stray_share": float(np.mean(distance > radius_m)) if len(labelled) else 0.0,
     }
-
-
-def read_points(path: Path) -> tuple[FloatArray, IntArray]:
-    """Read positions (n, 3) and instances (n,) of a binary little-endian PLY."""
-    from seg2d3d_ros.io.ply import read_ply
-
-    columns = read_ply(path)
-    points = np.stack([columns[axis].astype(np.float64) for axis in "xyz"], axis=1)
-    return points, columns["instance"].astype(np.int64)
 
 
 def align_points_by_poses(

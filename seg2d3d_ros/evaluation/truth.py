@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from seg2d3d_ros.errors import InputError, ResultError
+from seg2d3d_ros.errors import InputError
 from seg2d3d_ros.evaluation.masks import MaskKey, MaskTruth, build_mask_truth
 from seg2d3d_ros.evaluation.trajectory import Poses
-from seg2d3d_ros.geometry.transforms import R_BODY_OPTICAL, from_quaternion, invert, rigid
-from seg2d3d_ros.types import Origin
+from seg2d3d_ros.geometry.transforms import R_BODY_OPTICAL, invert, rigid
+from seg2d3d_ros.io import result as result_folder
+from seg2d3d_ros.io.tables import read_csv, read_json
+from seg2d3d_ros.io.tum import read_tum
+from seg2d3d_ros.types import FloatArray, IntArray, Origin
 
 KITTI_PERIOD_S = Decimal("0.1")
 
@@ -47,6 +49,9 @@ class Result:
         folder: The result folder.
         trajectory: Poses of base_link in map.
         assignment: Instance id by mask, 0 unassigned; every mask of every picture that was used.
+        points: Positions (p, 3) of the map's points, in map.
+        instances: (p,) instance of each point, 0 none.
+        scores: Confidence by instance.
         is_metric: False where the run says that scale is unknown.
         origin: Of the ENU map frame, or None.
     """
@@ -54,6 +59,9 @@ class Result:
     folder: Path
     trajectory: Poses
     assignment: dict[MaskKey, int]
+    points: FloatArray
+    instances: IntArray
+    scores: dict[int, float]
     is_metric: bool
     origin: Origin | None = None
 
@@ -62,7 +70,8 @@ def read_truth(path: str | Path) -> Truth:
     """Read a truth folder, or a KITTI odometry pose file (`poses/04.txt`).
 
     Raises:
-        InputError: the path is neither, or a file in it is damaged.
+        InputError: the path is neither, or poses or rows in it cannot be used.
+        ResultError: a file in the folder is missing or damaged.
     """
     path = Path(path)
     if path.is_file():
@@ -74,63 +83,52 @@ def read_truth(path: str | Path) -> Truth:
         )
     masks, visible, points = path / "masks.csv", path / "visible.csv", path / "points.ply"
     return Truth(
-        read_tum(path / "trajectory.tum"),
+        _read_trajectory(path / "trajectory.tum"),
         read_mask_truth(masks) if masks.is_file() else None,
         _read_visible(visible) if visible.is_file() else None,
-        _read_origin(path / "truth.json"),
+        _origin(read_json(path / "truth.json").get("origin")),
         points if points.is_file() else None,
     )
 
 
-def read_result(path: str | Path) -> Result:
+def read_result(folder: str | Path) -> Result:
     """Read the parts of a result folder that are judged.
 
     Raises:
         ResultError: the folder or a file in it is missing or damaged.
     """
-    path = Path(path)
-    needed = ("trajectory.tum", "observations.csv", "run.json")
-    missing = [name for name in needed if not (path / name).is_file()]
-    if missing:
-        raise ResultError(
-            f"{path} lacks {', '.join(missing)}; give the folder that `seg2d3d replay --out` wrote"
-        )
-    try:
-        run = json.loads((path / "run.json").read_text())
-    except ValueError as error:
-        raise ResultError(f"{path / 'run.json'} is damaged: {error}") from error
+    found = result_folder.read_result(folder)
+    rows = found.observations
+    keys = zip(
+        rows["stamp_ns"].tolist(), rows["camera"].tolist(), rows["label"].tolist(), strict=True
+    )
     return Result(
-        path,
-        read_tum(path / "trajectory.tum"),
-        read_assignment(path / "observations.csv"),
-        run.get("scale", "metric") == "metric",
-        _read_origin(path / "run.json"),
+        Path(folder),
+        _check(Poses(found.stamps_ns, found.T_map_base), Path(folder) / "trajectory.tum"),
+        dict(zip(keys, rows["instance_id"].tolist(), strict=True)),
+        positions_of(found.points),
+        found.points["instance"].astype(np.int64),
+        {int(i["id"]): float(i["score"] or 0.0) for i in found.instances},
+        found.run["scale"] == "metric",
+        _origin(found.run["origin"]),
     )
 
 
-def read_tum(path: Path) -> Poses:
-    """Read `stamp_s x y z qx qy qz qw` lines; stamps keep every nanosecond.
+def positions_of(vertices: NDArray[Any]) -> FloatArray:
+    """Return the positions (n, 3) of vertices of a PLY file."""
+    return np.stack([vertices[axis].astype(np.float64) for axis in "xyz"], axis=1)
 
-    Raises:
-        InputError: a line does not hold eight finite numbers, or stamps do not increase.
-    """
-    stamps, poses = [], []
-    for number, line in enumerate(path.read_text().splitlines(), 1):
-        if not line.strip() or line.startswith("#"):
-            continue
-        words = line.split()
-        try:
-            values = np.array([float(w) for w in words[1:]])
-            if len(words) != 8 or not np.isfinite(values).all():
-                raise ValueError("eight finite numbers are needed")
-            stamps.append(int(Decimal(words[0]).scaleb(9).to_integral_value()))
-            poses.append(from_quaternion(values[3:], values[:3]))
-        except (ValueError, ArithmeticError) as error:
-            raise InputError(f"{path} line {number} is '{line.strip()}': {error}") from error
-    stamps_ns = np.array(stamps, dtype=np.int64)
-    if np.any(np.diff(stamps_ns) <= 0):
+
+def _read_trajectory(path: Path) -> Poses:
+    return _check(Poses(*read_tum(path)), path)
+
+
+def _check(poses: Poses, path: Path) -> Poses:
+    if not np.isfinite(poses.T_world_body).all():
+        raise InputError(f"{path} holds a pose that is not finite")
+    if np.any(np.diff(poses.stamps_ns) <= 0):
         raise InputError(f"{path}: stamps must increase from line to line; sort the file by stamp")
-    return Poses(stamps_ns, np.array(poses).reshape(-1, 4, 4))
+    return poses
 
 
 def read_kitti_poses(path: Path) -> Poses:
@@ -166,48 +164,30 @@ def read_kitti_poses(path: Path) -> Poses:
 
 def read_mask_truth(path: Path) -> MaskTruth:
     """Read `masks.csv`: rows of stamp_ns, camera, label, building_id, share."""
-    return build_mask_truth(
-        (
-            int(row["stamp_ns"]),
-            row["camera"],
-            int(row["label"]),
-            int(row["building_id"]),
-            float(row["share"]),
+    columns = ("stamp_ns", "camera", "label", "building_id", "share")
+    try:
+        return build_mask_truth(
+            (int(stamp), camera, int(label), int(building), float(share))
+            for stamp, camera, label, building, share in (
+                tuple(row[name] for name in columns) for row in read_csv(path, columns)
+            )
         )
-        for row in _read_csv(path, ("stamp_ns", "camera", "label", "building_id", "share"))
-    )
-
-
-def read_assignment(path: Path) -> dict[MaskKey, int]:
-    """Read `observations.csv`: instance id by mask, 0 unassigned."""
-    columns = ("stamp_ns", "camera", "label", "instance_id")
-    return {
-        (int(row["stamp_ns"]), row["camera"], int(row["label"])): int(row["instance_id"])
-        for row in _read_csv(path, columns)
-    }
+    except ValueError as error:
+        raise InputError(f"{path} holds a row that cannot be read: {error}") from error
 
 
 def _read_visible(path: Path) -> dict[tuple[int, str, int], int]:
     columns = ("stamp_ns", "camera", "building_id", "num_px")
-    return {
-        (int(row["stamp_ns"]), row["camera"], int(row["building_id"])): int(row["num_px"])
-        for row in _read_csv(path, columns)
-    }
+    try:
+        return {
+            (int(row["stamp_ns"]), row["camera"], int(row["building_id"])): int(row["num_px"])
+            for row in read_csv(path, columns)
+        }
+    except ValueError as error:
+        raise InputError(f"{path} holds a row that cannot be read: {error}") from error
 
 
-def _read_csv(path: Path, columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
-    with path.open(newline="") as file:
-        reader = csv.DictReader(file)
-        missing = [name for name in columns if name not in (reader.fieldnames or ())]
-        if missing:
-            raise InputError(f"{path} lacks the column {missing[0]}; it has {reader.fieldnames}")
-        yield from reader
-
-
-def _read_origin(path: Path) -> Origin | None:
-    if not path.is_file():
+def _origin(record: dict[str, float] | None) -> Origin | None:
+    if record is None:
         return None
-    origin = json.loads(path.read_text()).get("origin")
-    if origin is None:
-        return None
-    return Origin(origin["lat_deg"], origin["lon_deg"], origin["alt_m"])
+    return Origin(record["lat_deg"], record["lon_deg"], record["alt_m"])

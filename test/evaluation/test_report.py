@@ -1,11 +1,15 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from seg2d3d_ros.errors import InputError, ResultError
 from seg2d3d_ros.evaluation import evaluate
-from seg2d3d_ros.evaluation.truth import read_kitti_poses, read_tum
+from seg2d3d_ros.evaluation.truth import read_kitti_poses, read_truth
+from seg2d3d_ros.io import tables
+from seg2d3d_ros.io.ply import CLOUD_DTYPE, write_ply
+from seg2d3d_ros.io.result import FORMAT, VERSION
 
 START_NS = 1_700_000_000_123_456_789
 
@@ -23,6 +27,16 @@ def stamp(i: int) -> int:
     return START_NS + i * 100_000_000
 
 
+def wall(instance: int) -> np.ndarray:
+    """A wall of 8 x 4 m in a lattice of 0.2 m."""
+    vertices = np.zeros(41 * 21, dtype=CLOUD_DTYPE)
+    vertices["x"] = 0.2 * np.repeat(np.arange(41), 21)
+    vertices["y"] = 5.0
+    vertices["z"] = 0.2 * np.tile(np.arange(21), 41)
+    vertices["instance"] = instance
+    return vertices
+
+
 @pytest.fixture
 def folders(tmp_path: Path) -> tuple[Path, Path]:
     """A drive of 30 stamps past two houses; the run used every second picture."""
@@ -32,7 +46,13 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
     write_tum(truth / "trajectory.tum", 30)
     write_tum(result / "trajectory.tum", 30)
     (truth / "truth.json").write_text(json.dumps({"version": 1, "origin": None}))
-    (result / "run.json").write_text(json.dumps({"scale": "metric", "origin": None}))
+    run = {"format": FORMAT, "version": VERSION, "scale": "metric", "origin": None}
+    (result / "run.json").write_text(json.dumps(run))
+    (result / "instances.json").write_text(json.dumps({"instances": [{"id": 9, "score": 0.8}]}))
+    (result / "keyframes.csv").write_text(",".join(tables.KEYFRAME_COLUMNS) + "\n")
+    (result / "events.csv").write_text(",".join(tables.EVENT_COLUMNS) + "\n")
+    write_ply(result / "points.ply", wall(9))
+    write_ply(truth / "points.ply", wall(2))
     masks = ["stamp_ns,camera,label,building_id,share"]
     seen = ["stamp_ns,camera,label,instance_id,class_id,score,num_landmarks"]
     for i in range(30):
@@ -63,6 +83,8 @@ def test_evaluate_folder_by_hand(folders: tuple[Path, Path]) -> None:
     ceiling = report["masks"]["methods"]["true_owner"]
     assert ceiling["coverage"] == 1
     assert ceiling["all_owners"]["coverage"] == pytest.approx((15 / 18 + 1) / 2)
+    assert report["surface"]["ap50"] == pytest.approx(1)
+    assert report["surface"]["num_vertices"] == 41 * 21
     assert json.loads(json.dumps(report)) == report
 
 
@@ -92,24 +114,28 @@ def test_evaluate_folder_without_run_names_what_is_missing(folders: tuple[Path, 
         evaluate(result, truth)
 
 
-def test_read_tum_keeps_every_nanosecond(tmp_path: Path) -> None:
-    write_tum(tmp_path / "t.tum", 3)
-    assert read_tum(tmp_path / "t.tum").stamps_ns.tolist() == [stamp(i) for i in range(3)]
-
-
 @pytest.mark.parametrize(
-    "line", ["1 2 3", "2 0 0 nan 0 0 0 1", "2 0 0 0 0 0 0 0", "x 0 0 0 0 0 0 1"]
+    ("line", "complaint"),
+    [("2 0 0 nan 0 0 0 1", "not finite"), ("1 0 0 0 0 0 0 1", "increase")],
 )
-def test_read_tum_bad_line_is_named(tmp_path: Path, line: str) -> None:
-    (tmp_path / "t.tum").write_text("1 0 0 0 0 0 0 1\n" + line + "\n")
-    with pytest.raises(InputError, match="line 2"):
-        read_tum(tmp_path / "t.tum")
+def test_read_truth_unusable_pose_is_an_input_error(
+    folders: tuple[Path, Path], line: str, complaint: str
+) -> None:
+    (folders[1] / "trajectory.tum").write_text("1 0 0 0 0 0 0 1\n" + line + "\n")
+    with pytest.raises(InputError, match=complaint):
+        read_truth(folders[1])
 
 
-def test_read_tum_stamps_going_back_is_an_input_error(tmp_path: Path) -> None:
-    (tmp_path / "t.tum").write_text("2 0 0 0 0 0 0 1\n1 0 0 0 0 0 0 1\n")
-    with pytest.raises(InputError, match="increase"):
-        read_tum(tmp_path / "t.tum")
+def test_read_truth_damaged_mask_row_is_an_input_error(folders: tuple[Path, Path]) -> None:
+    with (folders[1] / "masks.csv").open("a") as file:
+        file.write("12,front,eleven,1,1.0\n")
+    with pytest.raises(InputError, match="masks.csv"):
+        read_truth(folders[1])
+
+
+def test_read_truth_empty_folder_says_what_is_needed(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"trajectory\.tum"):
+        read_truth(tmp_path)
 
 
 def test_read_kitti_poses_forward_motion_is_body_x_and_stamps_are_tenths(tmp_path: Path) -> None:
