@@ -27,11 +27,12 @@ REASONS = {
     "no_pose": "no position could be found for it",
     "overload": "the computer could not keep up",
     "late": "it came too late",
+    "time_jump": "the time jumped before its neighbours came",
     "missing_odometry": "the odometry it needs never came",
 }
 STATUSES = {
     "ok": "segmented",
-    "no_labels": "their masks never came",
+    "no_labels": "without masks (they never came)",
     "overload": "not segmented: overload",
     "skipped": "not segmented by choice",
     "failed": "segmentation failed",

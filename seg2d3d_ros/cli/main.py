@@ -1,0 +1,136 @@
+"""`seg2d3d`: finds the command, runs it, and turns what goes wrong into messages and exit codes.
+
+0 good, 1 the user can mend it (usage errors too), 2 our fault, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import logging
+import sys
+import traceback
+from collections.abc import Sequence
+from types import ModuleType
+from typing import NoReturn, TextIO
+
+from seg2d3d_ros import __version__
+from seg2d3d_ros.errors import Seg2D3DError
+
+COMMANDS = (
+    "replay",
+    "play",
+    "live",
+    "simulate",
+    "evaluate",
+    "demo",
+    "doctor",
+    "models",
+    "export",
+    "explain",
+    "merge",
+    "split",
+    "undo",
+    "truth",
+)
+GOOD, MENDABLE, OUR_FAULT, INTERRUPTED = 0, 1, 2, 130
+
+
+class Parser(argparse.ArgumentParser):
+    """Exits with 1 on wrong usage, where argparse would with 2."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the usage and what was wrong, and exit."""
+        self.print_usage(sys.stderr)
+        self.exit(MENDABLE, f"{self.prog}: error: {message}\n")
+
+
+class _Stderr(logging.StreamHandler[TextIO]):
+    """Writes to whatever stderr is by then: a progress bar may have taken its place."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record."""
+        self.stream = sys.stderr
+        super().emit(record)
+
+
+def available() -> list[str]:
+    """Return the commands whose module exists."""
+    return [c for c in COMMANDS if importlib.util.find_spec(f"seg2d3d_ros.cli.{c}")]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return the exit code."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(argv)
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else GOOD if stop.code is None else MENDABLE
+    except Seg2D3DError as error:
+        return _complain(f"error: {error}", MENDABLE, argv)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("seg2d3d_ros"):
+            return _complain(f"internal error: {error}", OUR_FAULT, argv)
+        text = f"error: this needs the Python module '{error.name}', which is not installed here"
+        return _complain(f"{text}; `make setup` installs everything", MENDABLE, argv)
+    except KeyboardInterrupt:
+        return _complain("interrupted: nothing was written", INTERRUPTED, argv)
+    except Exception as error:
+        text = f"internal error: {type(error).__name__}: {error}"
+        hint = "" if "--debug" in argv else "\nThis is our fault; --debug shows where it happened"
+        return _complain(text + hint, OUR_FAULT, argv)
+
+
+def _complain(text: str, code: int, argv: Sequence[str]) -> int:
+    if "--debug" in argv:
+        traceback.print_exc()
+    print(f"seg2d3d: {text}", file=sys.stderr)
+    return code
+
+
+def _run(argv: list[str]) -> int:
+    args = _parse(argv)
+    _set_up_logging(args)
+    return int(args.run(args) or GOOD)
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    """Parse arguments; only the module of the command that was asked for is imported."""
+    parser = Parser(
+        prog="seg2d3d", description="Turn what cameras see of a street into one labelled 3D map."
+    )
+    parser.add_argument("--version", action="version", version=f"seg2d3d {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    known = available()
+    for name in [argv[0]] if argv and argv[0] in known else known:
+        module = importlib.import_module(f"seg2d3d_ros.cli.{name}")
+        _add_command(commands, name, module)
+    return parser.parse_args(argv)
+
+
+def _add_command(
+    commands: argparse._SubParsersAction[Parser], name: str, module: ModuleType
+) -> None:
+    help: str = module.HELP
+    parser = commands.add_parser(name, help=help, description=help[:1].upper() + help[1:] + ".")
+    module.configure(parser)
+    parser.set_defaults(run=module.run)
+    talk = parser.add_argument_group("messages")
+    talk.add_argument("-v", "--verbose", action="store_true", help="tell what is being done")
+    talk.add_argument("-q", "--quiet", action="store_true", help="show errors only")
+    talk.add_argument("--debug", action="store_true", help="tell everything, with tracebacks")
+
+
+def _set_up_logging(args: argparse.Namespace) -> None:
+    level = logging.WARNING
+    for wanted, at in ((args.quiet, "ERROR"), (args.verbose, "INFO"), (args.debug, "DEBUG")):
+        level = getattr(logging, at) if wanted else level
+    handler = _Stderr()
+    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(handlers=[handler], force=True)
+    logging.getLogger("seg2d3d_ros").setLevel(level)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,189 @@
+"""`seg2d3d replay`: map a recording in this process, as fast as it can, and write the result."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import signal
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from seg2d3d_ros.cli import settings
+from seg2d3d_ros.cli.progress import progress
+from seg2d3d_ros.errors import InputError
+from seg2d3d_ros.types import Dropped, Frame, Item, MapUpdate, RunReport
+
+if TYPE_CHECKING:
+    from seg2d3d_ros.io.sources import Source
+    from seg2d3d_ros.pipeline import Pipeline
+
+HELP = "map a recording and write the result folder"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument(
+        "source",
+        type=Path,
+        metavar="SOURCE",
+        help="rosbag2 folder or file, KITTI odometry sequence or KITTI raw drive",
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="result folder")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace the result that is there already"
+    )
+    parser.add_argument(
+        "--start-s", type=_seconds, default=0.0, metavar="S", help="leave out the first seconds"
+    )
+    parser.add_argument(
+        "--duration-s", type=_seconds, default=None, metavar="S", help="map so many seconds only"
+    )
+    settings.add_arguments(parser)
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0.0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"'{text}' is no length of time")
+    return value
+
+
+@dataclasses.dataclass
+class Feed:
+    """What went into the pipeline.
+
+    Attributes:
+        num_frames: Pictures that could be used.
+        dropped: Pictures that could not, by reason.
+        is_stopped: SIGTERM asked for an early end.
+        error: The recording broke off with this.
+    """
+
+    num_frames: int = 0
+    dropped: Counter[str] = dataclasses.field(default_factory=Counter)
+    is_stopped: bool = False
+    error: InputError | None = None
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Return what the result should say about its input."""
+        stopped = ("stopped by SIGTERM: the map ends early",) if self.is_stopped else ()
+        return stopped + ((f"the recording broke off: {self.error}",) if self.error else ())
+
+
+def run(args: argparse.Namespace) -> int:
+    """Map the recording; 1 if it broke off, with what was mapped until then kept."""
+    from seg2d3d_ros.io.result import check_target, write_result
+    from seg2d3d_ros.io.sources import open_source
+
+    config = settings.load(args)
+    check_target(args.out, args.overwrite)
+    source = open_source(args.source, config.inputs)
+    print("\n".join(source.describe()))
+    from seg2d3d_ros.pipeline import Pipeline
+
+    feed = Feed()
+    pipeline = Pipeline(config, source.rig)
+    try:
+        with _sigterm_sets(feed):
+            _push_all(pipeline, source, args, feed)
+            if not feed.num_frames:
+                raise feed.error or InputError(_nothing_usable(feed))
+            with progress("refining"):
+                full = pipeline.finish()
+    except BaseException:
+        pipeline.abort()
+        raise
+    report = pipeline.report(source.name, (*source.remarks(), *feed.remarks))
+    write_result(args.out, full, report, args.overwrite)
+    _print_summary(full, report, args.out)
+    if feed.error is not None:
+        print(f"seg2d3d: error: {feed.error}; what came before is mapped", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _nothing_usable(feed: Feed) -> str:
+    reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(feed.dropped.items())) or "none"
+    return (
+        f"no usable picture: {sum(feed.dropped.values())} came in, dropped: {reasons}. "
+        "Nothing was written"
+    )
+
+
+def _push_all(pipeline: Pipeline, source: Source, args: argparse.Namespace, feed: Feed) -> None:
+    """Push every item, until the end, the wanted length, a SIGTERM or the recording breaks off."""
+    from seg2d3d_ros.io.sources import clip, prefetch
+
+    is_clipped = args.start_s > 0 or args.duration_s is not None
+    items = clip(source, args.start_s, args.duration_s) if is_clipped else source
+    instances: set[int] = set()
+    with progress("mapping", None if is_clipped else source.num_pictures) as advance:
+        try:
+            for item in _until_stopped(prefetch(items), feed):
+                text = ""
+                for update in pipeline.push(item):
+                    instances -= set(update.removed_instances)
+                    instances |= {i.id for i in update.instances}
+                    text = f"{len(instances)} instances"
+                if isinstance(item, Frame | Dropped):
+                    feed.num_frames += isinstance(item, Frame)
+                    if isinstance(item, Dropped):
+                        feed.dropped[item.reason] += 1
+                    advance(1, text)
+        except InputError as error:
+            feed.error = error
+
+
+def _until_stopped(items: Iterable[Item], feed: Feed) -> Iterator[Item]:
+    for item in items:
+        if feed.is_stopped:
+            return
+        yield item
+
+
+@contextmanager
+def _sigterm_sets(feed: Feed) -> Iterator[None]:
+    """Let SIGTERM ask for an early end instead of killing the process (main thread only)."""
+
+    def stop(*_: object) -> None:
+        feed.is_stopped = True
+
+    try:
+        before = signal.signal(signal.SIGTERM, stop)
+    except ValueError:  # not the main thread: whoever runs us handles signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _print_summary(full: MapUpdate, report: RunReport, out: Path) -> None:
+    rows = []
+    for name, counts in sorted(report.frames.items()):
+        dropped = "".join(f" + {n} {reason}" for reason, n in sorted(counts.dropped.items()))
+        text = f"{counts.received} received = {counts.processed} processed{dropped}"
+        rows.append((f"pictures of {name}", text))
+    rows += [
+        ("backend", report.backend),
+        ("poses", f"{len(full.trajectory.stamps_ns)}"),
+        ("keyframes", f"{int(full.trajectory.is_keyframe.sum())}"),
+        ("clusters", f"{full.sequence + 1}"),
+        ("instances", f"{len(full.instances)}"),
+        ("points", f"{len(full.cloud.points_map)}"),
+        ("scale", full.scale + (", georeferenced" if full.origin else "")),
+        ("real-time factor", f"{report.real_time_factor:.2f} ({report.wall_s:.1f} s)"),
+        ("peak memory", f"{report.peak_memory_mib:.0f} MiB"),
+        ("report", str(out / "report.html")),
+        ("map", str(out / "map.png")),
+    ]
+    width = max(len(name) for name, _ in rows)
+    print("\n".join(f"{name:<{width}}  {text}" for name, text in rows))
+    for remark in report.remarks:
+        print(f"note: {remark}")
