@@ -67,7 +67,7 @@ class Atlas:
 
 def _lookup(image: NDArray[np.uint8], x: NDArray, y: NDArray) -> NDArray[np.float32]:
     n, row = len(x), 1024
-    height = -(-n // row)
+    height = n // row + 1
     xy = np.zeros((height * row, 2), np.float32)
     xy[:n, 0], xy[:n, 1] = x, y
     out = cv2.remap(image, xy.reshape(height, row, 2), None, cv2.INTER_LINEAR)

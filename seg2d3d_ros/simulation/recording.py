@@ -124,10 +124,14 @@ class _Recorder:
         """Record a picture, its masks and their truth."""
         world, options, camera = self.world, self.options, self.world.rig.cameras[shot.camera]
         stamp_ns = world.stamp_ns(shot.time_s)
+        key = [options.seed, shot.camera, shot.index]
         true = world.render(shot.camera, shot.time_s)
-        object_id = true.object_id
+        building = world.street.building_of[true.object_id]
+        labels = publish_masks(
+            np.random.default_rng([54, *key]), true.object_id, world.street.class_of, options
+        )
         if picture.is_black(shot.time_s, options):
-            object_id = np.zeros_like(object_id)
+            building, labels = np.zeros_like(building), np.zeros_like(labels)
         else:
             T_street_cam = world.T_street_cam(shot.camera, shot.time_s)
             self.samples.see(true, world.rays[shot.camera], T_street_cam)
@@ -135,14 +139,10 @@ class _Recorder:
             world.render(shot.camera, shot.time_s + offset).image
             for offset in picture.smear_offsets_s(options)
         ]
-        key = [options.seed, shot.camera, shot.index]
         rng = np.random.default_rng([53, *key])
         image = picture.expose(rng, smear or [true.image], shot.time_s, options)
         self.bag.add_picture(camera, stamp_ns, image)
-        building = world.street.building_of[object_id]
         self.truth.add_picture(stamp_ns, camera.name, world.drive.pose(shot.time_s), building)
         if options.labels and shot.index % options.label_every == 0:
-            rng = np.random.default_rng([54, *key])
-            labels = publish_masks(rng, object_id, world.street.class_of, options)
             self.bag.add_labels(camera, stamp_ns, labels)
             self.truth.add_masks(stamp_ns, camera.name, mask_owners(labels, building))

@@ -8,13 +8,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from seg2d3d_ros.errors import ConfigError
 from seg2d3d_ros.geometry import cameras, transforms
 from seg2d3d_ros.simulation.atlas import Atlas
 from seg2d3d_ros.simulation.scene import Scene
-from seg2d3d_ros.types import Camera, FloatArray
+from seg2d3d_ros.types import Camera, Distortion, FloatArray
 
 _SUBPIXELS = ((-0.25, -0.25), (0.25, -0.25), (-0.25, 0.25), (0.25, 0.25))
 _FAR_M = 250.0
+_NEWTON_STEPS, _NEWTON_PX = 40, 1e-6
+# A lens spreads a point over a little more than a pixel; sharper textures alias by 0.1 px.
+_LENS_BLUR = 1.5
+_BACKGROUND_BGR = (232.0, 215, 200)
 
 
 @dataclass(frozen=True)
@@ -35,9 +40,13 @@ class Rays:
 
 
 def camera_rays(camera: Camera) -> Rays:
-    """Return the rays of all pixel centres, distortion included."""
+    """Return the rays of all pixel centres, distortion included.
+
+    Raises:
+        ConfigError: the distortion folds within the picture.
+    """
     u, v = np.meshgrid(np.arange(camera.width_px), np.arange(camera.height_px))
-    xy = cameras.normalize(camera, np.column_stack([u.ravel(), v.ravel()]))
+    xy = _undistort(camera, np.column_stack([u.ravel(), v.ravel()]).astype(float))
     grid = np.concatenate([xy, np.ones((len(xy), 1))], axis=1).reshape(*u.shape, 3)
     per_row, per_column = np.gradient(grid, axis=(0, 1))
     directions, columns, rows = (
@@ -45,6 +54,32 @@ def camera_rays(camera: Camera) -> Rays:
     )
     units = directions / np.linalg.norm(directions, axis=1, keepdims=True)
     return Rays(directions, columns, rows, units)
+
+
+def _undistort(camera: Camera, uv_px: FloatArray) -> FloatArray:
+    """Invert the distortion by Newton's method: pixels (n, 2) to ideal coordinates (n, 2)."""
+    xy = (uv_px - camera.K[:2, 2]) / [camera.K[0, 0], camera.K[1, 1]]
+    if camera.distortion == Distortion.NONE:
+        return xy
+    h = 1e-6
+    for _ in range(_NEWTON_STEPS):
+        error = uv_px - cameras.distort(camera, xy)
+        if np.abs(error).max() < _NEWTON_PX:
+            return xy
+        jacobian = np.stack(
+            [
+                (cameras.distort(camera, xy + d) - cameras.distort(camera, xy - d)) / (2 * h)
+                for d in ([h, 0.0], [0.0, h])
+            ],
+            axis=-1,
+        )
+        step = np.linalg.solve(jacobian, error[..., None])[..., 0]
+        length = np.linalg.norm(step, axis=1, keepdims=True)
+        xy = xy + step * np.minimum(1.0, 0.3 / np.maximum(length, 1e-12))
+    raise ConfigError(
+        f"{camera.distortion} distortion cannot show the corners of {camera.name}; "
+        "lower fov_deg or choose equidistant"
+    )
 
 
 @dataclass(frozen=True)
@@ -61,8 +96,8 @@ class Rendering:
 
     Attributes:
         image: (h, w, 3) float32 BGR, 0 to 255.
-        object_id: (h, w) what the ray through the pixel centre hits.
-        surface: (h, w) index of the surface it hits.
+        object_id: (h, w) what the ray through the pixel centre hits, 0 for nothing.
+        surface: (h, w) index of the surface it hits, -1 for none.
         depth_m: (h, w) float32 distance along the optical axis.
     """
 
@@ -86,9 +121,11 @@ class Renderer:
         self._surface = np.concatenate(
             [p.surface + o for p, o in zip(self._parts, offsets, strict=False)]
         )
-        self._texture = np.concatenate([p.texture for p in self._parts])
-        self._gain = np.concatenate([p.gain for p in self._parts])
-        self._object = np.concatenate([p.object_id for p in self._parts])
+        self._surface = np.append(self._surface, -1)
+        self._texture = np.append(np.concatenate([p.texture for p in self._parts]), 0)
+        gains = [p.gain for p in self._parts]
+        self._gain = np.concatenate([*gains, np.zeros((1, 3), np.float32)])
+        self._object = np.append(np.concatenate([p.object_id for p in self._parts]), 0)
 
     def render(
         self, camera: Camera, rays: Rays, T_map_cam: FloatArray, T_map_movers: list[FloatArray]
@@ -130,12 +167,12 @@ class _View:
             axes = [a[:, :3] @ R for a in (part.plane, part.u_axis, part.v_axis)]
             at_camera = [a[:, :3] @ t + a[:, 3] for a in (part.plane, part.u_axis, part.v_axis)]
             tables.append(np.column_stack([*axes, *at_camera]).astype(np.float32))
-        self._table = np.concatenate(tables)
+        self._table = np.concatenate([*tables, np.zeros((1, 12), np.float32)])
 
     def hit(
         self, directions: NDArray, units: NDArray
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Return the row of the triangle that each ray (n, 3) hits first, and its depth."""
+        """Return the triangle that each ray (n, 3) hits first (-1 for none), and its depth."""
         row, t = self._cast(0, directions)
         for k, radius in enumerate(self._r._radii, start=1):
             center = transforms.invert(self._T_part_cam[k])[:3, 3]
@@ -165,8 +202,7 @@ class _View:
         out = self._r._casters[part](rays)
         t = out["t_hit"].numpy()
         row = out["primitive_ids"].numpy().astype(np.int64)
-        row[~np.isfinite(t)] = 0
-        return row + self._r._first_row[part], t
+        return np.where(np.isfinite(t), row + self._r._first_row[part], -1), t
 
     def shade(
         self, row: NDArray, directions: NDArray, per_column: NDArray, per_row: NDArray
@@ -192,8 +228,10 @@ class _View:
                 _dot(along, step) - u * s
                 for step, s in zip((per_column, per_row), slope, strict=True)
             )
-            footprint[:, axis] = np.abs(k) * np.hypot(dx, dy)
-        return self._r._atlas.sample(self._r._texture[row], uv, footprint) * self._r._gain[row]
+            footprint[:, axis] = _LENS_BLUR * np.abs(k) * np.hypot(dx, dy)
+        colour = self._r._atlas.sample(self._r._texture[row], uv, footprint) * self._r._gain[row]
+        colour[row < 0] = _BACKGROUND_BGR
+        return colour
 
 
 def _dot(a: NDArray, b: NDArray) -> NDArray[np.float32]:

@@ -70,7 +70,7 @@ class _StreetBuilder:
         self._palette = Palette(self._rng)
         self._paints = self._palette.paints
         self._builder = SceneBuilder()
-        self._class_of: list[int] = [0]
+        self._class_of: list[int] = [SKY]  # object 0: nothing was hit
         self._building_of: list[int] = [0]
         self._buildings: list[Building] = []
         self._windows = [draw_window_style(self._rng) for _ in range(_NUM_WINDOW_STYLES)]
