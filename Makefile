@@ -1,7 +1,7 @@
 # Every target sets up what it needs; `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format clean distclean
+.PHONY: help setup baselines demo test lint format clean distclean
 
 # What runs below comes from env.bash, never from the shell that called make.
 ENV := source env.bash
@@ -15,6 +15,9 @@ help: ## List the targets
 
 setup: ## Build .venv and the ROS packages; seconds when nothing changed
 	@bash scripts/setup.sh
+
+baselines: setup ## Build .venv-baselines: trackers to compare with
+	@bash scripts/setup_baselines.sh
 
 demo: setup ## Simulate a drive, map it over the real ROS 2 graph, show the picture
 	@$(ENV) && timeout -k 30 $${DEMO_TIMEOUT_S:-900} seg2d3d demo --out demo
@@ -35,4 +38,4 @@ clean: ## Remove what colcon and the tests made; keeps .venv
 	rm -rf build install log demo .reports .pytest_cache .mypy_cache .ruff_cache
 
 distclean: clean ## Remove .venv too
-	rm -rf .venv .setup.lock
+	rm -rf .venv .venv-baselines .setup.lock

@@ -5,6 +5,9 @@ set -o pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 source env.bash || exit 1
 
+if [ -x .venv-baselines/bin/python ]; then
+  export SEG2D3D_BASELINES_PYTHON=${SEG2D3D_BASELINES_PYTHON:-$PWD/.venv-baselines/bin/python}
+fi
 report=.reports/junit.xml
 mkdir -p .reports
 rm -f "$report"
