@@ -31,3 +31,7 @@ class BackendError(Seg2D3DError):
 
 class ResultError(Seg2D3DError):
     """A result folder or saved map is missing, damaged or of another version."""
+
+
+class NodeError(Seg2D3DError):
+    """A ROS 2 node could not be started, has ended or does not answer."""

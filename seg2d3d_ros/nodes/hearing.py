@@ -46,8 +46,8 @@ class Hearing:
 
     @property
     def topics(self) -> list[Topic]:
-        """Return the topics that were heard."""
-        return [topic for topic in self._topics if self._heard[topic.name]]
+        """Return the topics that were heard, and labels that are announced: they may take long."""
+        return [t for t in self._topics if self._heard[t.name] or t.name.endswith("/labels")]
 
     def keep(self, topic: str, message: Any) -> None:
         """Remember a message: only the first of pictures and the like, many of TF."""

@@ -155,7 +155,7 @@ class Inputs:
                 raise
             return  # another publisher of TF may still speak
         self._is_ready, self.problem = True, ""
-        self._node.destroy_timer(self._timer)
+        self._timer.cancel()  # not destroyed: it is the one that calls
         self._hearing = Hearing([])
         self._listeners.on_rig(setup)
 

@@ -36,14 +36,14 @@ class MappingNode(StageNode):
         self.worker: Worker | None = None
         self._stage: MappingStage | None = None
         self._output: MapOutput | None = None
-        self._services: MapServices | None = None
+        self._map_services: MapServices | None = None
         self._subscription: Any = None
         self._stage_lock = threading.Lock()
 
     def open(self) -> None:
         """Make an empty map, its topics and its services."""
         self._begin_run()
-        self._output, self._services = MapOutput(self, self.options), MapServices(self)
+        self._output, self._map_services = MapOutput(self, self.options), MapServices(self)
 
     def start(self) -> None:
         """Take clusters."""
@@ -66,10 +66,10 @@ class MappingNode(StageNode):
 
     def close(self) -> None:
         """Forget the map, take back topics and services."""
-        for part in (self._output, self._services):
+        for part in (self._output, self._map_services):
             if part is not None:
                 part.close()
-        self._stage = self._output = self._services = None
+        self._stage = self._output = self._map_services = None
 
     def reset(self) -> None:
         """Begin a new map."""
@@ -128,9 +128,9 @@ class MappingNode(StageNode):
 
     def save(self) -> None:
         """Write what there is when the process ends, if a folder is named and anything is new."""
-        if self.options.output_dir and self._services is not None and not self.is_saved:
+        if self.options.output_dir and self._map_services is not None and not self.is_saved:
             try:
-                self.get_logger().info(f"saved to {self._services.write('')}")
+                self.get_logger().info(f"saved to {self._map_services.write('')}")
             except (Seg2D3DError, OSError) as error:
                 self.note_error(f"cannot save: {error}")
 

@@ -42,7 +42,7 @@ class SegmentationNode(SensorNode):
         super().__init__("segmentation")
         self._backend: Any = None
         self._outputs: dict[str, Any] = {}
-        self._services: list[Any] = []
+        self._offered: list[Any] = []
         self._frame_ids: dict[str, str] = {}
         self.num_published: Counter[str] = Counter()
 
@@ -52,7 +52,7 @@ class SegmentationNode(SensorNode):
         self._choice = choose_backend(self.config, Rig(cameras=()))
         self._backend = create_backend(self._choice.name, self.config)
         group = self.services_group
-        self._services = [
+        self._offered = [
             self.create_service(Flush, "~/flush", self._flush, callback_group=group),
             self.create_service(SetPrompt, "~/set_prompt", self._set_prompt, callback_group=group),
         ]
@@ -71,9 +71,9 @@ class SegmentationNode(SensorNode):
             self._backend = None
         for output in self._outputs.values():
             self.destroy_publisher(output)
-        for service in self._services:
+        for service in self._offered:
             self.destroy_service(service)
-        self._outputs, self._services = {}, []
+        self._outputs, self._offered = {}, []
         self.num_published.clear()
 
     def make_stage(self, setup: RigSetup) -> SegmentationStage:

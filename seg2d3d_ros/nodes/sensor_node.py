@@ -128,8 +128,7 @@ class SensorNode(StageNode):
         """Let the worker go when the next stage listens, or has not come for too long."""
         waited_s = time.monotonic() - self._ready_s
         if self.has_listeners() or waited_s > self.options.inputs_wait_s:
-            self.destroy_timer(self._gate)
-            self._gate = None
+            self._gate.cancel()  # not destroyed: it is the one that calls
             if self.worker is not None:
                 self.worker.pause(False)
 

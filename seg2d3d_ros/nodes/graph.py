@@ -1,0 +1,129 @@
+"""The three nodes as processes of our own: started, watched over, stopped together."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from seg2d3d_ros.errors import NodeError
+from seg2d3d_ros.nodes.remote import NODES, Remote
+
+_PROFILE_VARIABLE = "FASTDDS_DEFAULT_PROFILES_FILE"
+_PROFILE_VARIABLES = (_PROFILE_VARIABLE, "FASTRTPS_DEFAULT_PROFILES_FILE")
+_STOP_S = 60.0
+
+
+@dataclass(frozen=True)
+class GraphOptions:
+    """How the nodes are started.
+
+    Attributes:
+        params_file: ROS 2 parameter file; None for the defaults.
+        parameters: Further parameters by dotted name, over the file.
+        namespace: Namespace of the nodes.
+        remaps: `from:=to`, for every node.
+        use_sim_time: Let the nodes follow /clock.
+        start_timeout_s: Longest wait until all are active.
+    """
+
+    params_file: Path | None = None
+    parameters: tuple[tuple[str, str], ...] = ()
+    namespace: str = ""
+    remaps: tuple[str, ...] = ()
+    use_sim_time: bool = False
+    start_timeout_s: float = 120.0
+
+
+def share_folder() -> Path:
+    """Return the folder that holds config/ and launch/: the checkout, else the installed share."""
+    checkout = Path(__file__).resolve().parents[2]
+    if (checkout / "config").is_dir():
+        return checkout
+    from ament_index_python.packages import get_package_share_directory
+
+    return Path(get_package_share_directory("seg2d3d_ros"))
+
+
+def use_large_shared_memory() -> None:
+    """Let Fast DDS carry pictures through a larger shared memory, unless a profile is chosen.
+
+    It is read when rclpy is initialized; child processes inherit it.
+    """
+    if not any(os.environ.get(name) for name in _PROFILE_VARIABLES):
+        os.environ[_PROFILE_VARIABLE] = str(share_folder() / "config" / "fastdds.xml")
+
+
+class Graph:
+    """Mapping, clusters and segmentation, each a process; use it as a context."""
+
+    def __init__(self, options: GraphOptions) -> None:
+        """Prepare; entering the context starts the processes."""
+        self._options = options
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def __enter__(self) -> Graph:
+        """Start the processes, the last stage first."""
+        for name in NODES:
+            # Sessions of their own: Ctrl-C reaches only us, and we stop them in order.
+            self._processes[name] = subprocess.Popen(self._command(name), start_new_session=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop what still runs."""
+        self.stop()
+
+    def _command(self, name: str) -> Sequence[str]:
+        o = self._options
+        command = [sys.executable, "-m", f"seg2d3d_ros.nodes.{name}_node", "--ros-args"]
+        if o.params_file is not None:
+            command += ["--params-file", str(o.params_file)]
+        for key, value in (*o.parameters, ("use_sim_time", str(o.use_sim_time).lower())):
+            command += ["-p", f"{key}:={value}"]
+        if o.namespace:
+            command += ["-r", f"__ns:=/{o.namespace.strip('/')}"]
+        for remap in o.remaps:
+            command += ["-r", remap]
+        return command
+
+    def dead(self) -> dict[str, int]:
+        """Return the exit codes of the nodes that have ended."""
+        codes = {name: process.poll() for name, process in self._processes.items()}
+        return {name: code for name, code in codes.items() if code is not None}
+
+    def check(self) -> None:
+        """Raise NodeError if a node has ended."""
+        dead = self.dead()
+        if dead:
+            names = ", ".join(f"'{name}' (exit code {code})" for name, code in dead.items())
+            raise NodeError(f"node {names} has ended; its last lines above say why")
+
+    def wait_until_active(self, remote: Remote, should_stop: Callable[[], bool]) -> None:
+        """Wait until all nodes are active.
+
+        Raises:
+            NodeError: one has ended, or takes too long.
+        """
+        limit_s = self._options.start_timeout_s
+        missing = remote.wait_until_active(limit_s, lambda: should_stop() or bool(self.dead()))
+        self.check()
+        if missing and not should_stop():
+            raise NodeError(f"not active after {limit_s:.0f} s: {', '.join(missing)}")
+
+    def stop(self) -> None:
+        """Ask the nodes to end, in order of the flow; kill what does not."""
+        for name in reversed(NODES):
+            if self._processes[name].poll() is None:
+                self._processes[name].send_signal(signal.SIGTERM)
+        limit_s = time.monotonic() + _STOP_S
+        for process in self._processes.values():
+            try:
+                process.wait(max(0.1, limit_s - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()

@@ -1,0 +1,99 @@
+"""Talks to the three nodes from outside: are they active, finish, save."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from lifecycle_msgs.srv import GetState
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+
+from seg2d3d_ros.errors import NodeError, ResultError
+from seg2d3d_ros.srv import Finish, SaveMap
+
+NODES = ("mapping", "clusters", "segmentation")
+_POLL_S = 0.1
+_CALL_S = 5.0
+
+
+class Remote:
+    """A small node that calls the services of the others; needs rclpy to be initialized."""
+
+    def __init__(self, namespace: str = "") -> None:
+        """Make the clients; `namespace` is that of the nodes."""
+        self._node = Node("remote", namespace=namespace, use_global_arguments=False)
+        self._states = {n: self._node.create_client(GetState, f"{n}/get_state") for n in NODES}
+        self._finish = self._node.create_client(Finish, "mapping/finish")
+        self._save = self._node.create_client(SaveMap, "mapping/save_map")
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self._node)
+        self._thread = threading.Thread(target=self._executor.spin, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Take the clients back."""
+        self._executor.shutdown(timeout_sec=2.0)
+        self._thread.join(2.0)
+        self._node.destroy_node()
+
+    def inactive(self) -> list[str]:
+        """Return the nodes that are not active, or do not answer."""
+        return [name for name, client in self._states.items() if not _is_active(client)]
+
+    def wait_until_active(self, timeout_s: float, should_stop: Callable[[], bool]) -> list[str]:
+        """Wait until all nodes are active; return those that are not when the time is up."""
+        limit_s = time.monotonic() + timeout_s
+        missing = list(NODES)
+        while missing and time.monotonic() < limit_s and not should_stop():
+            missing = self.inactive()
+            time.sleep(_POLL_S if missing else 0.0)
+        return missing
+
+    def finish(self, timeout_s: float) -> Finish.Response:
+        """Finish the run; the response says what went wrong.
+
+        Raises:
+            NodeError: the mapping node does not answer in time.
+        """
+        return _require(self._finish, Finish.Request(timeout_s=float(timeout_s)), timeout_s + 60)
+
+    def save_map(self, folder: str, timeout_s: float) -> str:
+        """Write the result folder; return its absolute path.
+
+        Raises:
+            ResultError: it could not be written.
+            NodeError: the mapping node does not answer in time.
+        """
+        response = _require(self._save, SaveMap.Request(folder=folder), timeout_s)
+        if not response.success:
+            raise ResultError(response.message)
+        return response.folder
+
+
+def _is_active(client: Any) -> bool:
+    if not client.service_is_ready():
+        return False
+    response = _call(client, GetState.Request(), _CALL_S)
+    return response is not None and response.current_state.label == "active"
+
+
+def _require(client: Any, request: Any, timeout_s: float) -> Any:
+    response = _call(client, request, timeout_s) if client.wait_for_service(_CALL_S) else None
+    if response is None:
+        raise NodeError(
+            f"{client.srv_name} did not answer within {timeout_s:.0f} s; is the node active?"
+        )
+    return response
+
+
+def _call(client: Any, request: Any, timeout_s: float) -> Any:
+    done = threading.Event()
+    future = client.call_async(request)
+    future.add_done_callback(lambda _: done.set())
+    if not done.wait(timeout_s):
+        client.remove_pending_request(future)
+        return None
+    return future.result()
