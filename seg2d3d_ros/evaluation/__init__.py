@@ -9,7 +9,7 @@ from seg2d3d_ros.evaluation.report import judge
 from seg2d3d_ros.evaluation.trajectory import Poses
 from seg2d3d_ros.evaluation.truth import read_result, read_truth
 
-__all__ = ["evaluate", "judge"]
+__all__ = ["evaluate", "judge", "read_result", "read_truth"]
 
 
 def evaluate(

@@ -8,15 +8,20 @@ building that takes it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from scipy import sparse
 
+from seg2d3d_ros.clusters.stage import ClusterStage
+from seg2d3d_ros.config import Config
 from seg2d3d_ros.evaluation.masks import BUILDING_CLASSES, MaskKey
 from seg2d3d_ros.geometry.masks import contains
-from seg2d3d_ros.types import Cluster, IntArray, Mask
+from seg2d3d_ros.segmentation.labels import LabelsBackend
+from seg2d3d_ros.segmentation.stage import SegmentationStage
+from seg2d3d_ros.types import Cluster, IntArray, Item, LabelImage, Mask, Rig
 
 
 @dataclass(frozen=True)
@@ -109,6 +114,51 @@ def _merge(rows: sparse.csr_array, groups: list[IntArray], merge_jaccard: float)
 
 def _points(rows: sparse.csr_array, members: IntArray) -> IntArray:
     return np.unique(rows[members].indices)
+
+
+def name_as_paper(
+    path: str | Path, on_item: Callable[[Item], None] | None = None
+) -> dict[MaskKey, int]:
+    """Name the masks of a recording by the paper's rules, on the landmarks of our own clusters.
+
+    The paper takes its points from COLMAP; here they are the tracks of the cluster stage with its
+    defaults, so that association alone is compared. Pictures are those the stage used.
+
+    Args:
+        path: A recording with label pictures.
+        on_item: Called with every item, for progress.
+
+    Returns:
+        Id by mask, from 1.
+    """
+    from seg2d3d_ros.io.sources import open_source
+
+    source = open_source(path)
+    incidence, keys = build_incidence(_clusters(source.rig, source, on_item))
+    order = {p: i for i, p in enumerate(sorted({key[:2] for key in keys}))}
+    picture = np.array([order[key[:2]] for key in keys], dtype=np.int64)
+    ids = associate_as_paper(incidence, picture).tolist()
+    return {key: i for key, i in zip(keys, ids, strict=True) if i != 0}
+
+
+def _clusters(
+    rig: Rig, items: Iterable[Item], on_item: Callable[[Item], None] | None
+) -> Iterator[Cluster]:
+    """Run the first two stages by hand."""
+    config = Config()
+    segmentation = SegmentationStage(config, rig, LabelsBackend())
+    clusters = ClusterStage(config, rig)
+    for item in items:
+        if on_item is not None:
+            on_item(item)
+        segmented = segmentation.push(item)
+        if not isinstance(item, LabelImage):
+            yield from clusters.push(item)
+        for one in segmented:
+            yield from clusters.push(one)
+    for one in segmentation.finish():
+        yield from clusters.push(one)
+    yield from clusters.finish()
 
 
 def build_incidence(
