@@ -87,12 +87,12 @@ class SimulationOptions:
     )
     missed: float = option(0.10, "Share of buildings in a picture that get no mask.", 0.0, 1.0)
     split: float = option(0.08, "Share of masks that are cut into two or three.", 0.0, 1.0)
-    merged: float = option(0.06, "Share of masks that swallow a neighbour.", 0.0, 1.0)
+    merged: float = option(0.04, "Share of masks that swallow a neighbour.", 0.0, 1.0)
     ragged_px: float = option(
-        1.5, "Standard deviation of the displacement of mask edges.", 0.0, 30.0
+        1.0, "Standard deviation of the displacement of mask edges.", 0.0, 30.0
     )
     holes: float = option(0.15, "Mean number of holes in a mask.", 0.0, 20.0)
-    min_mask_px: int = option(120, "Smaller masks are not published.", 1)
+    min_mask_px: int = option(250, "Smaller masks are not published.", 1)
     # ---------------------------------------------------------------------------------- odometry
     odometry: bool = option(True, "Publish wheel odometry.")
     odometry_rate_hz: float = option(20.0, "Odometry messages per second.", 1.0, 200.0)
