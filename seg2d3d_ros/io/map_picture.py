@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _DPI = 150
 _LONG_SIDE_IN, _SHORT_SIDE_IN = 12.0, 4.5
-_REACH_M = 45.0  # points further from the trajectory than this do not stretch the picture
+_REACH_M = 40.0  # points further from the trajectory than this do not stretch the picture
 _PAPER, _INK, _PATH = "#ffffff", "#222222", "#0b3d91"
 
 
@@ -78,8 +78,8 @@ def _extent(map: MapUpdate) -> tuple[FloatArray, FloatArray]:
     low, high = core.min(axis=0), core.max(axis=0)
     near = points[((points >= low - _REACH_M) & (points <= high + _REACH_M)).all(axis=1)]
     if len(near):
-        low = np.minimum(low, np.quantile(near, 0.005, axis=0))
-        high = np.maximum(high, np.quantile(near, 0.995, axis=0))
+        low = np.minimum(low, np.quantile(near, 0.02, axis=0))
+        high = np.maximum(high, np.quantile(near, 0.98, axis=0))
     margin = 0.04 * max(float((high - low).max()), 5.0) + 1.0
     return low - margin, high + margin
 
@@ -96,11 +96,12 @@ def _draw_points(axes: Axes, map: MapUpdate, size: tuple[float, float], span: Fl
     known = {i.id for i in map.instances}
     is_instance = np.isin(cloud.instances, list(known)) if known else cloud.instances < 0
     order = np.argsort(cloud.points_map[:, 2], kind="stable")
-    # a point is drawn about 20 cm wide, but never thinner than a hair nor thicker than a dot
+    # a point is drawn about 25 cm wide, but never thinner than a hair (thicker if there are few)
     points_per_m = 72.0 * min(size[0] / span[0], size[1] / span[1])
-    width = float(np.clip(0.2 * points_per_m, 0.9, 3.5))
+    thinnest = 2.2 if len(cloud.points_map) < 20_000 else 0.9
+    width = float(np.clip(0.25 * points_per_m, thinnest, 3.5))
     rest = order[~is_instance[order]]
-    own = 0.55 * cloud.colors_rgb[rest] / 255.0 + 0.30
+    own = 0.72 * cloud.colors_rgb[rest] / 255.0 + 0.08  # bright walls must show on white
     labelled = order[is_instance[order]]
     colors = instance_colors_rgb(cloud.instances[labelled]) / 255.0
     for rows, rgb, z, scale in ((rest, own, 1, 1.0), (labelled, colors, 3, 1.25)):

@@ -1,0 +1,138 @@
+"""The map from above and the report: what they show, not how pretty they are."""
+
+import dataclasses
+import html.parser
+import re
+
+import cv2
+import numpy as np
+import pytest
+from map_maker import loop_path, make_map, make_report
+
+from seg2d3d_ros.io.map_picture import draw_map, path_length_m, round_length
+from seg2d3d_ros.io.palette import instance_color_rgb
+from seg2d3d_ros.io.report import render_report
+
+
+def decode(png):
+    return cv2.cvtColor(cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR), 4)
+
+
+def pixels_of(image, rgb):
+    return np.argwhere((np.abs(image.astype(int) - rgb).sum(axis=2)) < 12)
+
+
+def test_draw_map_shows_every_instance_in_its_colour():
+    full = make_map()
+    image = decode(draw_map(full))
+    for instance in full.instances:
+        assert len(pixels_of(image, instance_color_rgb(instance.id))) > 100
+
+
+def test_draw_map_east_is_right_and_north_is_up():
+    full = make_map()
+    image = decode(draw_map(full))
+    center = {
+        i: pixels_of(image, instance_color_rgb(i)).mean(axis=0) for i in (1, 2, 7)
+    }  # 1 is left of the start, 2 right of it, 7 left near the end
+    assert center[1][0] < center[2][0]
+    assert center[1][1] < center[7][1] - 500
+
+
+def test_draw_map_same_map_gives_same_bytes():
+    assert draw_map(make_map(), "t") == draw_map(make_map(), "t")
+
+
+def test_draw_map_far_outliers_do_not_shrink_the_street():
+    full = make_map()
+    points = full.cloud.points_map.copy()
+    points[-5:] = [[5000, 5000, 0], [-9000, 0, 0], [0, 1e6, 0], [np.nan] * 3, [np.inf, 0, 0]]
+    spoilt = dataclasses.replace(full, cloud=dataclasses.replace(full.cloud, points_map=points))
+    color = instance_color_rgb(1)
+    before = len(pixels_of(decode(draw_map(full)), color))
+    assert len(pixels_of(decode(draw_map(spoilt)), color)) > 0.8 * before
+
+
+@pytest.mark.parametrize("length_m", [60.0, 1400.0])
+def test_draw_map_loop_fills_the_picture(length_m):
+    image = decode(draw_map(make_map(loop_path(length_m), georeferenced=False)))
+    ink = np.argwhere((image < 200).any(axis=2))
+    extent = ink.max(axis=0) - ink.min(axis=0)
+    assert (extent > 0.8 * np.array(image.shape[:2])).all()
+    assert max(image.shape) < 2500
+
+
+@pytest.mark.parametrize(
+    ("most", "expected"),
+    [(1.0, 1), (1.99, 1), (2.0, 2), (9.9, 5), (14, 10), (0.3, 0.2), (640, 500)],
+)
+def test_round_length_is_the_largest_one_two_five_below(most, expected):
+    assert round_length(most) == pytest.approx(expected)
+
+
+def test_path_length_of_a_straight_drive():
+    # 59 steps of one metre in x with a slope of 0.02
+    assert path_length_m(make_map()) == pytest.approx(59 * np.hypot(1, 0.02))
+
+
+class _Checker(html.parser.HTMLParser):
+    """Collects what a page refers to, and holds that its tags are balanced."""
+
+    VOID = {"meta", "img", "br", "link", "input", "hr"}
+
+    def __init__(self):
+        super().__init__()
+        self.references, self.open, self.text = [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.references += [v for k, v in attrs if k in ("src", "href")]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+@pytest.fixture(scope="module")
+def page():
+    full = make_map()
+    text = render_report(full, make_report(), draw_map(full))
+    checker = _Checker()
+    checker.feed(text)
+    return text, checker
+
+
+def test_report_refers_to_nothing_outside_and_is_balanced(page):
+    text, checker = page
+    assert checker.open == []
+    assert all(r.startswith("data:image/") for r in checker.references)
+    assert "<script" not in text and "http" not in text
+
+
+def test_report_shows_map_and_a_picture_of_each_instance(page):
+    _, checker = page
+    assert sum(r.startswith("data:image/png") for r in checker.references) == 1
+    assert sum(r.startswith("data:image/jpeg") for r in checker.references) == 8
+
+
+def test_report_says_what_came_in_and_why_pictures_were_dropped(page):
+    said = re.sub(r"\s+", " ", " ".join(page[1].text))
+    for words in (
+        "camera_front 60 57",
+        "2 bad_size (the picture's bytes do not fit its stated size)",
+        "1 stamp_back",
+        "2 without masks",
+        "odometry is read from /odom",
+        "Georeferenced",
+    ):
+        assert words in said
+
+
+def test_report_of_unknown_scale_says_so_and_escapes_names():
+    full = make_map(georeferenced=False, scale="unknown")
+    text = render_report(full, make_report(source="<b>&drive"), b"")
+    assert "The scale is unknown" in text and "&lt;b&gt;&amp;drive" in text
+    assert "<b>&drive" not in text
