@@ -104,15 +104,16 @@ class ClustersConfig:
     sync_tolerance_s: float = option(0.005, "Pictures closer than this share one rig pose.", 0, 0.5)
     wait_s: float = option(1.5, "Stamp distance after which a missing input is no longer waited for.", 0, 60)
     max_gap_s: float = option(5.0, "A longer gap between pictures starts a new session.", 0.1, 3600)
-    max_features: int = option(500, "Corners tracked per camera.", 50, 10000)
+    max_features: int = option(400, "Corners tracked per camera.", 50, 10000)
     min_feature_distance_px: int = option(10, "Smallest distance between corners.", 3, 200)
     max_reprojection_px: float = option(2.0, "Reprojection error of an inlier.", 0.2, 20)
     min_parallax_deg: float = option(1.0, "Ray angle needed to triangulate.", 0.05, 30)
     keyframe_distance_m: float = option(0.9, "Travel that makes a keyframe.", 0.05, 100)
     keyframe_rotation_deg: float = option(6.0, "Rotation that makes a keyframe.", 0.5, 90)
     window_keyframes: int = option(10, "Keyframes in the local bundle adjustment.", 4, 100)
+    triangulation_keyframes: int = option(50, "Keyframes whose rays found a landmark.", 4, 1000)
     cluster_keyframes: int = option(20, "Keyframes in a cluster.", 4, 400)
-    overlap_keyframes: int = option(6, "Keyframes shared with the previous cluster.", 2, 200)
+    overlap_keyframes: int = option(8, "Keyframes shared with the previous cluster.", 2, 200)
     odometry_sigma_translation: float = option(
         0.05, "Default odometry noise, metres per sqrt(metre) travelled.", 1e-5, 10
     )
@@ -125,14 +126,13 @@ class ClustersConfig:
 class MappingConfig:
     """Where everything is, and which mask is which building."""
 
-    min_instance_points: int = option(10, "Landmarks of a confirmed instance.", 1)
+    min_instance_points: int = option(5, "Landmarks of a confirmed instance.", 1)
     min_instance_views: int = option(4, "Stamps at which a confirmed instance was seen.", 1)
     voxel_m: float = option(0.5, "Edge of the places on facades between which votes are summed.", 0.05, 10)
     vote_reach_m: float = option(8.0, "Places further apart do not vote about each other.", 0.5, 100)
-    max_vote_sigma_m: float = option(1.0, "Landmarks less certain than this do not vote.", 0.01, 100)
     min_vote: float = option(1.5, "Sum of votes that two places must exceed to be joined.", 0, 1000)
-    min_instance_voxels: int = option(4, "Smaller groups of places are no instance.", 1)
-    naming_range_m: float = option(80.0, "Masks are named by instances up to this distance.", 1, 1000)
+    min_instance_places: int = option(3, "Smaller groups of places are no instance.", 1)
+    naming_range_m: float = option(200.0, "Masks are named by instances up to this distance.", 1, 10000)
     gnss_sigma_m: float = option(1.0, "Noise of a fix that brings no covariance.", 0.001, 1000)
     gnss_gate_sigma: float = option(4.0, "Fixes further off than this are down-weighted.", 0.5, 100)
     refine: bool = option(True, "Run the global bundle adjustment at finish.")

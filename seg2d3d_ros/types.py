@@ -231,11 +231,12 @@ class Keyframe:
 
 @dataclass(frozen=True)
 class Landmarks:
-    """Triangulated tracks of a cluster, n of them.
+    """Tracks of a cluster, n of them.
 
     Attributes:
         ids: (n,) unique over the whole run, never reused.
-        points_local: (n, 3) metres (or the gauge's unit where scale is unknown), local frame.
+        points_local: (n, 3) metres (or the gauge's unit where scale is unknown), local frame; NaN for
+            tracks that are not triangulated yet.
         colors_rgb: (n, 3) uint8.
         descriptors: (n, d) uint8 appearance, d may be 0.
         sigma_m: (n,) standard deviation along the worst axis.

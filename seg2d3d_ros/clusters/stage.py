@@ -169,8 +169,10 @@ class ClusterStage:
         )
         camera = np.concatenate([s.camera for s in seen]) if seen else ids
         uv = np.concatenate([s.uv_px for s in seen]) if seen else np.zeros((0, 2))
-        rows = np.flatnonzero(np.isfinite(table.points(ids)[:, 0]))
-        unique, index = np.unique(ids[rows], return_inverse=True)
+        unique, index, count = np.unique(ids, return_inverse=True, return_counts=True)
+        often = count >= 2
+        rows = np.flatnonzero(often[index])
+        unique, index = unique[often], (np.cumsum(often) - 1)[index[rows]]
         descriptors = np.zeros((len(unique), 0), dtype=np.uint8)
         landmarks = Landmarks(
             unique, table.points(unique), table.colors(unique), descriptors, table.sigma(unique)
@@ -200,7 +202,7 @@ class ClusterStage:
         keep = starts[-min(limits.overlap_keyframes, len(starts))]
         front_end.frames = front_end.frames[keep:]
         self._num_overlap = sum(f.is_keyframe for f in front_end.frames)
-        depth = max(limits.window_keyframes, limits.overlap_keyframes)
+        depth = max(limits.triangulation_keyframes, limits.overlap_keyframes)
         front_end.map.keyframes = front_end.map.keyframes[-depth:]
         alive: list[IntArray] = [f.seen.ids for f in (*front_end.frames, *front_end.map.keyframes)]
         front_end.map.landmarks.drop_before(

@@ -25,6 +25,10 @@ class Seen:
     uv_px: FloatArray
     uv_ideal_px: FloatArray
 
+    def rows(self, mask: np.ndarray) -> Seen:
+        """Return the rows where the mask (n,) is True."""
+        return Seen(self.ids[mask], self.camera[mask], self.uv_px[mask], self.uv_ideal_px[mask])
+
     def keep(self, mask: np.ndarray) -> None:
         """Drop the rows where the mask (n,) is False."""
         self.ids, self.camera = self.ids[mask], self.camera[mask]
@@ -74,52 +78,52 @@ class LocalMap:
         """Return the newest keyframes that are adjusted together."""
         return self.keyframes[-self._config.window_keyframes :]
 
-    def triangulate(self, only: IntArray | None = None) -> int:
-        """Triangulate the tracks of the window that have no position yet; return how many succeeded."""
-        frames = self.window()
-        ids, frame, centers, rays, camera = self._rays_world(frames)
-        missing = ~np.isfinite(self.landmarks.points(ids)[:, 0])
-        if only is not None:
-            missing &= np.isin(ids, only)
-        ids, frame, centers, rays, camera = (
-            a[missing] for a in (ids, frame, centers, rays, camera)
-        )
+    def triangulate(self) -> int:
+        """Triangulate the tracks of the newest keyframe that have no position; return how many succeeded.
+
+        All keyframes that are kept take part, not only the window: far points need a long way.
+        """
+        newest = self.keyframes[-1].seen.ids
+        wanted = np.unique(newest[~np.isfinite(self.landmarks.points(newest)[:, 0])])
+        ids, centers, rays, camera = self._rays_world(wanted)
         unique, track, count = np.unique(ids, return_inverse=True, return_counts=True)
         if len(unique) == 0:
             return 0
-        noise = 1.0 / float(self._focal.mean())
-        found = triangulate(track, centers, rays, len(unique), noise)
+        found = triangulate(track, centers, rays, len(unique), 1.0 / float(self._focal.mean()))
         span = np.zeros(len(unique))
-        np.maximum.at(span, track, np.linalg.norm(found.points[track] - centers, axis=1))
+        offset = found.points[track] - centers
+        np.maximum.at(span, track, np.nan_to_num(np.linalg.norm(offset, axis=1)))
         good = (count >= 2) & found.is_front & np.isfinite(found.points[:, 0])
         good &= found.parallax_rad >= np.deg2rad(self._config.min_parallax_deg) * 0.5
         good &= found.sigma_m < _MAX_RELATIVE_SIGMA * np.maximum(span, 1e-9)
-        error = self._angle(found.points[track] - centers, rays) * self._focal[camera]
+        error = self._angle(offset, rays) * self._focal[camera]
         worst = np.zeros(len(unique))
         np.maximum.at(worst, track, np.nan_to_num(error, nan=1e9))
         good &= worst < 1.5 * self._config.max_reprojection_px
         self.landmarks.set_points(unique[good], found.points[good], found.sigma_m[good])
         return int(good.sum())
 
-    def _rays_world(
-        self, frames: list[LocalFrame]
-    ) -> tuple[IntArray, IntArray, FloatArray, FloatArray, IntArray]:
-        ids, frame, centers, rays, camera = [], [], [], [], []
-        for k, keyframe in enumerate(frames):
-            c, d = self.rays_base(keyframe.seen)
+    def _rays_world(self, wanted: IntArray) -> tuple[IntArray, FloatArray, FloatArray, IntArray]:
+        ids, centers, rays, camera = [], [], [], []
+        for keyframe in self.keyframes:
+            rows = np.isin(keyframe.seen.ids, wanted)
+            if not rows.any():
+                continue
+            c, d = self.rays_base(keyframe.seen.rows(rows))
             T = keyframe.T_local_base
-            ids.append(keyframe.seen.ids)
-            frame.append(np.full(len(c), k))
+            ids.append(keyframe.seen.ids[rows])
             centers.append(transforms.apply(T, c))
             rays.append(d @ T[:3, :3].T)
-            camera.append(keyframe.seen.camera)
-        return tuple(np.concatenate(a) for a in (ids, frame, centers, rays, camera))  # type: ignore[return-value]
+            camera.append(keyframe.seen.camera[rows])
+        if not ids:
+            return np.zeros(0, dtype=np.int64), np.zeros((0, 3)), np.zeros((0, 3)), np.zeros(0, dtype=np.int64)
+        return np.concatenate(ids), np.concatenate(centers), np.concatenate(rays), np.concatenate(camera)
 
     @staticmethod
     def _angle(a: FloatArray, b: FloatArray) -> FloatArray:
         return np.arctan2(np.linalg.norm(np.cross(a, b), axis=1), np.einsum("ni,ni->n", a, b))
 
-    def adjust(self, priors: list[bundle.RelativePrior], max_iterations: int = 6) -> None:
+    def adjust(self, priors: list[bundle.RelativePrior], max_iterations: int = 4) -> None:
         """Adjust the window: the two oldest keyframes stay, `priors` are odometry by window position."""
         frames = self.window()
         if len(frames) < 2:
@@ -152,7 +156,7 @@ class LocalMap:
                 p for p in priors if seen_frames[p.i] and seen_frames[p.j] and not constant[p.j]
             ),
         )
-        result = bundle.adjust(problem, bundle.BundleOptions(1.0, max_iterations))
+        result = bundle.adjust(problem, bundle.BundleOptions(1.0, max_iterations, 1e-3))
         for f, T, seen in zip(frames, result.T_world_base, seen_frames, strict=True):
             if seen:
                 f.T_local_base = T

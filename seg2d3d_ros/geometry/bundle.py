@@ -70,10 +70,11 @@ class BundleProblem:
 
 @dataclass(frozen=True)
 class BundleOptions:
-    """How it is adjusted: Cauchy width in pixels, iterations, threads."""
+    """How it is adjusted: Cauchy width in pixels, iterations, relative change of cost to stop at, threads."""
 
     loss_px: float = 1.0
     max_iterations: int = 10
+    function_tolerance: float = 1e-4
     num_threads: int = 1
 
 
@@ -209,7 +210,7 @@ def _adjuster_options(options: BundleOptions) -> pycolmap.BundleAdjustmentOption
     out.ceres.loss_function_type = pycolmap.LossFunctionType.CAUCHY
     out.ceres.loss_function_scale = options.loss_px
     out.ceres.solver_options.max_num_iterations = options.max_iterations
-    out.ceres.solver_options.function_tolerance = 1e-5
+    out.ceres.solver_options.function_tolerance = options.function_tolerance
     out.ceres.solver_options.num_threads = options.num_threads
     return out
 

@@ -16,7 +16,7 @@ from seg2d3d_ros.config import Config
 from seg2d3d_ros.mapping.incidence import Incidence, incidence
 from seg2d3d_ros.mapping.partition import Edges, greedy_partition
 from seg2d3d_ros.mapping.state import MapState
-from seg2d3d_ros.mapping.votes import PictureVotes, VoteGraph, picture_votes, voxel_keys
+from seg2d3d_ros.mapping.votes import PictureVotes, VoteGraph, picture_votes, place_keys
 from seg2d3d_ros.types import EventKind, InstanceEvent, IntArray
 
 _MIN_STEP_M = 0.25
@@ -44,7 +44,7 @@ class Associator:
         self._next_id = 1
         self._num_events = 0
         self.pictures: list[Picture] = []
-        self.instance_of_voxel: dict[int, int] = {}
+        self.instance_of_place: dict[int, int] = {}
 
     @property
     def building_classes(self) -> frozenset[int]:
@@ -64,15 +64,15 @@ class Associator:
         self._graph = VoteGraph()
         touched = self._graph.add([self._votes(state, p) for p in self.pictures if p.is_voting])
         ids = state.landmark_ids()
-        keys = voxel_keys(state.points(ids), self._options.voxel_m)
+        keys = self._places(state, ids)
         former: dict[int, Counter[int]] = {}
         for key, owner in zip(keys.tolist(), owners.tolist(), strict=True):
             if owner and key in touched:
                 former.setdefault(key, Counter())[owner] += 1
-        before = set(self.instance_of_voxel.values())
-        self.instance_of_voxel = {k: min(c, key=lambda i: (-c[i], i)) for k, c in former.items()}
+        before = set(self.instance_of_place.values())
+        self.instance_of_place = {k: min(c, key=lambda i: (-c[i], i)) for k, c in former.items()}
         events = self._decide(touched, self._stamp(state))
-        gone = before - set(self.instance_of_voxel.values()) - {e.other for e in events}
+        gone = before - set(self.instance_of_place.values()) - {e.other for e in events}
         return events + [self._event(self._stamp(state), EventKind.GONE, i) for i in sorted(gone)]
 
     def instances_of(self, state: MapState, ids: IntArray) -> IntArray:
@@ -80,9 +80,12 @@ class Associator:
         points = state.points(ids)
         out = np.zeros(len(ids), dtype=np.int64)
         known = np.isfinite(points[:, 0])
-        keys = voxel_keys(points[known], self._options.voxel_m)
-        out[known] = [self.instance_of_voxel.get(k, 0) for k in keys.tolist()]
+        keys = self._places(state, ids[known])
+        out[known] = [self.instance_of_place.get(k, 0) for k in keys.tolist()]
         return out
+
+    def _places(self, state: MapState, ids: IntArray) -> IntArray:
+        return place_keys(ids, state.points(ids), state.sigma(ids), self._options.voxel_m)
 
     # ---------------------------------------------------------------------------------------- evidence
 
@@ -100,10 +103,10 @@ class Associator:
         return out
 
     def _votes(self, state: MapState, picture: Picture) -> PictureVotes:
-        points = state.points(picture.seen.ids)
-        good = np.isfinite(points[:, 0]) & (state.sigma(picture.seen.ids) < self._options.max_vote_sigma_m)
-        options = self._options
-        return picture_votes(points[good], picture.seen.mask[good], options.voxel_m, options.vote_reach_m)
+        good = np.isfinite(state.points(picture.seen.ids)[:, 0])
+        ids, mask = picture.seen.ids[good], picture.seen.mask[good]
+        places = self._places(state, ids)
+        return picture_votes(places, state.points(ids), state.sigma(ids), mask, self._options.vote_reach_m)
 
     # ---------------------------------------------------------------------------------------- decisions
 
@@ -112,25 +115,25 @@ class Associator:
         edges = self._active_edges(touched)
         anchors = sorted(n for n in edges if n < 0)
         groups = greedy_partition(edges, [*anchors, *sorted(touched)], self._options.min_vote)
-        old = {n: self.instance_of_voxel.get(n, 0) for n in touched}
+        old = {n: self.instance_of_place.get(n, 0) for n in touched}
         events: list[InstanceEvent] = []
         taken: set[int] = set()
         for group in sorted(groups, key=lambda g: (g[0] >= 0, -len(g), g[0])):
-            voxels = [n for n in group if n >= 0]
-            owner, absorbed = self._owner(group, [old[n] for n in voxels], taken)
+            places = [n for n in group if n >= 0]
+            owner, absorbed = self._owner(group, [old[n] for n in places], taken)
             if not owner:
-                if len(voxels) < self._options.min_instance_voxels:
-                    for n in voxels:
-                        self.instance_of_voxel.pop(n, None)
+                if len(places) < self._options.min_instance_places:
+                    for n in places:
+                        self.instance_of_place.pop(n, None)
                     continue
                 owner, self._next_id = self._next_id, self._next_id + 1
-                source = Counter(i for i in (old[n] for n in voxels) if i).most_common(1)
+                source = Counter(i for i in (old[n] for n in places) if i).most_common(1)
                 kind = EventKind.SPLIT if source else EventKind.CREATED
                 first, second = (source[0][0], owner) if source else (owner, 0)
-                events.append(self._event(stamp_ns, kind, first, second, {"voxels": float(len(voxels))}))
+                events.append(self._event(stamp_ns, kind, first, second, {"places": float(len(places))}))
             taken.add(owner)
-            for n in voxels:
-                self.instance_of_voxel[n] = owner
+            for n in places:
+                self.instance_of_place[n] = owner
             events += self._absorb(owner, absorbed, stamp_ns)
         return events
 
@@ -138,7 +141,7 @@ class Associator:
         edges: Edges = {n: {} for n in sorted(touched)}
         for n in sorted(touched):
             for m, w in self._graph.edges.get(n, {}).items():
-                other = m if m in touched else -self.instance_of_voxel.get(m, 0)
+                other = m if m in touched else -self.instance_of_place.get(m, 0)
                 if other == 0:
                     continue
                 joined = edges[n].get(other, 0.0) + w if other < 0 else w
@@ -160,10 +163,10 @@ class Associator:
     def _absorb(self, owner: int, absorbed: list[int], stamp_ns: int) -> list[InstanceEvent]:
         events = []
         for other in absorbed:
-            voxels = [n for n, i in self.instance_of_voxel.items() if i == other]
-            for n in voxels:
-                self.instance_of_voxel[n] = owner
-            evidence = {"voxels": float(len(voxels))}
+            places = [n for n, i in self.instance_of_place.items() if i == other]
+            for n in places:
+                self.instance_of_place[n] = owner
+            evidence = {"places": float(len(places))}
             events.append(self._event(stamp_ns, EventKind.MERGED, owner, other, evidence))
         return events
 

@@ -48,7 +48,7 @@ def incidence(
         if mask.class_id in building_classes and inside.any():
             rows = np.flatnonzero(inside)
             edge = pixel_masks.edge_distance_px(mask.bbox_px, mask.runs, uv_px[rows])
-            narrow = min(mask.bbox_px[2] - mask.bbox_px[0], mask.bbox_px[3] - mask.bbox_px[1]) < 16
+            narrow = min(mask.bbox_px[2] - mask.bbox_px[0], mask.bbox_px[3] - mask.bbox_px[1]) < 32
             owner[rows[edge >= (1.0 if narrow else _MIN_EDGE_PX)]] = k
     found = np.flatnonzero(owner >= 0)
     return Incidence(ids[found], owner[found], ids, class_id)

@@ -18,21 +18,23 @@ _TRACKED_WEIGHT = 2.0
 _MIN_VOTES = 2.0
 _LAYER_RATIO = 1.35
 _CELL_PX = 12
+_MAX_RELATIVE_SIGMA = 0.03
 
 
 @dataclass(frozen=True)
 class LabelledPoints:
-    """Landmarks that carry an instance: ids (n,), points_world (n, 3), instances (n,)."""
+    """Landmarks that carry an instance: points_world (n, 3), sigma_m (n,), instances (n,)."""
 
     points_world: FloatArray
+    sigma_m: FloatArray
     instances: IntArray
     tree: cKDTree | None
 
     @staticmethod
-    def of(points_world: FloatArray, instances: IntArray) -> LabelledPoints:
+    def of(points_world: FloatArray, sigma_m: FloatArray, instances: IntArray) -> LabelledPoints:
         """Index the points by their place on the ground."""
         tree = cKDTree(points_world[:, :2]) if len(points_world) else None
-        return LabelledPoints(points_world, instances, tree)
+        return LabelledPoints(points_world, sigma_m, instances, tree)
 
 
 def name_masks(
@@ -93,6 +95,9 @@ def _project(
     near.sort()
     p_cam = transforms.apply(transforms.invert(T_world_cam), labelled.points_world[near])
     uv, inside = models.project(camera, p_cam)
+    inside &= labelled.sigma_m[near] <= _MAX_RELATIVE_SIGMA * p_cam[:, 2]
+    if not inside.any():
+        return empty
     near, uv, depth = near[inside], uv[inside], p_cam[inside, 2]
     cell = (uv[:, 1] // _CELL_PX).astype(np.int64) * 4096 + (uv[:, 0] // _CELL_PX).astype(np.int64)
     _, index = np.unique(cell, return_inverse=True)

@@ -8,10 +8,13 @@ import numpy as np
 
 from seg2d3d_ros.geometry import bundle, transforms
 from seg2d3d_ros.geometry import cameras as models
+from seg2d3d_ros.geometry.triangulation import triangulate
 from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.types import FloatArray, IntArray
 
 _MAX_ERROR_PX = 2.5
+_MIN_PARALLAX_RAD = 0.004
+_MAX_RELATIVE_SIGMA = 0.3
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ def refine(
         if len(rows) < 50:
             return counts
         problem = _problem(state, seen, rows, unique, point, positions)
-        result = bundle.adjust(problem, bundle.BundleOptions(1.0, 20 if k == 0 else 12, num_threads))
+        result = bundle.adjust(problem, bundle.BundleOptions(1.0, 10 if k == 0 else 6, 1e-4, num_threads))
         for index, T in zip(seen.keyframes, result.T_world_base, strict=True):
             state.frames[index].T_world_base = T
         state.set_points(unique, result.points_world)
@@ -59,6 +62,38 @@ def refine(
         counts["refine_cost_after"] = result.final_cost
     state.settle()
     return counts
+
+
+def retriangulate(state: MapState) -> int:
+    """Find landmarks for the tracks that have none and renew all uncertainties, from every keyframe's rays.
+
+    Returns:
+        How many tracks became landmarks.
+    """
+    seen = _observed(state)
+    if state.rig is None or not len(seen.ids):
+        return 0
+    T_base_cam = np.stack([c.T_base_cam for c in state.rig.cameras])
+    T = np.stack([state.frames[k].T_world_base for k in seen.keyframes])[seen.frame] @ T_base_cam[seen.camera]
+    K = np.stack([c.K for c in state.rig.cameras])[seen.camera]
+    focal = np.stack([K[:, 0, 0], K[:, 1, 1]], axis=1)
+    xy = (seen.uv_ideal_px - K[:, :2, 2]) / focal
+    rays = np.einsum("nij,nj->ni", T[:, :3, :3], np.c_[xy, np.ones(len(xy))])
+    rays /= np.linalg.norm(rays, axis=1, keepdims=True)
+    unique, track, count = np.unique(seen.ids, return_inverse=True, return_counts=True)
+    found = triangulate(track, T[:, :3, 3], rays, len(unique), 1.0 / float(focal.mean()))
+    offset = found.points[track] - T[:, :3, 3]
+    cosine = np.einsum("ni,ni->n", offset, rays) / np.maximum(np.linalg.norm(offset, axis=1), 1e-9)
+    error = np.arccos(np.clip(np.nan_to_num(cosine, nan=-1.0), -1.0, 1.0)) * focal[:, 0]
+    worst, reach = np.zeros(len(unique)), np.zeros(len(unique))
+    np.maximum.at(worst, track, error)
+    np.maximum.at(reach, track, np.nan_to_num(np.linalg.norm(offset, axis=1)))
+    known = np.isfinite(state.points(unique)[:, 0])
+    state.set_points(unique[known], state.points(unique[known]), found.sigma_m[known])
+    good = ~known & (count >= 3) & found.is_front & (worst < 1.5 * _MAX_ERROR_PX)
+    good &= (found.parallax_rad > _MIN_PARALLAX_RAD) & (found.sigma_m < _MAX_RELATIVE_SIGMA * reach)
+    state.set_points(unique[good], found.points[good], found.sigma_m[good])
+    return int(good.sum())
 
 
 def _observed(state: MapState) -> Observed:

@@ -16,7 +16,7 @@ from seg2d3d_ros.mapping.georeference import GeoReference
 from seg2d3d_ros.mapping.instances import Support, describe
 from seg2d3d_ros.mapping.labels import LabelVotes
 from seg2d3d_ros.mapping.naming import LabelledPoints, name_masks
-from seg2d3d_ros.mapping.refinement import refine
+from seg2d3d_ros.mapping.refinement import refine, retriangulate
 from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.types import (
     Cluster,
@@ -83,6 +83,7 @@ class MappingStage:
         if self._config.mapping.refine:
             factors = self._georeference.factors(self._state) if self._is_placed else ()
             self.counts.update(refine(self._state, factors, self._config.runtime.num_threads))
+            self.counts["retriangulated"] = float(retriangulate(self._state))
             self._events += self._associator.rebuild(self._state)
             self._assignments.clear()
             self._name(self._associator.pictures)
@@ -150,7 +151,7 @@ class MappingStage:
         members = [np.full(len(v), k) for k, v in confirmed.items()]
         ids = np.concatenate(list(confirmed.values())) if confirmed else np.zeros(0, dtype=np.int64)
         owner = np.concatenate(members) if members else ids
-        labelled = LabelledPoints.of(self._state.points(ids), owner)
+        labelled = LabelledPoints.of(self._state.points(ids), self._state.sigma(ids), owner)
         known = np.array(sorted(confirmed), dtype=np.int64)
         for picture in pictures:
             instance_of = self._associator.instances_of(self._state, picture.seen.ids)

@@ -85,9 +85,11 @@ class MapState:
         out[known] = self._points[ids[known]]
         return out
 
-    def set_points(self, ids: IntArray, points_world: FloatArray) -> None:
-        """Store positions (n, 3)."""
+    def set_points(self, ids: IntArray, points_world: FloatArray, sigma_m: FloatArray | None = None) -> None:
+        """Store positions (n, 3) and, where given, their uncertainty (n,)."""
         self._points[ids] = points_world
+        if sigma_m is not None:
+            self._sigma[ids] = sigma_m
 
     def colors(self, ids: IntArray) -> np.ndarray:
         """Return colours (n, 3) uint8."""
@@ -121,6 +123,7 @@ class MapState:
             self._session, self._last_keyframe = cluster.session, -1
         landmarks = cluster.landmarks
         self._reserve(int(landmarks.ids.max()) + 1 if len(landmarks.ids) else 0)
+        known = landmarks.ids[np.isfinite(landmarks.points_local[:, 0])]
         self._points[landmarks.ids] = transforms.apply(T_world_local, landmarks.points_local)
         self._colors[landmarks.ids] = landmarks.colors_rgb
         self._sigma[landmarks.ids] = landmarks.sigma_m
@@ -138,7 +141,7 @@ class MapState:
         for r in cluster.odometry:
             self.odometry[(touched[r.frame_i], touched[r.frame_j])] = r
         self._attach_masks(cluster.segmentations, cluster.rig, new)
-        return MapIncrement(touched, new, landmarks.ids)
+        return MapIncrement(touched, new, known)
 
     def _place(self, cluster: Cluster, frame: Keyframe, T_world_local: FloatArray) -> tuple[int, bool]:
         key = (cluster.session, frame.stamp_ns)

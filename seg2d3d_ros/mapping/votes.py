@@ -1,4 +1,4 @@
-"""Evidence for and against "same building", between places on facades (voxels) seen in the same picture."""
+"""Evidence for and against "same building", between places on facades seen in the same picture."""
 
 from __future__ import annotations
 
@@ -12,37 +12,46 @@ from seg2d3d_ros.types import FloatArray, IntArray
 
 _NEAR = 6
 _FAR_RANKS = (12, 20, 32, 48)
-_BITS = 21
+_BITS = 20
+_LONE = 1 << 62
 
 
 @dataclass(frozen=True)
 class PictureVotes:
-    """Pairs (n, 2) of voxel keys seen in one picture and their votes (n,): +1 same mask, -1 different."""
+    """Pairs (n, 2) of places seen in one picture and their votes (n,): +1 same mask, -1 different."""
 
     pairs: IntArray
     weight: FloatArray
 
 
-def voxel_keys(points: FloatArray, voxel_m: float) -> IntArray:
-    """Return one integer per point (n, 3) that names its voxel."""
-    cell = np.floor(points / voxel_m).astype(np.int64) + (1 << (_BITS - 1))
+def place_keys(ids: IntArray, points: FloatArray, sigma_m: FloatArray, voxel_m: float) -> IntArray:
+    """Return one integer per landmark (n,) that names its place.
+
+    A landmark that is better known than a voxel is wide shares its voxel's key with all others in there, so that
+    what was seen on another pass is the same place; an uncertain one is a place of its own.
+    """
+    cell = np.floor(np.nan_to_num(points) / voxel_m).astype(np.int64) + (1 << (_BITS - 1))
     cell = np.clip(cell, 0, (1 << _BITS) - 1)
-    return (cell[:, 0] << (2 * _BITS)) | (cell[:, 1] << _BITS) | cell[:, 2]
+    voxel = (cell[:, 0] << (2 * _BITS)) | (cell[:, 1] << _BITS) | cell[:, 2]
+    return np.where(sigma_m <= voxel_m, voxel, ids | _LONE)
 
 
-def picture_votes(points: FloatArray, mask: IntArray, voxel_m: float, reach_m: float) -> PictureVotes:
-    """Pair each voxel of a picture with near ones and a few further ones, and compare their masks.
+def picture_votes(
+    keys: IntArray, points: FloatArray, sigma_m: FloatArray, mask: IntArray, reach_m: float
+) -> PictureVotes:
+    """Pair each place of a picture with near ones and a few further ones, and compare their masks.
 
     Args:
-        points: (n, 3) landmarks in masks of the picture, world frame.
+        keys: (n,) places of landmarks in masks of the picture.
+        points: (n, 3) their positions, world frame.
+        sigma_m: (n,) their uncertainty.
         mask: (n,) mask of each.
-        voxel_m: Edge of a voxel.
-        reach_m: Pairs further apart say nothing.
+        reach_m: Pairs further apart say nothing; uncertain ones reach ten times their sigma.
 
     Returns:
-        The votes of this picture; the mask of a voxel is that of most of its landmarks.
+        The votes of this picture; the mask of a place is that of most of its landmarks.
     """
-    keys, first, index = np.unique(voxel_keys(points, voxel_m), return_index=True, return_inverse=True)
+    keys, first, index = np.unique(keys, return_index=True, return_inverse=True)
     if len(keys) < 2:
         return PictureVotes(np.zeros((0, 2), dtype=np.int64), np.zeros(0))
     num_masks = int(mask.max()) + 1
@@ -50,9 +59,11 @@ def picture_votes(points: FloatArray, mask: IntArray, voxel_m: float, reach_m: f
     owner = table.reshape(len(keys), num_masks).argmax(axis=1)
     places = points[first]
     ranks = [r for r in (*range(2, 2 + _NEAR), *_FAR_RANKS) if r <= len(keys)]
-    distance, other = cKDTree(places).query(places, k=ranks, distance_upper_bound=reach_m)
+    reach = np.maximum(reach_m, 10.0 * np.minimum(sigma_m[first], 10.0))
+    distance, other = cKDTree(places).query(places, k=ranks, distance_upper_bound=float(reach.max()))
     a = np.repeat(np.arange(len(keys)), len(ranks))
-    b, near = other.ravel(), np.isfinite(distance.ravel())
+    b = other.ravel()
+    near = distance.ravel() <= reach[a]
     a, b = a[near], b[near]
     low, high = np.minimum(a, b), np.maximum(a, b)
     joined = np.unique(low * len(keys) + high)
@@ -62,14 +73,14 @@ def picture_votes(points: FloatArray, mask: IntArray, voxel_m: float, reach_m: f
 
 
 class VoteGraph:
-    """Sums of votes between voxels."""
+    """Sums of votes between places."""
 
     def __init__(self) -> None:
         """Start without votes."""
         self.edges: Edges = {}
 
     def add(self, votes: list[PictureVotes]) -> set[int]:
-        """Add the votes of pictures; return the voxels they touch."""
+        """Add the votes of pictures; return the places they touch."""
         if not votes:
             return set()
         pairs = np.concatenate([v.pairs for v in votes])
