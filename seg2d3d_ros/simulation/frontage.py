@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from seg2d3d_ros.geometry import transforms
-from seg2d3d_ros.simulation.route import Centerline
+from seg2d3d_ros.simulation.route import Centerline, left_turn
 from seg2d3d_ros.types import FloatArray
 
 HALF_ROAD_M = 4.6
@@ -41,8 +41,8 @@ def frontages(line: Centerline) -> list[Frontage]:
     found = []
     for i, (a, b) in enumerate(pieces):
         has_before, has_after = line.is_closed or i > 0, line.is_closed or i + 1 < len(pieces)
-        before = float(np.cross(heading[i - 1], heading[i])) if has_before else 0.0
-        after = float(np.cross(heading[i], heading[(i + 1) % len(pieces)])) if has_after else 0.0
+        before = left_turn(heading[i - 1], heading[i]) if has_before else 0.0
+        after = left_turn(heading[i], heading[(i + 1) % len(pieces)]) if has_after else 0.0
         for side in (1.0, -1.0):
             start, lot_start = _end(before * side, has_before, is_start=True)
             stop, lot_stop = _end(after * side, has_after, is_start=False)

@@ -60,6 +60,11 @@ def plan(options: SimulationOptions) -> tuple[Centerline, FloatArray]:
     return Centerline(line, True), _trim(path[start:], length)
 
 
+def left_turn(a: FloatArray, b: FloatArray) -> float:
+    """Return the sine of the turn from heading a (2,) to heading b (2,): 1 = left, -1 = right."""
+    return float(a[0] * b[1] - a[1] * b[0])
+
+
 def _fillet_radius(turn: float) -> float:
     return 7.0 if turn > 0 else 5.0
 
@@ -95,7 +100,7 @@ def _lane(line: FloatArray, is_closed: bool, laps: int) -> FloatArray:
     corners.append(line[-1] + LANE_M * right[-1])
     pieces, last = [], corners[0]
     for i in range(1, len(corners) - 1):
-        turn = float(np.cross(heading[i - 1], heading[i]))
+        turn = left_turn(heading[i - 1], heading[i])
         radius = _fillet_radius(turn)
         enter, leave = corners[i] - radius * heading[i - 1], corners[i] + radius * heading[i]
         center = enter + radius * np.sign(turn) * -right[i - 1]
