@@ -179,7 +179,7 @@ def _print(report: dict[str, Any], is_metric: bool) -> None:
             f"{own['all_owners']['coverage']:.3f} of at most {ceiling:.3f}."
         )
     if "surface" in report:
-        _print_table(console, "Surface", {"result": report["surface"]}, _SURFACE_COLUMNS)
+        _print_table(console, "Surface", report["surface"], _SURFACE_COLUMNS)
 
 
 def _print_table(

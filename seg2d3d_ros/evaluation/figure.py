@@ -13,6 +13,10 @@ from seg2d3d_ros.evaluation.masks import MaskKey, MaskTruth
 from seg2d3d_ros.io.palette import instance_colors_rgb
 from seg2d3d_ros.types import IntArray
 
+CAPTION = (
+    "rows: true buildings by first appearance, one lane per camera · ticks: masks · "
+    "colour: id, grey: none · at the right: coverage"
+)
 UNASSIGNED_RGB = (0.82, 0.82, 0.82)
 
 
@@ -44,6 +48,7 @@ def draw_timelines(
     panels[0].set_yticks(range(len(rows)), [str(b) for b in rows], fontsize=6)
     panels[0].set_ylabel("true building")
     panels[0].invert_yaxis()
+    figure.supxlabel(CAPTION, fontsize=8, color="0.3")
     figure.savefig(path, dpi=130)
 
 

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from seg2d3d_ros.errors import InputError
+from seg2d3d_ros.evaluation.average_precision import build_overlap, score_instances
 from seg2d3d_ros.evaluation.georeference import between_origins
 from seg2d3d_ros.evaluation.identity import score_identity
 from seg2d3d_ros.evaluation.masks import MaskKey, MaskTruth
 from seg2d3d_ros.evaluation.relative_pose import score_relative_poses
-from seg2d3d_ros.evaluation.surface import align_points_by_poses, score_surface
+from seg2d3d_ros.evaluation.surface import align_points_by_poses, score_surface, transfer
 from seg2d3d_ros.evaluation.track_coverage import find_sightings, score_track_coverage
 from seg2d3d_ros.evaluation.trajectory import (
     Poses,
@@ -166,13 +167,34 @@ def score_assignment(used: MaskTruth, assignment: Assignment) -> dict[str, Any]:
     }
 
 
-def judge_surface(result: Result, truth: Truth) -> dict[str, Any]:
-    """Score the labelled points on the true surface, after alignment of the trajectories."""
+def judge_surface(result: Result, truth: Truth) -> dict[str, dict[str, Any]]:
+    """Score the labelled points on the true surface, after alignment of the trajectories.
+
+    Returns:
+        Scores by case: `result`, after rigid alignment (similarity where scale is unknown) on all
+        of the true surface; `sim3`, the same without its error of scale; `sim3_reached`, on that
+        part of the surface alone that lies within the radius of some labelled point: what is left
+        is association, not density; `map_points`, with the map's own points near the surface,
+        labelled or not, as vertices.
+    """
     assert truth.points is not None
-    aligned = align_points_by_poses(
-        result.points, result.trajectory, truth.trajectory, result.is_metric
-    )
     vertices = read_ply(truth.points)
-    gt = positions_of(vertices), vertices["instance"].astype(np.int64)
-    score = score_surface((aligned, result.instances), gt, result.scores)
-    return {**score, "alignment": "se3" if result.is_metric else "sim3"}
+    points, buildings = positions_of(vertices), vertices["instance"].astype(np.int64)
+    est, gt = result.trajectory, truth.trajectory
+    rigid = align_points_by_poses(result.points, est, gt, result.is_metric)
+    similar = align_points_by_poses(result.points, est, gt, is_metric=False)
+    reached = transfer(similar, result.instances, points) != 0
+    cases = {
+        "result": (rigid, points, buildings),
+        "sim3": (similar, points, buildings),
+        "sim3_reached": (similar, points[reached], buildings[reached]),
+    }
+    scores = {
+        name: score_surface((aligned, result.instances), (surface, owners), result.scores)
+        for name, (aligned, surface, owners) in cases.items()
+    }
+    owner_of_point = transfer(points, buildings, rigid)
+    near = owner_of_point != 0
+    overlap = build_overlap(owner_of_point[near], result.instances[near], result.scores)
+    scores["map_points"] = {**score_instances([overlap]), "num_vertices": int(near.sum())}
+    return scores

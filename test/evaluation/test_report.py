@@ -83,8 +83,9 @@ def test_evaluate_folder_by_hand(folders: tuple[Path, Path]) -> None:
     ceiling = report["masks"]["methods"]["true_owner"]
     assert ceiling["coverage"] == 1
     assert ceiling["all_owners"]["coverage"] == pytest.approx((15 / 18 + 1) / 2)
-    assert report["surface"]["ap50"] == pytest.approx(1)
-    assert report["surface"]["num_vertices"] == 41 * 21
+    assert report["surface"]["result"]["ap50"] == pytest.approx(1)
+    assert report["surface"]["map_points"]["ap50"] == pytest.approx(1)
+    assert report["surface"]["sim3_reached"]["num_vertices"] == 41 * 21
     assert json.loads(json.dumps(report)) == report
 
 
