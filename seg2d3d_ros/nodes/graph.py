@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,6 +60,20 @@ def use_large_shared_memory() -> None:
         os.environ[_PROFILE_VARIABLE] = str(share_folder() / "config" / "fastdds.xml")
 
 
+@contextmanager
+def ros_graph() -> Iterator[None]:
+    """Take part in the graph while the block runs; signals stay with the caller."""
+    import rclpy
+    from rclpy.signals import SignalHandlerOptions
+
+    use_large_shared_memory()
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        yield
+    finally:
+        rclpy.try_shutdown()
+
+
 class Graph:
     """Mapping, clusters and segmentation, each a process; use it as a context."""
 
@@ -97,11 +112,18 @@ class Graph:
         return {name: code for name, code in codes.items() if code is not None}
 
     def check(self) -> None:
-        """Raise NodeError if a node has ended."""
+        """Check that all nodes run.
+
+        Raises:
+            NodeError: one has ended over something that the user can mend.
+            RuntimeError: one has ended otherwise.
+        """
         dead = self.dead()
-        if dead:
-            names = ", ".join(f"'{name}' (exit code {code})" for name, code in dead.items())
+        names = ", ".join(f"'{name}' (exit code {code})" for name, code in dead.items())
+        if set(dead.values()) == {1}:
             raise NodeError(f"node {names} has ended; its last lines above say why")
+        if dead:
+            raise RuntimeError(f"node {names} has ended by itself")
 
     def wait_until_active(self, remote: Remote, should_stop: Callable[[], bool]) -> None:
         """Wait until all nodes are active.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -200,7 +201,9 @@ def run(make: Callable[[], StageNode], args: list[str] | None = None) -> int:
     code = 0 if _autostart(node) else 1
     while code == 0 and not stopped.is_set():
         _spin_once(executor, node)
+    executor.remove_node(node)
     node.save()
+    time.sleep(_SPIN_S)  # callbacks that were under way end before what they use is destroyed
     executor.shutdown(timeout_sec=5.0)
     node.trigger_shutdown()
     node.destroy_node()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import time
 from collections import Counter
 from typing import Any
 
@@ -23,6 +24,7 @@ class LiveAccounts:
         self._stamps_ns: tuple[int, int] | None = None
         self._remarks: tuple[str, ...] = ()
         self._reports: dict[str, dict[str, Any]] = {}
+        self._heard_s = self._ending_s = 0.0
         self.num_clusters = 0
         self.has_last = False
 
@@ -48,6 +50,12 @@ class LiveAccounts:
     def heard(self, node: str, report: dict[str, Any]) -> None:
         """Take what another node reported when it was flushed."""
         self._reports[node] = report
+        self._heard_s = time.monotonic()
+
+    def finished(self) -> None:
+        """Count the time until now as part of the run, the first time it is called."""
+        if not self._ending_s and self._heard_s:
+            self._ending_s = time.monotonic() - self._heard_s
 
     def report(
         self, config: Config, seconds: dict[str, float], counts: dict[str, float]
@@ -72,7 +80,7 @@ class LiveAccounts:
             frames=self._frames(),
             seconds=seconds,
             counts=counts,
-            wall_s=self._reports.get("clusters", {}).get("wall_s", 0.0),
+            wall_s=self._reports.get("clusters", {}).get("wall_s", 0.0) + self._ending_s,
             recording_s=(last - first) * 1e-9,
             peak_memory_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0,
             config=configuration.to_tree(config),

@@ -69,7 +69,7 @@ class MapServices:
         if not self._node.accounts.num_clusters:
             raise ResultError("there is no map yet: not one cluster has come")
         path = Path(folder).expanduser().resolve()
-        write_result(path, *self._node.report_map())
+        write_result(path, *self._node.report_map(), overwrite=True)
         self._node.is_saved = True
         return path
 

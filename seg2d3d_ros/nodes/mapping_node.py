@@ -113,6 +113,7 @@ class MappingNode(StageNode):
         assert self._stage is not None
         with self._stage_lock:
             full = self._stage.finish()
+        self.accounts.finished()
         self._publish(full)
         return full
 

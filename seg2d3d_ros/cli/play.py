@@ -1,0 +1,93 @@
+"""`seg2d3d play`: publish a recording on the ROS 2 graph, where there is no `ros2 bag play`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from seg2d3d_ros.cli.progress import progress
+from seg2d3d_ros.cli.stopping import stop_on_signals
+from seg2d3d_ros.errors import NodeError
+
+HELP = "publish a rosbag2 recording on the ROS 2 graph"
+_PACE = 8
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("bag", type=Path, metavar="BAG", help="rosbag2 folder or file")
+    parser.add_argument(
+        "--rate", type=_positive, default=1.0, help="seconds of recording per second. Default: 1"
+    )
+    parser.add_argument("--clock", action="store_true", help="publish /clock with the bag's time")
+    parser.add_argument(
+        "--wait-for-subscribers",
+        type=int,
+        default=0,
+        metavar="N",
+        help="start when every camera has N subscribers (our nodes: 2). Default: 0, at once",
+    )
+    parser.add_argument(
+        "--wait-s",
+        type=_positive,
+        default=60.0,
+        metavar="S",
+        help="longest such wait. Default: 60",
+    )
+    parser.add_argument(
+        "--keep-pace",
+        type=int,
+        nargs="?",
+        const=_PACE,
+        default=0,
+        metavar="N",
+        help=f"pause while a node of ours has more than N pictures waiting (N: {_PACE})",
+    )
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0.0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a positive number")
+    return value
+
+
+def run(args: argparse.Namespace) -> int:
+    """Play once; 1 if the subscribers did not come."""
+    from seg2d3d_ros.nodes.graph import ros_graph
+    from seg2d3d_ros.nodes.player import Player, PlayOptions
+
+    options = PlayOptions(
+        rate=args.rate,
+        min_subscribers=args.wait_for_subscribers,
+        wait_s=args.wait_s,
+        has_clock=args.clock,
+        max_waiting=args.keep_pace,
+    )
+    with stop_on_signals() as stopped, ros_graph():
+        player = Player(args.bag, options)
+        try:
+            if args.wait_for_subscribers and not player.wait_for_subscribers(stopped.is_set):
+                raise NodeError(
+                    f"not every camera has {args.wait_for_subscribers} subscribers after "
+                    f"{args.wait_s:.0f} s; are the nodes running, in the same ROS_DOMAIN_ID?"
+                )
+            played_s = 0.0
+            with progress("playing", max(1, round(player.duration_s))) as advance:
+
+                def show(seconds: float) -> None:
+                    nonlocal played_s
+                    if seconds - played_s >= 1.0:
+                        advance(int(seconds - played_s))
+                        played_s += int(seconds - played_s)
+
+                summary = player.play(stopped.is_set, show)
+        finally:
+            player.close()
+    for topic, num in sorted(summary.num_messages.items()):
+        print(f"{num:7d}  {topic}")
+    for topic, reason in sorted(summary.left_out.items()):
+        print(f"      -  {topic}: {reason}")
+    if summary.paused_s > 0.5:
+        print(f"paused for {summary.paused_s:.1f} s to let the nodes keep pace")
+    return 0
