@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
 _DPI = 150
-_LONG_SIDE_IN, _SHORT_SIDE_IN = 12.0, 4.5
+_LONG_SIDE_IN, _SHORT_SIDE_IN, _HEAD_IN = 12.0, 4.5, 0.42
 _REACH_M = 40.0  # points further from the trajectory than this do not stretch the picture
 _PAPER, _INK, _PATH = "#ffffff", "#222222", "#0b3d91"
 
@@ -33,10 +33,10 @@ def draw_map(map: MapUpdate, title: str = "") -> bytes:
     with matplotlib.rc_context({**matplotlib.rcParamsDefault, "backend": "agg"}):
         low, high = _extent(map)
         size = _figure_size(high - low)
+        low, high = _fit(low, high, (size[0], size[1] - _HEAD_IN))
         figure = Figure(figsize=size, dpi=_DPI, facecolor=_PAPER)
         FigureCanvasAgg(figure)
-        axes = figure.add_axes((0.0, 0.0, 1.0, 1.0 - 0.42 / size[1]))
-        axes.set_aspect("equal", adjustable="datalim")
+        axes = figure.add_axes((0.0, 0.0, 1.0, 1.0 - _HEAD_IN / size[1]))
         axes.set_xlim(low[0], high[0])
         axes.set_ylim(low[1], high[1])
         axes.axis("off")
@@ -87,8 +87,17 @@ def _extent(map: MapUpdate) -> tuple[FloatArray, FloatArray]:
 def _figure_size(span: FloatArray) -> tuple[float, float]:
     ratio = float(span[1] / span[0])
     if ratio <= 1.0:
-        return _LONG_SIDE_IN, max(_LONG_SIDE_IN * ratio, _SHORT_SIDE_IN) + 0.42
-    return max(_LONG_SIDE_IN / ratio, _SHORT_SIDE_IN + 1.5), _LONG_SIDE_IN + 0.42
+        return _LONG_SIDE_IN, max(_LONG_SIDE_IN * ratio, _SHORT_SIDE_IN) + _HEAD_IN
+    return max(_LONG_SIDE_IN / ratio, _SHORT_SIDE_IN + 1.5), _LONG_SIDE_IN + _HEAD_IN
+
+
+def _fit(
+    low: FloatArray, high: FloatArray, size: tuple[float, float]
+) -> tuple[FloatArray, FloatArray]:
+    """Widen the shorter side so that a metre is as long in x as in y on a page of that size."""
+    span, page = high - low, np.array(size)
+    wanted = page * float((span / page).max())
+    return low - 0.5 * (wanted - span), high + 0.5 * (wanted - span)
 
 
 def _draw_points(axes: Axes, map: MapUpdate, size: tuple[float, float], span: FloatArray) -> None:
@@ -185,9 +194,8 @@ def _draw_trajectory(axes: Axes, map: MapUpdate) -> None:
 def _draw_legend(figure: Figure, axes: Axes, map: MapUpdate, title: str) -> None:
     """Write the head line: caption, a scale bar of round length and, with an origin, north."""
     width_in, height_in = figure.get_size_inches()
-    y = 1.0 - 0.21 / height_in
+    y = 1.0 - 0.5 * _HEAD_IN / height_in
     figure.text(0.012, y, _caption(map, title), va="center", size=11, color=_INK)
-    axes.apply_aspect()
     x0, x1 = axes.get_xlim()
     length = round_length((x1 - x0) / 8.0)
     share = length / (x1 - x0)

@@ -2,39 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 import struct
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from rosbags.rosbag2 import Reader, ReaderError
+from rosbags.rosbag2 import Reader
 from rosbags.typesys import Stores, get_typestore
 
 from seg2d3d_ros.errors import InputError
 from seg2d3d_ros.io.rosbag_topics import Topic
 
-#: What reading broken bytes raises inside the reader, the decompressors and the deserializer.
-BROKEN = (ReaderError, struct.error, OSError, ValueError, IndexError, KeyError, AssertionError)
-
-
-def _broken_types() -> tuple[type[BaseException], ...]:
-    import sqlite3
-    import sys
-
-    from rosbags.serde import SerdeError
-
-    if sys.version_info >= (3, 14):
-        from compression import zstd
-    else:
-        from backports import zstd
-    return (*BROKEN, sqlite3.Error, SerdeError, zstd.ZstdError, EOFError, RuntimeError)
+log = logging.getLogger(__name__)
 
 
 class RosbagFile:
     """An open recording: a folder with metadata.yaml, or a bare .mcap or .db3 file.
 
     Messages are read with the definitions of common ROS 2 types rather than those in the file, so
-    that a foreign type that cannot be parsed spoils nothing.
+    that a foreign type that cannot be parsed spoils nothing. On broken bytes the reader, SQLite,
+    the decompressors and the deserializer raise errors of a dozen kinds, all of which mean the
+    same: hence `except Exception` around them, and only around them.
     """
 
     def __init__(self, path: Path) -> None:
@@ -44,12 +33,11 @@ class RosbagFile:
             InputError: it is not a rosbag2 recording, is damaged or holds no messages.
         """
         self.path = path
-        self._broken = _broken_types()
         self._types = get_typestore(Stores.ROS2_JAZZY)
         try:
             self._reader = Reader(path)
             self._reader.open()
-        except self._broken as error:
+        except Exception as error:
             raise InputError(
                 f"cannot open the recording {path.name}: {error}. If it was cut off, try "
                 "`ros2 bag reindex` or `mcap recover`"
@@ -97,7 +85,7 @@ class RosbagFile:
             for connection, _, raw in self._reader.messages(connections):
                 yield connection.topic, connection.msgtype, raw
                 num += 1
-        except self._broken as error:
+        except Exception as error:
             raise InputError(
                 f"the recording {self.path.name} is damaged after {num} messages: {error}"
             ) from error
@@ -106,7 +94,8 @@ class RosbagFile:
         """Return the message, or None if its bytes are not one of that type."""
         try:
             return self._types.deserialize_cdr(raw, msgtype)
-        except self._broken:
+        except Exception as error:
+            log.debug("a %s cannot be parsed: %s", msgtype, error)
             return None
 
     def first(self, topic: str) -> Any | None:

@@ -204,6 +204,27 @@ def test_damaged_in_the_middle_yields_what_came_before(tmp_path):
     assert num > 20  # of 60, spoilt at seven tenths
 
 
+@pytest.mark.parametrize(
+    ("storage", "compression"),
+    [("mcap", None), ("mcap", "storage"), ("sqlite3", None), ("sqlite3", "message")],
+)
+def test_random_damage_is_a_drop_or_a_named_error(tmp_path, storage, compression):
+    compression = compression and getattr(COMPRESSION, compression)
+    bag = write_bag(tmp_path / "bag", drive(num=40), getattr(STORAGE, storage), compression)
+    file = next(p for p in bag.iterdir() if p.suffix != ".yaml")
+    whole, rng = file.read_bytes(), np.random.default_rng(7)
+    num_noticed = 0
+    for case in range(30):
+        at, num = int(rng.integers(0, len(whole))), int(rng.integers(1, (40, 8000)[case % 2]))
+        fill = (b"\xa5" * num, b"\0" * num, rng.bytes(num), b"")[case % 4]
+        file.write_bytes(whole[:at] + fill + whole[at + num :])
+        try:
+            num_noticed += len(list(open_source(bag))) != 40
+        except InputError:
+            num_noticed += 1
+    assert num_noticed > 5
+
+
 @pytest.mark.parametrize("name", ["test_bag_mcap", "test_bag_sqlite3"])
 def test_bags_all_types_drops_its_malformed_pictures(name):
     root = os.environ.get("SEG2D3D_DATA")

@@ -1,0 +1,202 @@
+import dataclasses
+import os
+import signal
+import sys
+import types
+from collections import Counter
+
+import numpy as np
+import pytest
+from bag_maker import START_NS, STEP_NS, STORAGE, camera_info, drive, picture, write_bag
+from map_maker import make_map, make_report
+
+from seg2d3d_ros.cli.main import main
+from seg2d3d_ros.io.result import read_result
+from seg2d3d_ros.types import Dropped, Frame, FrameCounts
+
+
+class FakePipeline:
+    """Counts what is pushed, and hands out a ready-made map."""
+
+    last: "FakePipeline"
+    on_push = None
+
+    def __init__(self, config, rig):
+        FakePipeline.last = self
+        self.config, self.rig = config, rig
+        self.items, self.is_aborted = [], False
+
+    def push(self, item):
+        self.items.append(item)
+        if self.on_push is not None:
+            type(self).on_push(len(self.items))
+        return [make_map()] if len(self.items) == 2 else []
+
+    def finish(self):
+        return make_map()
+
+    def abort(self):
+        self.is_aborted = True
+
+    def report(self, source, remarks=()):
+        frames = {}
+        for camera in self.rig.cameras:
+            mine = [
+                i for i in self.items if isinstance(i, Frame | Dropped) and i.camera == camera.name
+            ]
+            dropped = Counter(i.reason for i in mine if isinstance(i, Dropped))
+            processed = sum(isinstance(i, Frame) for i in mine)
+            frames[camera.name] = FrameCounts(len(mine), processed, dict(dropped))
+        return make_report(
+            source=source,
+            remarks=(*self.rig.remarks, *remarks),
+            frames=frames,
+            config=dataclasses.asdict(self.config),
+        )
+
+
+@pytest.fixture
+def pipeline(monkeypatch):
+    module = types.ModuleType("seg2d3d_ros.pipeline")
+    module.Pipeline = FakePipeline
+    monkeypatch.setitem(sys.modules, "seg2d3d_ros.pipeline", module)
+    monkeypatch.setattr(FakePipeline, "on_push", None)
+    return FakePipeline
+
+
+def test_replay_writes_the_result_and_prints_the_account(tmp_path, pipeline, capsys):
+    messages = drive(num=6)
+    at = [i for i, m in enumerate(messages) if m[0].endswith("image_raw")][3]
+    bad = picture(START_NS + 3 * STEP_NS, data=np.zeros(30, np.uint8))
+    messages[at] = (messages[at][0], messages[at][1], bad)
+    bag = write_bag(tmp_path / "street", messages)
+    assert main(["replay", str(bag), "--out", str(tmp_path / "out")]) == 0
+    captured = capsys.readouterr()
+    assert "6 pictures from /cam/image_raw" in captured.out
+    assert "6 received = 5 processed + 1 bad_size" in captured.out
+    assert str(tmp_path / "out" / "map.png") in captured.out
+    assert captured.err == ""
+    run = read_result(tmp_path / "out").run
+    assert run["source"] == "street"
+    assert run["frames"]["cam"]["dropped"] == {"bad_size": 1}
+
+
+def test_replay_passes_configuration_and_backend(tmp_path, pipeline):
+    bag = write_bag(tmp_path / "b", drive())
+    argv = ["--set", "clusters.max_features=321", "--backend", "classical"]
+    assert main(["replay", str(bag), "--out", str(tmp_path / "o"), *argv]) == 0
+    config = read_result(tmp_path / "o").run["config"]
+    assert config["clusters"]["max_features"] == 321
+    assert config["segmentation"]["backend"] == "classical"
+
+
+def test_replay_clip_pushes_the_wanted_seconds_only(tmp_path, pipeline):
+    bag = write_bag(tmp_path / "b", drive(num=20))
+    argv = ["replay", str(bag), "--out", str(tmp_path / "o"), "--start-s", "0.5"]
+    assert main([*argv, "--duration-s", "0.45"]) == 0
+    stamps = [(i.stamp_ns - START_NS) // STEP_NS for i in pipeline.last.items]
+    assert stamps == [5, 6, 7, 8, 9]
+
+
+@pytest.mark.parametrize("value", ["-1", "nan", "soon"])
+def test_replay_impossible_seconds_are_wrong_usage(tmp_path, value, capsys):
+    assert main(["replay", "x", "--out", str(tmp_path / "o"), "--start-s", value]) == 1
+
+
+def test_replay_nothing_usable_is_one_with_reasons_and_writes_nothing(tmp_path, pipeline, capsys):
+    messages = [("/cam/camera_info", START_NS, camera_info())]
+    for i in range(3):
+        bad = picture(START_NS + i * STEP_NS, encoding="vendor_secret")
+        messages.append(("/cam/image_raw", START_NS + i, bad))
+    bag = write_bag(tmp_path / "b", messages)
+    assert main(["replay", str(bag), "--out", str(tmp_path / "o")]) == 1
+    assert "3 unknown_encoding" in capsys.readouterr().err
+    assert pipeline.last.is_aborted and not (tmp_path / "o").exists()
+
+
+def test_replay_damaged_recording_keeps_what_was_mapped_and_says_so(tmp_path, pipeline, capsys):
+    noise = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
+    messages = [("/cam/camera_info", START_NS, camera_info(width=320, height=240))]
+    for i in range(60):
+        stamp = START_NS + i * STEP_NS
+        messages.append(("/cam/image_raw", stamp, picture(stamp, noise)))
+    bag = write_bag(tmp_path / "b", messages, STORAGE.mcap)
+    file = next(bag.glob("*.mcap"))
+    data = bytearray(file.read_bytes())
+    middle = len(data) * 7 // 10
+    data[middle : middle + 2 * noise.nbytes] = b"\xa5" * (2 * noise.nbytes)
+    file.write_bytes(bytes(data))
+    code = main(["replay", str(bag), "--out", str(tmp_path / "o")])
+    captured = capsys.readouterr()
+    assert code == 1 and "damaged" in captured.err and "Traceback" not in captured.err
+    assert "broke off" in " ".join(read_result(tmp_path / "o").run["remarks"])
+
+
+def test_replay_sigterm_writes_what_is_there_and_exits_with_zero(tmp_path, pipeline, monkeypatch):
+    def on_push(num):
+        if num == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(FakePipeline, "on_push", on_push)
+    before = signal.getsignal(signal.SIGTERM)
+    bag = write_bag(tmp_path / "b", drive(num=50))
+    assert main(["replay", str(bag), "--out", str(tmp_path / "o")]) == 0
+    assert 3 <= len(pipeline.last.items) < 50
+    assert "SIGTERM" in " ".join(read_result(tmp_path / "o").run["remarks"])
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_replay_interrupt_aborts_writes_nothing_and_exits_with_130(
+    tmp_path, pipeline, monkeypatch
+):
+    def on_push(num):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(FakePipeline, "on_push", on_push)
+    bag = write_bag(tmp_path / "b", drive())
+    assert main(["replay", str(bag), "--out", str(tmp_path / "o")]) == 130
+    assert pipeline.last.is_aborted and not (tmp_path / "o").exists()
+
+
+def test_replay_stage_failure_is_our_fault_and_aborts(tmp_path, pipeline, monkeypatch, capsys):
+    def on_push(num):
+        raise IndexError("stage")
+
+    monkeypatch.setattr(FakePipeline, "on_push", on_push)
+    bag = write_bag(tmp_path / "b", drive())
+    assert main(["replay", str(bag), "--out", str(tmp_path / "o")]) == 2
+    assert pipeline.last.is_aborted and "IndexError: stage" in capsys.readouterr().err
+
+
+def test_replay_checks_the_target_before_it_maps(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "seg2d3d_ros.pipeline", None)  # importing it would fail
+    (tmp_path / "o").mkdir()
+    (tmp_path / "o" / "thesis.tex").write_text("")
+    assert main(["replay", str(tmp_path / "b"), "--out", str(tmp_path / "o"), "--overwrite"]) == 1
+    assert "left alone" in capsys.readouterr().err
+
+
+def test_replay_result_in_the_way_needs_overwrite(tmp_path, pipeline, capsys):
+    argv = ["replay", str(write_bag(tmp_path / "b", drive())), "--out", str(tmp_path / "o")]
+    assert main(argv) == 0
+    assert main(argv) == 1
+    assert "--overwrite" in capsys.readouterr().err
+    assert main([*argv, "--overwrite"]) == 0
+
+
+@pytest.mark.parametrize("name", ["nowhere", "song.mp3"])
+def test_replay_of_no_recording_is_one(tmp_path, name, capsys):
+    (tmp_path / "song.mp3").write_text("la")
+    assert main(["replay", str(tmp_path / name), "--out", str(tmp_path / "o")]) == 1
+    assert name in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["test_bag_mcap", "test_bag_sqlite3"])
+def test_replay_bags_all_types_ends_with_a_named_error(tmp_path, pipeline, capsys, name):
+    root = os.environ.get("SEG2D3D_DATA")
+    if not root:
+        pytest.skip("SEG2D3D_DATA is unset")
+    argv = ["replay", f"{root}/bags_all_types/{name}", "--out", str(tmp_path / "o")]
+    assert main(argv) == 1
+    captured = capsys.readouterr()
+    assert "2 bad_size" in captured.err and "Traceback" not in captured.err
