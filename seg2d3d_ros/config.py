@@ -83,7 +83,7 @@ class SegmentationConfig:
         ],
         "What network backends look for: name, or name=synonym,synonym; most important first.",
     )
-    box_threshold: float = option(0.3, "Lowest class score of a detection.", 0, 1)
+    box_threshold: float = option(0.3, "Class score that a detection must pass.", 0, 1)
     nms_overlap: float = option(0.7, "Masks of a class that overlap more than this are one.", 0, 1)
     precision: str = option("auto", "Arithmetic of networks: auto (fp16 on a GPU), fp32, fp16, bf16.")
     max_batch: int = option(4, "Pictures of equal size that a network takes at once.", 1, 64)

@@ -22,6 +22,11 @@ ENTRY_POINT_GROUP = "seg2d3d_ros.segmentation_backends"
 _OWN: dict[str, str] = {
     "labels": "labels",
     "classical": "classical",
+    "grounded_sam": "grounded_sam",
+    "grounded_sam2": "grounded_sam2",
+    "owlv2_sam2": "owlv2_sam2",
+    "sam3": "sam3",
+    "sam_auto": "sam_auto",
 }
 
 
@@ -49,8 +54,11 @@ class SegmentationBackend(Protocol):
     def set_prompt(self, classes: Sequence[str]) -> None:
         """Look for other classes from now on; BackendError if it takes no prompt."""
 
-    def activate(self) -> None:
-        """Take the device: models are on it only from here to `deactivate`; idempotent."""
+    def activate(self, shapes: Sequence[tuple[int, int]] = ()) -> None:
+        """Take the device, and warm up for pictures of these shapes (h, w); idempotent.
+
+        Models are on the device only from here, or the first picture, to `deactivate`.
+        """
 
     def deactivate(self) -> None:
         """Leave the device, keep what is needed to come back; idempotent."""
@@ -77,7 +85,7 @@ class PromptlessBackend:
             "takes no text prompt. Choose a backend that does, such as grounded_sam2"
         )
 
-    def activate(self) -> None:
+    def activate(self, shapes: Sequence[tuple[int, int]] = ()) -> None:
         """Do nothing: no device is used."""
 
     def deactivate(self) -> None:

@@ -88,7 +88,9 @@ def load_network(network_class: type[Network], folder: Path, dtype: torch.dtype)
         WeightsError: the folder does not hold weights of this architecture.
     """
     from safetensors import SafetensorError
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()
     try:
         network, report = network_class.from_pretrained(  # type: ignore[attr-defined]
             folder,

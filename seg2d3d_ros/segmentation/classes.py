@@ -46,3 +46,8 @@ CITYSCAPES: dict[int, str] = {
 
 # Classes that are one stuff rather than countable things: masks of one picture become one mask.
 STUFF: frozenset[int] = frozenset({6, 7, 8, 9, 10, 21, 22, 23})
+
+
+def structure_labels(num: int) -> list[int]:
+    """Return labels 1, 2, 3, ... for regions of class 0, without those that mean a class."""
+    return [k for k in range(1, num + len(STUFF) + 1) if k not in STUFF][:num]

@@ -6,7 +6,7 @@ vehicle that looks more or less level. Structures are meant to be too small rath
 association joins parts that share 3D points, but nothing divides a mask over two buildings.
 
 Labels: sky 23, ground 7, vegetation 21 (classes without instance). Structures have class 0, hence
-the labels 1, 2, 3, ... without those three numbers, so that a label names one thing only.
+the labels 1, 2, 3, ... without the numbers of such classes: a label names one thing only.
 """
 
 from __future__ import annotations
@@ -19,7 +19,14 @@ from numpy.typing import NDArray
 
 from seg2d3d_ros.config import Config
 from seg2d3d_ros.segmentation.backend import PromptlessBackend
-from seg2d3d_ros.segmentation.classes import ROAD, SKY, STRUCTURE, VEGETATION
+from seg2d3d_ros.segmentation.classes import (
+    ROAD,
+    SKY,
+    STRUCTURE,
+    STUFF,
+    VEGETATION,
+    structure_labels,
+)
 from seg2d3d_ros.segmentation.masks import encode_labels
 from seg2d3d_ros.segmentation.regions import (
     Borders,
@@ -34,8 +41,6 @@ from seg2d3d_ros.segmentation.regions import (
     merge_similar,
 )
 from seg2d3d_ros.types import Frame, Mask
-
-STUFF_LABELS = (ROAD, VEGETATION, SKY)
 
 FELZENSZWALB_SCALE = 60.0
 FELZENSZWALB_SIGMA = 0.7
@@ -67,9 +72,7 @@ class ClassicalBackend(PromptlessBackend):
         labels, scores = label_small(self._reduce(image, 2), self._reduce(image, 1))
         full = cv2.resize(labels, (w, h), interpolation=cv2.INTER_NEAREST)
         return [
-            Mask(
-                label, label if label in STUFF_LABELS else STRUCTURE, scores[label], bbox_px, runs
-            )
+            Mask(label, label if label in STUFF else STRUCTURE, scores[label], bbox_px, runs)
             for label, bbox_px, runs in encode_labels(full)
         ]
 
@@ -188,9 +191,8 @@ def _number(classes: Ints, groups: Ints) -> Ints:
     """Return each part's label: its class, or for structures 1, 2, 3, ... without class ids."""
     is_structure = classes == STRUCTURE
     _, order = np.unique(groups[is_structure], return_inverse=True)
-    free = np.setdiff1d(np.arange(1, len(order) + len(STUFF_LABELS) + 1), STUFF_LABELS)
     numbers = classes.copy()
-    numbers[is_structure] = free[order]
+    numbers[is_structure] = np.array(structure_labels(len(order)), np.int64)[order]
     return numbers
 
 

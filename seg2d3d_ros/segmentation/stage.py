@@ -70,6 +70,7 @@ class SegmentationStage:
         self._batch: list[Frame] = []
         self._batch_size = max(1, min(self.backend.max_batch, len(rig.cameras)))
         self._ready: list[Segmentation] = []
+        self._shapes = [(c.height_px, c.width_px) for c in rig.cameras]
         self._labelled = rig.has_labels or frozenset(self.counts)
         self._pairing = LabelPairing(round(self._options.label_wait_s * 1e9))
         log.info("%s", self.reason)
@@ -126,8 +127,8 @@ class SegmentationStage:
         return self.prompt_version
 
     def activate(self) -> None:
-        """Let the backend take its device."""
-        self.backend.activate()
+        """Let the backend take its device and warm up for the rig's pictures."""
+        self.backend.activate(self._shapes)
 
     def deactivate(self) -> None:
         """Let the backend leave its device."""

@@ -1,0 +1,29 @@
+"""Backend `grounded_sam2`: Grounding DINO finds boxes by text, SAM 2 makes masks of them."""
+
+from __future__ import annotations
+
+from seg2d3d_ros.config import Config
+from seg2d3d_ros.segmentation.memory import Settings
+from seg2d3d_ros.segmentation.network_backend import NetworkBackend
+from seg2d3d_ros.segmentation.networks.grounding_dino import GroundingDino
+from seg2d3d_ros.segmentation.networks.pipeline import BoxPipeline
+from seg2d3d_ros.segmentation.networks.sam2 import Sam2
+from seg2d3d_ros.segmentation.weights import OpenModel
+
+
+def create(config: Config) -> NetworkBackend:
+    """Make the backend; its weights are verified, its networks not yet built."""
+    return NetworkBackend("grounded_sam2", config, build)
+
+
+def build(model: OpenModel, settings: Settings, config: Config) -> BoxPipeline:
+    """Build the networks on their device."""
+    options = config.segmentation
+    compiled = options.compile and settings.device != "cpu"
+    return BoxPipeline(
+        GroundingDino(model.folders["detector"], settings, compiled),
+        Sam2(model.folders["segmenter"], settings, compiled),
+        options.box_threshold,
+        options.nms_overlap,
+        options.max_masks,
+    )

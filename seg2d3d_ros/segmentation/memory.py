@@ -1,0 +1,124 @@
+"""What to give up when GPU memory runs out: a ladder of settings, one step per shortage."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from seg2d3d_ros.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+MIN_INPUT_SCALE = 0.5
+_SHORTAGES = ("out of memory", "ALLOC_FAILED", "can't allocate memory", "not enough memory")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How networks are run.
+
+    Attributes:
+        batch: Pictures at once.
+        precision: `fp32`, `fp16` or `bf16`.
+        input_scale: Size of the detector's input relative to the usual one.
+        model: Name of the model in the weights manifest.
+        device: Torch device.
+    """
+
+    batch: int
+    precision: str
+    input_scale: float
+    model: str
+    device: str
+
+    def needs_rebuild(self, other: Settings) -> bool:
+        """Tell whether networks built for the other settings cannot be used for these."""
+        return replace(self, batch=0) != replace(other, batch=0)
+
+
+class MemoryLadder:
+    """The settings in force, and the way down from them.
+
+    Attributes:
+        settings: Settings in force.
+        taken: Names of the steps that were taken, in order.
+    """
+
+    def __init__(
+        self, settings: Settings, steps: Sequence[str], smaller: Callable[[str], str]
+    ) -> None:
+        """Start at the top.
+
+        Args:
+            settings: Wanted settings.
+            steps: Names of steps, the first to be taken first.
+            smaller: Returns the name of a model's smaller stand-in, empty if it has none.
+
+        Raises:
+            ConfigError: a step is unknown.
+        """
+        self._ways: dict[str, Callable[[Settings], Settings]] = {
+            "batch": lambda s: replace(s, batch=max(1, s.batch // 2)),
+            "half": lambda s: replace(
+                s, precision="fp16" if s.precision == "fp32" else s.precision
+            ),
+            "input": lambda s: replace(s, input_scale=max(MIN_INPUT_SCALE, s.input_scale * 0.7)),
+            "model": lambda s: replace(s, model=smaller(s.model) or s.model),
+            "cpu": lambda s: replace(s, device="cpu", precision="fp32"),
+        }
+        unknown = [step for step in steps if step not in self._ways]
+        if unknown:
+            raise ConfigError(
+                f"segmentation.memory_ladder holds '{unknown[0]}'; there are "
+                f"{', '.join(self._ways)}"
+            )
+        self.settings = settings
+        self.taken: list[str] = []
+        self._steps = list(steps)
+
+    def step_down(self) -> bool:
+        """Take the first step that changes anything; False at the bottom."""
+        if self.settings.device == "cpu":
+            ways = [step for step in self._steps if step in ("batch", "input", "model")]
+        else:
+            ways = self._steps
+        for step in ways:
+            lower = self._ways[step](self.settings)
+            if lower != self.settings:
+                log.warning(
+                    "out of memory: step '%s' of the memory ladder leads to %s", step, lower
+                )
+                self.settings = lower
+                self.taken.append(step)
+                return True
+        log.error("out of memory with %s, and nothing is left to give up", self.settings)
+        return False
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an exception of torch means that memory ran out."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in _SHORTAGES)
+
+
+def hold_limit(device: str, max_gpu_memory_mb: int) -> None:
+    """Let torch's allocator report a shortage once this process holds more than a limit."""
+    import torch
+
+    if max_gpu_memory_mb <= 0 or not device.startswith("cuda"):
+        return
+    total = torch.cuda.get_device_properties(device).total_memory
+    torch.cuda.set_per_process_memory_fraction(min(1.0, max_gpu_memory_mb * 2**20 / total), device)
+
+
+def free_cached(device: str) -> None:
+    """Give memory that torch keeps for later back to the GPU."""
+    import gc
+
+    import torch
+
+    gc.collect()
+    if device.startswith("cuda") and torch.cuda.is_available():
+        torch.cuda.empty_cache()
