@@ -80,6 +80,12 @@ def _extent(map: MapUpdate) -> tuple[FloatArray, FloatArray]:
     if len(near):
         low = np.minimum(low, np.quantile(near, 0.02, axis=0))
         high = np.maximum(high, np.quantile(near, 0.98, axis=0))
+    for instance in map.instances:
+        outline = _outline(instance)
+        center = outline.mean(axis=0)
+        is_near = (center >= low - _REACH_M / 2).all() and (center <= high + _REACH_M / 2).all()
+        if is_near and np.ptp(outline, axis=0).max() < 2 * _REACH_M:
+            low, high = np.minimum(low, outline.min(axis=0)), np.maximum(high, outline.max(axis=0))
     margin = 0.04 * max(float((high - low).max()), 5.0) + 1.0
     return low - margin, high + margin
 
@@ -138,7 +144,9 @@ def _draw_instances(axes: Axes, map: MapUpdate, low: FloatArray, high: FloatArra
         axes.add_patch(
             Polygon(outline, closed=True, fill=False, edgecolor=color, linewidth=1.4, zorder=4)
         )
-        at = np.clip(outline.mean(axis=0), low, high)
+        at = outline.mean(axis=0)
+        if not ((at > low) & (at < high)).all():
+            continue
         axes.text(
             at[0],
             at[1],
