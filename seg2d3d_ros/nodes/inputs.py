@@ -24,7 +24,7 @@ from seg2d3d_ros.io.rosbag_topics import IMAGE, Layout, Topic, choose
 from seg2d3d_ros.io.stamps import LEAP_NS, StampGate
 from seg2d3d_ros.nodes.conversions.primitives import from_time
 from seg2d3d_ros.nodes.hearing import Hearing, published_topics
-from seg2d3d_ros.nodes.parameters import NodeOptions
+from seg2d3d_ros.nodes.options import NodeOptions
 
 logger = logging.getLogger(__name__)
 

@@ -18,12 +18,8 @@ from rclpy.signals import SignalHandlerOptions
 
 from seg2d3d_ros.config import Config
 from seg2d3d_ros.errors import Seg2D3DError
-from seg2d3d_ros.nodes.parameters import (
-    NodeOptions,
-    declare_parameters,
-    read_config,
-    read_options,
-)
+from seg2d3d_ros.nodes.options import NodeOptions
+from seg2d3d_ros.nodes.parameters import declare_parameters, read_config, read_options
 
 _NUM_THREADS = 4
 _SPIN_S = 0.2

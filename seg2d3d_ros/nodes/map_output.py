@@ -17,7 +17,7 @@ from seg2d3d_ros.nodes.conversions.clouds import to_path, to_point_cloud, to_tra
 from seg2d3d_ros.nodes.conversions.instances import to_instance_array
 from seg2d3d_ros.nodes.conversions.markers import MarkerBoard
 from seg2d3d_ros.nodes.live_map import LiveMap, thin
-from seg2d3d_ros.nodes.parameters import NodeOptions
+from seg2d3d_ros.nodes.options import NodeOptions
 from seg2d3d_ros.types import MapUpdate
 
 _LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)

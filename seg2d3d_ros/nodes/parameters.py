@@ -6,7 +6,6 @@ import dataclasses
 import difflib
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
@@ -15,47 +14,15 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import HistoryPolicy, QoSProfile
 
-from seg2d3d_ros.config import Config, describe, option, override
+from seg2d3d_ros.config import Config, describe, override
 from seg2d3d_ros.errors import ConfigError
+from seg2d3d_ros.nodes.options import NodeOptions
 
 _FOREIGN = ("use_sim_time", "qos_overrides.", "start_type_description_service")
 _INT_MAX = 2**63 - 1
 
 #: QoS of what travels between the stages: nothing is lost (reliable is rclpy's default).
 KEEP_ALL = QoSProfile(depth=0, history=HistoryPolicy.KEEP_ALL)
-
-
-@dataclass(frozen=True)
-class NodeOptions:
-    """What concerns the nodes alone; parameters `node.*` (a replay does not read them)."""
-
-    autostart: bool = option(True, "Configure and activate at start, without a lifecycle manager.")
-    image_reliability: str = option(
-        "auto", "QoS of picture subscriptions: reliable, best_effort, or auto: as the publisher's."
-    )
-    queue_pictures: int = option(
-        60, "Pictures that may wait for a stage; beyond, the oldest one is shed.", 1, 10000
-    )
-    discovery_s: float = option(
-        2.0, "The cameras are settled when the graph has shown the same topics this long.", 0, 600
-    )
-    inputs_wait_s: float = option(
-        3.0, "After the first picture, wait this long for camera_info, TF and odometry.", 0, 600
-    )
-    quiet_s: float = option(0.5, "A flush waits until nothing has arrived for this long.", 0, 60)
-    finish_timeout_s: float = option(
-        300.0, "Longest wait of finish for the other nodes and the last cluster.", 1, 86400
-    )
-    diagnostics_period_s: float = option(0.5, "Period of /diagnostics.", 0.05, 60)
-    output_dir: str = option(
-        "", "Result folder that save_map and the end of the process write; empty for none."
-    )
-    map_frame: str = option("map", "Frame of the map.")
-    odom_frame: str = option("odom", "Frame of the odometry, for map->odom.")
-    publish_tf: bool = option(False, "Publish map->odom on /tf.")
-    points_period_s: float = option(5.0, "Shortest time between two whole clouds.", 0.1, 3600)
-    points_voxel_m: float = option(0.2, "Voxel that thins the whole cloud; 0: all points.", 0, 10)
-    tile_m: float = option(50.0, "Edge of the tiles in which changed points are sent.", 1, 10000)
 
 
 def declare_parameters(node: Node) -> None:
