@@ -4,7 +4,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from seg2d3d_ros.geometry.masks import area, contains, decode, edge_distance_px, encode
+from seg2d3d_ros.geometry.masks import (
+    area,
+    contains,
+    contains_each,
+    decode,
+    edge_distance_px,
+    encode,
+)
 
 ANY_MASK = arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12)))
 
@@ -49,6 +56,18 @@ def test_contains_pixel_edges_are_half_way_between_centres():
 def test_contains_nan_and_infinity_lie_in_no_mask():
     uv_px = [[np.nan, 1], [1, np.nan], [np.inf, 1], [1, 1]]
     assert contains(*encode(np.ones((3, 3), bool)), uv_px).tolist() == [False, False, False, True]
+
+
+@given(st.lists(ANY_MASK, max_size=4), st.integers(0, 2**32 - 1))
+@settings(max_examples=100, deadline=None)
+def test_contains_each_any_masks_agrees_with_one_by_one(masks, seed):
+    uv_px = np.random.default_rng(seed).uniform(-2, 14, (30, 2))
+    uv_px[0], uv_px[1] = np.nan, np.inf
+    encoded = [encode(mask) for mask in masks]
+    expected = [contains(*one, uv_px) for one in encoded]
+    np.testing.assert_array_equal(
+        contains_each(encoded, uv_px), np.array(expected, bool).reshape(len(masks), 30)
+    )
 
 
 def test_contains_empty_mask_and_no_pixels():
