@@ -5,6 +5,7 @@ import pytest
 
 from seg2d3d_ros.evaluation.paper import name_as_paper
 from seg2d3d_ros.evaluation.recording import collect, read_recording
+from seg2d3d_ros.evaluation.trajectory import associate, resample
 from seg2d3d_ros.evaluation.truth import read_truth
 from seg2d3d_ros.simulation import SimulationOptions, simulate
 from seg2d3d_ros.types import LabelImage, Odometry
@@ -15,7 +16,7 @@ def drive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two seconds past houses, one camera, small pictures."""
     folder = tmp_path_factory.mktemp("drive")
     options = SimulationOptions(
-        length_m=14.0, cameras="front_left", width_px=320, height_px=192, seed=3, min_mask_px=80
+        length_m=10.0, cameras="front_left", width_px=320, height_px=192, seed=3, min_mask_px=80
     )
     simulate(options, folder / "street")
     return folder / "street"
@@ -27,9 +28,11 @@ def test_read_recording_masks_are_those_of_the_truth(drive: Path) -> None:
     assert truth.masks is not None
     assert set(recording.boxes) == set(truth.masks.keys)
     assert len(truth.masks) > 50
-    # The simulated odometry is 2 % too long or short, and noisy.
-    ratio = recording.odometry.path_length_m / truth.trajectory.path_length_m
-    assert ratio == pytest.approx(1, abs=0.05)
+    # Distances are 2 % off, and 1 cm per sqrt(m) of noise on 10 m is 3 cm more.
+    odometry = resample(recording.odometry, truth.trajectory.stamps_ns)
+    est, gt = associate(odometry, truth.trajectory)
+    ends = [np.linalg.norm(poses.positions[-1] - poses.positions[0]) for poses in (est, gt)]
+    assert ends[0] / ends[1] == pytest.approx(1, abs=0.04)
 
 
 def test_name_as_paper_names_masks_of_the_recording(drive: Path) -> None:
@@ -38,7 +41,7 @@ def test_name_as_paper_names_masks_of_the_recording(drive: Path) -> None:
     seen = []
     ids = name_as_paper(drive / "bag", seen.append)
     assert set(ids) <= set(truth.keys)
-    assert len(seen) > 40
+    assert len(seen) > 25
     assert min(ids.values()) == 1
     pictures_of = {i: {key[:2] for key, j in ids.items() if j == i} for i in set(ids.values())}
     assert min(len(pictures) for pictures in pictures_of.values()) >= 4
