@@ -1,0 +1,40 @@
+"""What tests of several rooms share: a small simulated drive, a ROS 2 domain of one's own."""
+
+import os
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def drive(tmp_path_factory):
+    """A simulated drive with two cameras and labels: `bag` and `truth` in one folder."""
+    from seg2d3d_ros.simulation import SimulationOptions, simulate
+
+    folder = tmp_path_factory.mktemp("street") / "drive"
+    options = SimulationOptions(
+        seed=3, length_m=30.0, width_px=384, height_px=224, trees_per_100m=2.0, moving_cars=0
+    )
+    simulate(options, folder, lambda done, total: None)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def ros_domain():
+    """Keep the graph of this test process to itself, also from other workers and users."""
+    pytest.importorskip("rclpy", reason="rclpy is not installed: source env.bash after make setup")
+    pytest.importorskip("seg2d3d_ros.msg", reason="the messages are not built: make setup")
+    before = dict(os.environ)
+    os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)
+    os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture
+def graph(ros_domain):
+    """Take part in the graph with rclpy."""
+    from seg2d3d_ros.nodes.graph import ros_graph
+
+    with ros_graph():
+        yield

@@ -1,0 +1,140 @@
+"""Nodes as real processes, and a listener that hears what they publish."""
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+
+class Process:
+    """A node started by `python -m`, with its output kept."""
+
+    def __init__(self, name, parameters):
+        command = [sys.executable, "-m", f"seg2d3d_ros.nodes.{name}_node", "--ros-args"]
+        for key, value in parameters.items():
+            command += ["-p", f"{key}:={value}"]
+        self._process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+
+    @property
+    def is_alive(self):
+        return self._process.poll() is None
+
+    def end(self, number=signal.SIGTERM, timeout_s=60):
+        """Send a signal; return the exit code and what was printed."""
+        if self.is_alive:
+            self._process.send_signal(number)
+        try:
+            text, _ = self._process.communicate(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.communicate()
+            raise
+        return self._process.returncode, text
+
+
+@pytest.fixture
+def start(ros_domain):
+    """Start nodes; what still runs after the test is killed."""
+    started = []
+
+    def start_node(name, **parameters):
+        named = {key.replace("__", "."): value for key, value in parameters.items()}
+        started.append(Process(name, named))
+        return started[-1]
+
+    yield start_node
+    for process in started:
+        process.end(signal.SIGKILL)
+
+
+class Peer:
+    """A node of the test: calls services, publishes, and keeps what it hears."""
+
+    def __init__(self):
+        from rclpy.executors import SingleThreadedExecutor
+        from rclpy.node import Node
+
+        self.node = Node("peer", use_global_arguments=False)
+        self.heard = {}
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self.node)
+        self._thread = threading.Thread(target=self._executor.spin, daemon=True)
+        self._thread.start()
+
+    def close(self):
+        self._executor.shutdown(timeout_sec=2.0)
+        self._thread.join(2.0)
+        self.node.destroy_node()
+
+    def listen(self, msgtype, topic, qos=100):
+        self.heard[topic] = []
+        self.node.create_subscription(msgtype, topic, self.heard[topic].append, qos)
+
+    def call(self, srvtype, name, within_s=60, **fields):
+        client = self.node.create_client(srvtype, name)
+        assert client.wait_for_service(30), f"no service {name}"
+        future = client.call_async(srvtype.Request(**fields))
+        assert wait_until(future.done, within_s), f"{name} did not answer"
+        self.node.destroy_client(client)
+        return future.result()
+
+    def change_state(self, node, label):
+        from lifecycle_msgs.msg import Transition
+        from lifecycle_msgs.srv import ChangeState
+
+        transition = Transition(id=getattr(Transition, f"TRANSITION_{label.upper()}"))
+        return self.call(ChangeState, f"{node}/change_state", transition=transition).success
+
+    def state(self, node):
+        from lifecycle_msgs.srv import GetState
+
+        return self.call(GetState, f"{node}/get_state").current_state.label
+
+
+def wait_until(condition, timeout_s=60):
+    limit_s = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > limit_s:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+@pytest.fixture
+def eventually():
+    return wait_until
+
+
+@pytest.fixture
+def peer(graph):
+    made = Peer()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def clusters(drive):
+    """The clusters of the drive, made in this process."""
+    from seg2d3d_ros.clusters.stage import ClusterStage
+    from seg2d3d_ros.config import Config
+    from seg2d3d_ros.io.sources import open_source
+    from seg2d3d_ros.segmentation.stage import SegmentationStage
+    from seg2d3d_ros.types import LabelImage
+
+    source, config = open_source(drive / "bag"), Config()
+    segmentation, stage = SegmentationStage(config, source.rig), ClusterStage(config, source.rig)
+    made = []
+    for item in source:
+        outputs = segmentation.push(item)
+        if not isinstance(item, LabelImage):
+            made += stage.push(item)
+        for output in outputs:
+            made += stage.push(output)
+    for output in segmentation.finish():
+        made += stage.push(output)
+    return [*made, *stage.finish()]

@@ -1,0 +1,63 @@
+"""Managed nodes as real processes: transitions, wrong parameters, signals."""
+
+import signal
+
+import pytest
+
+
+def test_segmentation_node_walks_through_its_life_and_survives_illegal_transitions(start, peer):
+    process = start("segmentation", node__autostart="false")
+    assert peer.state("segmentation") == "unconfigured"
+    assert not peer.change_state("segmentation", "activate")
+    assert peer.state("segmentation") == "unconfigured"
+    assert peer.change_state("segmentation", "configure")
+    assert not peer.change_state("segmentation", "configure")
+    assert peer.change_state("segmentation", "activate")
+    assert peer.state("segmentation") == "active"
+    assert peer.change_state("segmentation", "deactivate")
+    assert peer.change_state("segmentation", "activate")
+    assert peer.change_state("segmentation", "deactivate")
+    assert peer.change_state("segmentation", "cleanup")
+    assert peer.state("segmentation") == "unconfigured"
+    assert peer.change_state("segmentation", "configure")
+    assert process.is_alive
+    assert process.end()[0] == 0
+
+
+@pytest.mark.parametrize("name", ["clusters", "mapping"])
+def test_node_autostarted_is_active_and_can_be_rebuilt(start, peer, eventually, name):
+    process = start(name)
+    assert eventually(lambda: peer.state(name) == "active")
+    assert peer.change_state(name, "deactivate")
+    assert peer.change_state(name, "cleanup")
+    assert peer.change_state(name, "configure")
+    assert peer.change_state(name, "activate")
+    assert peer.state(name) == "active"
+    code, text = process.end(signal.SIGINT)
+    assert code == 0
+    assert "Traceback" not in text
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value", "said"),
+    [
+        ("clusters.wait", "3.0", "did you mean 'clusters.wait_s'?"),
+        ("clusters.wait_s", "3000.0", "clusters.wait_s out of range"),
+        ("segmentation.backend", "labells", "did you mean 'labels'?"),
+        ("node.image_reliability", "sometimes", "must be auto, reliable or best_effort"),
+    ],
+)
+def test_node_wrong_parameter_ends_with_1_and_says_what_is_needed(start, parameter, value, said):
+    process = start("segmentation", **{parameter.replace(".", "__"): value})
+    code, text = process.end(signal.SIGCONT)  # no signal that ends it: it has to end by itself
+    assert code == 1
+    assert said in text
+
+
+def test_set_prompt_backend_without_text_refuses_and_says_so(start, peer, eventually):
+    from seg2d3d_ros.srv import SetPrompt
+
+    start("segmentation", segmentation__backend="classical")
+    response = peer.call(SetPrompt, "segmentation/set_prompt", classes=["kiosk"])
+    assert not response.success
+    assert "prompt" in response.message

@@ -1,0 +1,185 @@
+"""The mapping node as a real process, fed with clusters over DDS."""
+
+import signal
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="rclpy is not installed: source env.bash after make setup")
+pytest.importorskip("seg2d3d_ros.msg", reason="the messages are not built: make setup")
+
+from diagnostic_msgs.msg import DiagnosticArray
+from nav_msgs.msg import Path
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from sensor_msgs.msg import PointCloud2
+from std_srvs.srv import Trigger
+from tf2_msgs.msg import TFMessage
+from visualization_msgs.msg import MarkerArray
+
+import seg2d3d_ros.msg as msg
+from seg2d3d_ros.config import Config
+from seg2d3d_ros.mapping.stage import MappingStage
+from seg2d3d_ros.nodes.conversions.clouds import from_point_cloud
+from seg2d3d_ros.nodes.conversions.clusters import to_cluster
+from seg2d3d_ros.nodes.conversions.instances import from_instance
+from seg2d3d_ros.nodes.parameters import KEEP_ALL
+from seg2d3d_ros.srv import Finish, SaveMap
+
+LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+@pytest.fixture
+def feed(peer, eventually):
+    """Publish clusters to the mapping node, once it listens."""
+    publisher = peer.node.create_publisher(msg.Cluster, "clusters", KEEP_ALL)
+
+    def publish(clusters):
+        assert eventually(lambda: publisher.get_subscription_count() > 0)
+        for cluster in clusters:
+            publisher.publish(to_cluster(cluster))
+
+    return publish
+
+
+def expected_map(clusters):
+    stage = MappingStage(Config())
+    for cluster in clusters:
+        stage.push(cluster)
+    return stage.finish()
+
+
+def test_mapping_node_publishes_the_map_that_the_stage_makes(
+    start, peer, feed, clusters, eventually
+):
+    start("mapping", node__points_voxel_m=0.0, node__publish_tf="true")
+    peer.listen(PointCloud2, "mapping/points", LATCHED)
+    peer.listen(PointCloud2, "mapping/points_update")
+    peer.listen(msg.InstanceArray, "mapping/instances")
+    peer.listen(MarkerArray, "mapping/markers", LATCHED)
+    peer.listen(Path, "mapping/path", LATCHED)
+    peer.listen(TFMessage, "/tf")
+    feed(clusters)
+    heard = peer.heard
+    assert eventually(lambda: len(heard["mapping/instances"]) == len(clusters))
+    ended = peer.call(Finish, "mapping/finish", timeout_s=5.0)
+    assert eventually(lambda: heard["mapping/instances"][-1].is_full)
+    full = expected_map(clusters)
+
+    assert (ended.num_clusters, ended.num_instances) == (len(clusters), len(full.instances))
+    published = [from_instance(m).id for m in heard["mapping/instances"][-1].instances]
+    assert published == [instance.id for instance in full.instances] != []
+    assert eventually(lambda: heard["mapping/points"][-1].width == len(full.cloud.ids))
+    rows = from_point_cloud(heard["mapping/points"][-1])
+    assert np.array_equal(rows["instance"], full.cloud.instances)
+    assert np.allclose(rows["x"], full.cloud.points_map[:, 0], atol=1e-4)
+    stamps = [p.header.stamp.nanosec for p in heard["mapping/path"][-1].poses]
+    assert len(stamps) == full.trajectory.is_keyframe.sum()
+    drawn = {m.id for m in heard["mapping/markers"][-1].markers if m.action == m.ADD}
+    assert drawn == set(published)
+    links = {(t.header.frame_id, t.child_frame_id) for m in heard["/tf"] for t in m.transforms}
+    assert links == {("map", "odom")}
+    assert all(m.header.frame_id == "map" for m in heard["mapping/points_update"])
+
+
+def test_finish_is_idempotent_and_save_map_writes_the_result_folder(
+    start, peer, feed, clusters, eventually, tmp_path
+):
+    start("mapping")
+    peer.listen(msg.InstanceArray, "mapping/instances")
+    feed(clusters)
+    assert eventually(lambda: len(peer.heard["mapping/instances"]) == len(clusters))
+    first = peer.call(Finish, "mapping/finish", timeout_s=5.0)
+    again = peer.call(Finish, "mapping/finish", timeout_s=5.0)
+    assert again.num_points == first.num_points > 0
+    assert again.success and again.message == "the map is finished"
+    saved = peer.call(SaveMap, "mapping/save_map", folder=str(tmp_path / "out"))
+    assert saved.success, saved.message
+    poses = np.loadtxt(tmp_path / "out" / "trajectory.tum")
+    assert len(poses) == len({s for c in clusters for f in c.frames for s in f.picture_stamps_ns})
+
+
+def test_finish_without_the_other_nodes_says_so_and_keeps_what_had_come(
+    start, peer, feed, clusters, eventually
+):
+    start("mapping")
+    peer.listen(msg.InstanceArray, "mapping/instances")
+    feed(clusters[:1])
+    assert eventually(lambda: peer.heard["mapping/instances"])
+    ended = peer.call(Finish, "mapping/finish", timeout_s=5.0)
+    assert not ended.success
+    assert "'segmentation' does not answer" in ended.message
+    assert ended.num_clusters == 1 and ended.num_keyframes > 0
+
+
+def test_save_map_without_a_cluster_or_a_folder_says_what_is_missing(start, peer, tmp_path):
+    start("mapping")
+    assert "name one" in peer.call(SaveMap, "mapping/save_map").message
+    refused = peer.call(SaveMap, "mapping/save_map", folder=str(tmp_path / "out"))
+    assert not refused.success and "not one cluster" in refused.message
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_saves_what_there_is_and_ends_with_0(
+    start, peer, feed, clusters, eventually, tmp_path, number
+):
+    process = start("mapping", node__output_dir=tmp_path / "out")
+    peer.listen(msg.InstanceArray, "mapping/instances")
+    feed(clusters[:1])
+    assert eventually(lambda: peer.heard["mapping/instances"])
+    code, text = process.end(number)
+    assert code == 0
+    assert "Traceback" not in text
+    poses = np.loadtxt(tmp_path / "out" / "trajectory.tum")
+    assert len(poses) == len({s for f in clusters[0].frames for s in f.picture_stamps_ns})
+
+
+def test_gap_in_the_sequence_is_counted_and_shown_in_diagnostics(
+    start, peer, feed, clusters, eventually
+):
+    start("mapping", node__diagnostics_period_s=0.1)
+    peer.listen(DiagnosticArray, "/diagnostics")
+    feed(clusters[1:])
+
+    def errors():
+        last = [s for m in peer.heard["/diagnostics"] for s in m.status][-1:]
+        return [(s.message, {v.key: v.value for v in s.values}["errors"]) for s in last]
+
+    assert eventually(lambda: errors() and errors()[0][1] == "1")
+    assert "cluster 1 came where 0 was due" in errors()[0][0]
+
+
+def test_pause_keeps_clusters_waiting_and_resume_maps_them(
+    start, peer, feed, clusters, eventually
+):
+    start("mapping", node__diagnostics_period_s=0.1)
+    peer.listen(msg.InstanceArray, "mapping/instances")
+    peer.listen(DiagnosticArray, "/diagnostics")
+    assert peer.call(Trigger, "mapping/pause").success
+    feed(clusters)
+
+    def received():
+        values = [v for m in peer.heard["/diagnostics"] for s in m.status for v in s.values]
+        return [v.value for v in values if v.key == "received"][-1:]
+
+    assert eventually(lambda: received() == [str(len(clusters))])
+    assert peer.heard["mapping/instances"] == []
+    assert peer.call(Trigger, "mapping/resume").success
+    assert eventually(lambda: len(peer.heard["mapping/instances"]) == len(clusters))
+
+
+def test_reset_begins_an_empty_map_that_takes_the_same_clusters_again(
+    start, peer, feed, clusters, eventually
+):
+    start("mapping", node__finish_timeout_s=2.0)
+    peer.listen(msg.InstanceArray, "mapping/instances")
+    heard = peer.heard["mapping/instances"]
+    feed(clusters)
+    assert eventually(lambda: len(heard) == len(clusters))
+    assert "did not answer" in peer.call(Trigger, "mapping/reset").message  # the other two nodes
+    feed(clusters)
+    assert eventually(lambda: len(heard) == 2 * len(clusters))
+    before, after = heard[: len(clusters)], heard[len(clusters) :]
+    assert [[i.id for i in m.instances] for m in before] == [
+        [i.id for i in m.instances] for m in after
+    ]
