@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from seg2d3d_ros.config import Config
+from seg2d3d_ros.mapping.consensus import MaskTable, build_table, reassign, weakest
 from seg2d3d_ros.mapping.incidence import Incidence, incidence
 from seg2d3d_ros.mapping.partition import Edges, greedy_partition
 from seg2d3d_ros.mapping.state import MapState
@@ -72,6 +73,7 @@ class Associator:
         before = set(self.instance_of_place.values())
         self.instance_of_place = {k: min(c, key=lambda i: (-c[i], i)) for k, c in former.items()}
         events = self._decide(touched, self._stamp(state))
+        events += self._settle(state)
         gone = before - set(self.instance_of_place.values()) - {e.other for e in events}
         return events + [self._event(self._stamp(state), EventKind.GONE, i) for i in sorted(gone)]
 
@@ -136,6 +138,42 @@ class Associator:
                 self.instance_of_place[n] = owner
             events += self._absorb(owner, absorbed, stamp_ns)
         return events
+
+    def _settle(self, state: MapState) -> list[InstanceEvent]:
+        """Merge instances into, or dissolve them among, those in whose masks they mostly lie.
+
+        What hides a facade (leaves, poles) drags corners through the masks of one building after another; such an
+        instance owns hardly a mask of its own. One that lies in the masks of the same other again and again is
+        part of that one.
+        """
+        events = []
+        stamp = self._stamp(state)
+        table = self._mask_table(state)
+        while (verdict := weakest(table)) is not None:
+            instance, host = verdict
+            places = [n for n, i in self.instance_of_place.items() if i == instance]
+            for n in places:
+                if host:
+                    self.instance_of_place[n] = host
+                else:
+                    del self.instance_of_place[n]
+            kind, first, second = (
+                (EventKind.MERGED, host, instance) if host else (EventKind.GONE, instance, 0)
+            )
+            events.append(self._event(stamp, kind, first, second, {"places": float(len(places))}))
+            table = reassign(table, instance, host)
+        return events
+
+    def _mask_table(self, state: MapState) -> MaskTable:
+        rows, owners = [], []
+        first = 0
+        for picture in self.pictures:
+            rows.append(picture.seen.mask + first)
+            owners.append(self.instances_of(state, picture.seen.ids))
+            first += int(picture.seen.mask.max()) + 1 if len(picture.seen.mask) else 0
+        if not rows:
+            return {}
+        return build_table(np.concatenate(rows), np.concatenate(owners))
 
     def _active_edges(self, touched: set[int]) -> Edges:
         edges: Edges = {n: {} for n in sorted(touched)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,10 +13,12 @@ from seg2d3d_ros.geometry import masks as pixel_masks
 from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.mapping.association import Picture
 from seg2d3d_ros.mapping.state import MapState
-from seg2d3d_ros.types import FloatArray, IntArray, MaskAssignment
+from seg2d3d_ros.types import FloatArray, IntArray, Mask, MaskAssignment
 
-_TRACKED_WEIGHT = 2.0
-_MIN_VOTES = 2.0
+_TRACKED_WEIGHT = 1.5
+_ENOUGH_TRACKED = 6.0
+_MIN_VOTES = 0.3
+_NUM_SAMPLES = 80
 _LAYER_RATIO = 1.35
 _CELL_PX = 12
 _MAX_RELATIVE_SIGMA = 0.03
@@ -62,29 +65,49 @@ def name_masks(
     masks = frame.masks[picture.camera]
     stamp = frame.picture_stamps_ns[frame.cameras.index(picture.camera)]
     camera = state.rig.cameras[picture.camera].name  # type: ignore[union-attr]
-    uv, depth, shown = _project(state, picture, labelled, range_m)
+    uv, shown = _project(state, picture, labelled, range_m)
+    nearest = cKDTree(uv) if len(uv) else None
     out = []
     for k, mask in enumerate(masks):
         own = instance_of[picture.seen.mask == k]
-        votes: dict[int, float] = {}
+        votes: Counter[int] = Counter()
         if mask.class_id in building_classes:
-            for i, n in zip(*np.unique(own[own > 0], return_counts=True), strict=True):
-                votes[int(i)] = _TRACKED_WEIGHT * float(n)
-            _add_projected(votes, mask.bbox_px, mask.runs, uv, depth, shown)
+            votes = _tracked_votes(own[own > 0])
+            if nearest is not None:
+                votes.update(_projected_votes(mask, nearest, shown))
         total = sum(votes.values())
         best = min(votes, key=lambda i: (-votes[i], i)) if votes else 0
         if not best or votes[best] < _MIN_VOTES:
             best = 0
-        score = votes[best] / total if best else 0.0
+        score = votes[best] / max(total, 1.0) if best else 0.0
         out.append(MaskAssignment(stamp, camera, mask.label, best, score, len(own), mask.class_id))
     return out
 
 
+def _tracked_votes(instances: IntArray) -> Counter[int]:
+    """Return shares of the landmarks tracked in a mask; a few weigh less than many."""
+    weight = _TRACKED_WEIGHT * min(len(instances), _ENOUGH_TRACKED) / _ENOUGH_TRACKED
+    found, count = np.unique(instances, return_counts=True)
+    return Counter({int(i): weight * n / len(instances) for i, n in zip(found, count, strict=True)})
+
+
+def _projected_votes(mask: Mask, nearest: cKDTree, shown: IntArray) -> Counter[int]:
+    """Return shares of the mask's area by the instance of the projected point nearest to each pixel."""
+    crop = pixel_masks.decode_crop(mask.bbox_px, mask.runs)
+    v, u = np.nonzero(crop)
+    step = max(1, len(u) // _NUM_SAMPLES)
+    pixels = np.stack([u[::step] + mask.bbox_px[0], v[::step] + mask.bbox_px[1]], axis=1)
+    reach = max(4.0, 0.4 * float(np.sqrt(len(u))))
+    distance, row = nearest.query(pixels, distance_upper_bound=reach)
+    found, count = np.unique(shown[row[np.isfinite(distance)]], return_counts=True)
+    return Counter({int(i): n / len(pixels) for i, n in zip(found, count, strict=True)})
+
+
 def _project(
     state: MapState, picture: Picture, labelled: LabelledPoints, range_m: float
-) -> tuple[FloatArray, FloatArray, IntArray]:
-    """Return pixels (n, 2), depths (n,) and instances (n,) of the points nothing nearer hides."""
-    empty = np.zeros((0, 2)), np.zeros(0), np.zeros(0, dtype=np.int64)
+) -> tuple[FloatArray, IntArray]:
+    """Return pixels (n, 2) and instances (n,) of the points nothing nearer hides."""
+    empty = np.zeros((0, 2)), np.zeros(0, dtype=np.int64)
     if labelled.tree is None or state.rig is None:
         return empty
     camera = state.rig.cameras[picture.camera]
@@ -104,21 +127,4 @@ def _project(
     nearest = np.full(index.max() + 1 if len(index) else 0, np.inf)
     np.minimum.at(nearest, index, depth)
     visible = depth <= _LAYER_RATIO * nearest[index]
-    return uv[visible], depth[visible], labelled.instances[near[visible]]
-
-
-def _add_projected(
-    votes: dict[int, float],
-    bbox_px: tuple[int, int, int, int],
-    runs: np.ndarray,
-    uv: FloatArray,
-    depth: FloatArray,
-    shown: IntArray,
-) -> None:
-    rows = np.flatnonzero(pixel_masks.contains(bbox_px, runs, uv))
-    if not len(rows):
-        return
-    # What shines through from behind a facade does not count: keep the nearest well supported layer.
-    layer = depth[rows] <= _LAYER_RATIO * float(np.quantile(depth[rows], 0.25))
-    for i, n in zip(*np.unique(shown[rows[layer]], return_counts=True), strict=True):
-        votes[int(i)] = votes.get(int(i), 0.0) + float(n)
+    return uv[visible], labelled.instances[near[visible]]
