@@ -1,12 +1,14 @@
 """Conversion of a picture from one encoding to another, by the rules of cv_bridge."""
 
+from typing import Any
+
 import cv2
 import numpy as np
 
 from cv_bridge.encodings import Encoding, Family, parse_encoding
 
 _COLORS = (Family.GRAY, Family.RGB, Family.BGR, Family.RGBA, Family.BGRA)
-_NUMPY_DEPTHS = {
+_NUMPY_DEPTHS: dict[int, Any] = {
     cv2.CV_8U: np.uint8,
     cv2.CV_8S: np.int8,
     cv2.CV_16U: np.uint16,
@@ -99,7 +101,7 @@ def _convert_depth(image: np.ndarray, source: Encoding, target: Encoding) -> np.
         return image.copy()
     if dtype.kind == "f":
         return (image * scale).astype(dtype) if scale != 1.0 else image.astype(dtype)
-    limits = np.iinfo(dtype)
+    limits: Any = np.iinfo(dtype)
     values = np.rint(image.astype(np.float64) * scale)
     values = np.nan_to_num(values, nan=limits.min, posinf=limits.max, neginf=limits.min)
     return np.clip(values, limits.min, limits.max).astype(dtype)

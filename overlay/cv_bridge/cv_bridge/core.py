@@ -180,7 +180,7 @@ def _convert(image: np.ndarray, source: str, target: str) -> np.ndarray:
 
 def _raw_bytes(array: np.ndarray) -> Any:
     if array.size and array.flags.c_contiguous:
-        return memoryview(array.reshape(-1).view(np.uint8))
+        return array.reshape(-1).view(np.uint8).data
     return array.tobytes()
 
 

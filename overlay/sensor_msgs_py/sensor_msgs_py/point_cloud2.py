@@ -10,7 +10,7 @@ from numpy.lib.recfunctions import structured_to_unstructured, unstructured_to_s
 from sensor_msgs.msg import PointCloud2, PointField
 from std_msgs.msg import Header
 
-_DATATYPES = {
+_DATATYPES: dict[int, np.dtype] = {
     PointField.INT8: np.dtype(np.int8),
     PointField.UINT8: np.dtype(np.uint8),
     PointField.INT16: np.dtype(np.int16),
