@@ -111,7 +111,7 @@ build_packages() {
   echo "setup: building the packages"
   rm -f install/.seg2d3d_stamp
   if [ -d install ]; then find install build -xtype l -delete; fi
-  PYTHONDONTWRITEBYTECODE=1 "${colcon[@]}" --log-base log build --base-paths . overlay \
+  PYTHONDONTWRITEBYTECODE=1 "${colcon[@]}" --log-base log --log-level error build --base-paths . overlay \
     --symlink-install --executor sequential --event-handlers console_direct- \
     ${skip[@]+--packages-skip "${skip[@]}"} \
     --cmake-args -DCMAKE_BUILD_TYPE=Release -DBUILD_TESTING=OFF \
