@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from seg2d3d_ros.simulation.texture import Colour, Image, Rng, Wall, choose_wall, noise, to_image
 
-_PX_PER_M = 40.0
-
 
 @dataclass(frozen=True)
 class WindowStyle:
@@ -74,7 +72,7 @@ class _Canvas:
 
 
 def paint_facade(
-    rng: Rng, size_m: tuple[float, float], look: str, window: WindowStyle
+    rng: Rng, size_m: tuple[float, float], look: str, window: WindowStyle, px_per_m: float
 ) -> tuple[Image, Wall, Colour]:
     """Paint the front of a house.
 
@@ -83,14 +81,15 @@ def paint_facade(
         size_m: Width and height.
         look: Style of the walls (`mixed`, `brick`, `plaster`, `lowtexture`).
         window: Kind of window.
+        px_per_m: Resolution.
 
     Returns:
         The picture, and material and colour of the wall for the other sides.
     """
     wall, colour = choose_wall(rng, look)
     width, height = size_m
-    shape = (round(height * _PX_PER_M), round(width * _PX_PER_M))
-    canvas = _Canvas(wall(rng, shape, _PX_PER_M, colour), _PX_PER_M)
+    shape = (round(height * px_per_m), round(width * px_per_m))
+    canvas = _Canvas(wall(rng, shape, px_per_m, colour), px_per_m)
     num_storeys = max(1, int((height - 0.4) / rng.uniform(2.7, 3.4)))
     storey = (height - 0.4) / num_storeys
     trim = np.clip(colour * rng.choice([0.6, 1.3]) + rng.normal(0, 12, 3), 20, 245)
@@ -170,15 +169,17 @@ def _glass(
             if pane.size == 0:
                 continue
             fall = np.linspace(1.25, 0.75, pane.shape[0])[:, None, None]
-            pane[:] = (
-                tone * fall * (1.0 + 0.12 * noise(rng, pane.shape[:2], 1.2)[..., None])
-                if min(pane.shape[:2]) > 2
-                else tone
-            )
+            pane[:] = tone * fall * (1.0 + 0.12 * _reflection(rng, pane.shape[:2]))
             if curtain < 0.35 and i in (0, columns - 1):
                 pane[:] = 0.4 * pane + 0.6 * np.array([190.0, 200, 205])
             elif curtain > 0.85 and j >= rows - 1:
                 pane[:] = 0.3 * pane + 0.7 * np.array([165.0, 180, 190])
+
+
+def _reflection(rng: Rng, shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Return soft blotches (h, w, 1) of unit variance."""
+    coarse = rng.standard_normal((6, 6), dtype=np.float32)
+    return cv2.resize(coarse, shape[::-1], interpolation=cv2.INTER_CUBIC)[..., None]
 
 
 def _door(rng: Rng, canvas: _Canvas, x: float, storey: float, trim: Colour) -> None:
@@ -208,8 +209,7 @@ def _shop(rng: Rng, canvas: _Canvas, width: float, storey: float) -> None:
     canvas.fill(0.2, 0.3, width - 0.4, storey - 1.15, np.array([45.0, 45, 45]))
     for left in np.arange(0.3, width - 1.0, 1.6):
         pane = canvas.cut(left, 0.5, 1.5, storey - 1.4)
-        shine = 1.0 + 0.2 * noise(rng, pane.shape[:2], 1.0)[..., None]
-        pane[:] = 0.7 * _muted(rng) * shine
+        pane[:] = 0.7 * _muted(rng) * (1.0 + 0.2 * _reflection(rng, pane.shape[:2]))
         for _ in range(5):
             x, y = left + float(rng.uniform(0.1, 1.1)), 0.5 + float(rng.uniform(0, storey - 2.0))
             w, h = (float(v) for v in rng.uniform(0.1, [0.35, 0.5]))

@@ -51,10 +51,8 @@ def frontages(line: Centerline) -> list[Frontage]:
             along = (-start, length + stop)
             lots = (-lot_start, length + lot_stop)
             if side < 0:
-                along, lots = (
-                    (length - along[1], length - along[0]),
-                    (length - lots[1], length - lots[0]),
-                )
+                along = (length - along[1], length - along[0])
+                lots = (length - lots[1], length - lots[0])
             origin, x = (a, heading[i]) if side > 0 else (b, -heading[i])
             corner = origin + x * along[0] + side * left * HALF_ROAD_M
             R = np.column_stack([[*x, 0.0], [*(side * left), 0.0], [0.0, 0.0, 1.0]])
@@ -66,13 +64,17 @@ def frontages(line: Centerline) -> list[Frontage]:
 
 
 def _end(bend: float, is_joined: bool, is_start: bool) -> tuple[float, float]:
-    """Return by how much sidewalk and lots reach beyond a node, inside a bend where > 0."""
+    """Return by how much sidewalk and lots reach beyond a node.
+
+    Inside a bend (> 0) both end before it, and of the two rows that would stand in each other's
+    way there the one that starts leaves room; outside both go round the corner.
+    """
     if not is_joined:
         return BEYOND_M, BEYOND_M
+    if bend > 0 and is_start:
+        return -HALF_ROAD_M - SIDEWALK_M, -HALF_ROAD_M - _CORNER_ROOM_M
     if bend > 0:
-        return (-HALF_ROAD_M - (SIDEWALK_M if is_start else 0.0)), -HALF_ROAD_M - (
-            _CORNER_ROOM_M if is_start else 3.0
-        )
+        return -HALF_ROAD_M, -HALF_ROAD_M - 3.0
     if is_start:
         return HALF_ROAD_M, HALF_ROAD_M + 1.0
     return HALF_ROAD_M + SIDEWALK_M, HALF_ROAD_M + 15.0

@@ -35,6 +35,7 @@ class SimulationOptions:
     wobble: float = option(1.0, "Multiplier of lateral wobble, pitch, roll and heave.", 0.0, 10.0)
     # ------------------------------------------------------------------------------------ street
     style: str = option("mixed", "Materials of the facades.")
+    texture_px_per_m: float = option(40.0, "Resolution of the facades.", 4.0, 200.0)
     abutting: float = option(0.7, "Share of buildings that touch the next one.", 0.0, 1.0)
     trees_per_100m: float = option(5.0, "Street trees on 100 m of kerb.", 0.0, 100.0)
     parked_per_100m: float = option(5.0, "Parked cars on 100 m of kerb.", 0.0, 14.0)

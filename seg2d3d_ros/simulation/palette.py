@@ -27,20 +27,22 @@ class Palette:
         paints: Common paints by name.
     """
 
-    def __init__(self, rng: Rng) -> None:
-        """Make the common paints."""
+    def __init__(self, rng: Rng, px_per_m: float) -> None:
+        """Make the common paints; a resolution of 40 pixels per metre is a good one for facades."""
         self.textures: list[tuple[Image, bool]] = []
         self.paints: dict[str, Paint] = {}
-        square = (512, 512)
-        bodywork = texture.grain(rng, (128, 128), np.full(3, 225.0), 0.02)
+        fine, middle, small, tiny = (
+            repeating_px(n * px_per_m / 40.0) for n in (1024, 512, 256, 128)
+        )
+        bodywork = texture.grain(rng, tiny, np.full(3, 225.0), 0.02)
         for name, image, size_m in (
-            ("asphalt", texture.asphalt(rng, (1024, 1024)), 16.0),
-            ("paving", texture.paving(rng, square, 8), 4.0),
-            ("grass", texture.grass(rng, square), 7.0),
-            ("bark", texture.bark(rng, (128, 128)), 1.0),
-            ("clouds", texture.clouds(rng, square), 3000.0),
-            ("tiles", texture.tiles(rng, square, 16), 4.0),
-            ("leaves", texture.leaves(rng, (256, 256)), 1.6),
+            ("asphalt", texture.asphalt(rng, fine), 16.0),
+            ("paving", texture.paving(rng, middle, 8), 4.0),
+            ("grass", texture.grass(rng, middle), 7.0),
+            ("bark", texture.bark(rng, tiny), 1.0),
+            ("clouds", texture.clouds(rng, middle), 3000.0),
+            ("tiles", texture.tiles(rng, middle, 16), 4.0),
+            ("leaves", texture.leaves(rng, small), 1.6),
             ("car", texture.to_image(bodywork), 2.0),
         ):
             self.paints[name] = Paint(self.add(image, True), (size_m, size_m))
@@ -57,3 +59,9 @@ class Palette:
         """Return a common paint in another colour."""
         paint = self.paints[name]
         return Paint(paint.texture, paint.size_m, factors, paint.is_lit)
+
+
+def repeating_px(side_px: float) -> tuple[int, int]:
+    """Return the size of a square texture near a wanted one: a power of two, so that it repeats."""
+    side = 2 ** max(5, round(float(np.log2(side_px))))
+    return side, side

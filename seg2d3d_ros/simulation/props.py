@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from seg2d3d_ros.simulation.scene import Paint, SceneBuilder
@@ -32,33 +34,25 @@ def add_tree(
     trunk, radius = height - crown * 1.2, float(rng.uniform(0.10, 0.2))
     angles = np.linspace(0, 2 * np.pi, 7)
     ring = np.column_stack([np.cos(angles), np.sin(angles)]) * radius
-    for a, b in zip(ring[:-1], ring[1:], strict=True):
-        wall = [(*a, 0.0), (*b, 0.0), (*(b * 0.6), trunk), (*(a * 0.6), trunk)]
-        builder.quad(np.asarray(wall) + place, bark, object_id)
-    center = place + [0.0, 0.0, height - crown]
-    for _ in range(_NUM_CLUMPS):
-        direction = rng.normal(size=3)
-        direction /= np.linalg.norm(direction)
-        at = center + direction * [crown, crown, crown * 1.15] * rng.uniform(0.45, 1.0)
-        shade = 0.55 + 0.45 * (direction[2] + 1.0) / 2.0 + rng.normal(0, 0.1)
-        _clump(builder, rng, at, foliage, float(np.clip(shade, 0.35, 1.3)), object_id)
-
-
-def _clump(
-    builder: SceneBuilder,
-    rng: np.random.Generator,
-    at: FloatArray,
-    foliage: Paint,
-    shade: float,
-    object_id: int,
-) -> None:
-    axes = np.linalg.qr(rng.normal(size=(3, 3)))[0][:, :2].T * rng.uniform(0.25, 0.5)
-    corners = [at + a * axes[0] + b * axes[1] for a, b in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
-    blue, green, red = foliage.tint
-    paint = Paint(
-        foliage.texture, foliage.size_m, (blue * shade, green * shade, red * shade), is_lit=False
-    )
-    builder.quad(corners, paint, object_id)
+    sides = [
+        [(*a, 0.0), (*b, 0.0), (*(b * 0.6), trunk), (*(a * 0.6), trunk)]
+        for a, b in zip(ring[:-1], ring[1:], strict=True)
+    ]
+    builder.quads(np.asarray(sides) + place, bark, object_id)
+    direction = rng.normal(size=(_NUM_CLUMPS, 3))
+    direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+    reach = rng.uniform(0.45, 1.0, (_NUM_CLUMPS, 1)) * [crown, crown, crown * 1.15]
+    center = place + [0.0, 0.0, height - crown] + direction * reach
+    # two orthogonal axes of random direction and length span each clump
+    first, second = rng.normal(size=(2, _NUM_CLUMPS, 3))
+    second = np.cross(first, second)
+    size = rng.uniform(0.25, 0.5, (_NUM_CLUMPS, 1))
+    first, second = (v / np.linalg.norm(v, axis=1, keepdims=True) * size for v in (first, second))
+    signs = ((-1, -1), (1, -1), (1, 1), (-1, 1))
+    corners = np.stack([center + x * first + y * second for x, y in signs], axis=1)
+    shade = 0.78 + 0.22 * direction[:, 2] + rng.normal(0, 0.1, _NUM_CLUMPS)
+    tints = np.repeat(np.clip(shade, 0.35, 1.3)[:, None], 3, axis=1)
+    builder.quads(corners, replace(foliage, is_lit=False), object_id, tints)
 
 
 def add_lamp(builder: SceneBuilder, T: FloatArray, metal: Paint, object_id: int) -> None:
@@ -78,12 +72,11 @@ def add_car(
     """Add a car or a van, 4 to 5 m long, heading along x, its centre above the origin."""
     is_van = rng.random() < 0.2
     length, half = float(rng.uniform(3.9, 4.7)), float(rng.uniform(0.84, 0.92))
-    tint = (
-        (float(rng.uniform(0.1, 1.2)),) * 3
-        if rng.random() < 0.6
-        else tuple(rng.uniform(0.1, 1.1, 3))
+    colour = rng.uniform(0.12, 1.1) * (
+        1.0 + (0.35 * rng.normal(size=3) if rng.random() < 0.5 else 0)
     )
-    body = Paint(paints["car"].texture, paints["car"].size_m, tint)  # type: ignore[arg-type]
+    blue, green, red = np.clip(colour * np.ones(3), 0.08, 1.1).tolist()
+    body = replace(paints["car"], tint=(blue, green, red))
     belt = 1.0 if is_van else 0.85
     roof = 1.95 if is_van else float(rng.uniform(1.4, 1.55))
     front, rear = length / 2, -length / 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TypeAlias
 
 import numpy as np
@@ -13,6 +13,7 @@ from seg2d3d_ros.types import FloatArray
 Corner: TypeAlias = tuple[float, float, float]
 
 _SUN = np.array([0.45, -0.55, 0.70]) / np.linalg.norm([0.45, -0.55, 0.70])
+_AMBIENT, _DIRECT = 0.68, 0.42
 
 
 @dataclass(frozen=True)
@@ -62,61 +63,90 @@ class SceneBuilder:
 
     def __init__(self) -> None:
         """Start without any."""
-        self._triangles: list[NDArray] = []
-        self._rows: list[tuple] = []
+        self._parts: list[Scene] = []
         self._num_surfaces = 0
 
+    def quads(
+        self,
+        corners: ArrayLike,
+        paint: Paint,
+        object_id: int,
+        tints: NDArray[np.float64] | None = None,
+    ) -> None:
+        """Add rectangles.
+
+        Args:
+            corners: (n, 4, 3) counter-clockwise from the lower left, seen from outside.
+            paint: Of all of them.
+            object_id: What they belong to.
+            tints: (n, 3) further multipliers of (blue, green, red).
+        """
+        a, b, c, d = np.moveaxis(np.asarray(corners, dtype=float), 1, 0)
+        triangles = np.stack([np.stack([a, b, c], axis=1), np.stack([a, c, d], axis=1)], axis=1)
+        self._add(triangles, (a, b, d), (paint, tints), object_id)
+
     def quad(self, corners: ArrayLike, paint: Paint, object_id: int) -> None:
-        """Add a rectangle: corners (4, 3) counter-clockwise from the lower left, from outside."""
-        a, b, c, d = np.asarray(corners, dtype=float)
-        self._add([(a, b, c), (a, c, d)], (a, b, d), paint, object_id)
+        """Add a rectangle: corners (4, 3) as in `quads`."""
+        self.quads(np.asarray(corners, dtype=float)[None], paint, object_id)
 
     def triangle(self, corners: ArrayLike, paint: Paint, object_id: int) -> None:
         """Add a triangle: corners (3, 3), counter-clockwise from outside, the first two level."""
-        a, b, c = np.asarray(corners, dtype=float)
+        a, b, c = np.asarray(corners, dtype=float)[:, None]
         along = (b - a) / np.linalg.norm(b - a)
-        upper_left = c - along * ((c - a) @ along)
-        self._add([(a, b, c)], (a, b, upper_left), paint, object_id)
+        upper_left = c - along * _dot(c - a, along)[:, None]
+        triangles = np.stack([a, b, c], axis=1)[:, None]
+        self._add(triangles, (a, b, upper_left), (paint, None), object_id)
 
     def box(self, low: Corner, high: Corner, T: FloatArray, paint: Paint, object_id: int) -> None:
         """Add four walls and a lid between two corners (3,), placed by a transform (4, 4)."""
         (x0, y0, z0), (x1, y1, z1) = low, high
         ring = [(x0, y0), (x1, y0), (x1, y1), (x0, y1)]
-        for (ax, ay), (bx, by) in zip(ring, ring[1:] + ring[:1], strict=True):
-            wall = [(ax, ay, z0), (bx, by, z0), (bx, by, z1), (ax, ay, z1)]
-            self.quad(np.asarray(wall) @ T[:3, :3].T + T[:3, 3], paint, object_id)
-        lid = np.array([(x, y, z1) for x, y in ring])
-        self.quad(lid @ T[:3, :3].T + T[:3, 3], paint, object_id)
+        faces = [
+            [(*a, z0), (*b, z0), (*b, z1), (*a, z1)]
+            for a, b in zip(ring, ring[1:] + ring[:1], strict=True)
+        ]
+        faces.append([(x, y, z1) for x, y in ring])
+        self.quads(np.asarray(faces) @ T[:3, :3].T + T[:3, 3], paint, object_id)
 
-    def _add(self, triangles: list, frame: tuple, paint: Paint, object_id: int) -> None:
-        lower_left, lower_right, upper_left = frame
+    def _add(
+        self,
+        triangles: FloatArray,
+        frame: tuple[FloatArray, FloatArray, FloatArray],
+        look: tuple[Paint, FloatArray | None],
+        object_id: int,
+    ) -> None:
+        """Add n surfaces of m triangles (n, m, 3, 3) from lower left, lower right, upper left."""
+        (lower_left, lower_right, upper_left), (paint, tints) = frame, look
+        n, m = triangles.shape[:2]
         right, down = lower_right - lower_left, lower_left - upper_left
         normal = np.cross(right, -down)
-        normal = normal / np.linalg.norm(normal)
+        normal /= np.linalg.norm(normal, axis=1, keepdims=True)
         axes = []
         for k, edge in enumerate((right, down)):
-            length = float(np.linalg.norm(edge))
+            length = np.linalg.norm(edge, axis=1, keepdims=True)
             repeats = 1.0 if paint.size_m is None else length / paint.size_m[k]
             axis = edge / length**2 * repeats
-            axes.append(np.append(axis, -axis @ upper_left))
-        light = 0.68 + 0.42 * max(0.0, float(normal @ _SUN)) if paint.is_lit else 1.0
-        gain = np.array(paint.tint) * light
-        plane = np.append(normal, -normal @ lower_left)
-        for triangle in triangles:
-            self._triangles.append(np.array(triangle))
-            self._rows.append((plane, *axes, paint.texture, gain, object_id, self._num_surfaces))
-        self._num_surfaces += 1
+            axes.append(np.column_stack([axis, -_dot(axis, upper_left)]))
+        light = _AMBIENT + _DIRECT * np.maximum(0.0, normal @ _SUN) if paint.is_lit else np.ones(n)
+        gain = np.array(paint.tint) * light[:, None] * (1.0 if tints is None else tints)
+        part = Scene(
+            triangles=triangles.reshape(-1, 3, 3),
+            plane=np.repeat(np.column_stack([normal, -_dot(normal, lower_left)]), m, axis=0),
+            u_axis=np.repeat(axes[0], m, axis=0),
+            v_axis=np.repeat(axes[1], m, axis=0),
+            texture=np.full(n * m, paint.texture),
+            gain=np.repeat(gain.astype(np.float32), m, axis=0),
+            object_id=np.full(n * m, object_id),
+            surface=self._num_surfaces + np.repeat(np.arange(n), m),
+        )
+        self._parts.append(part)
+        self._num_surfaces += n
 
     def build(self) -> Scene:
         """Return the scene."""
-        plane, u, v, texture, gain, object_id, surface = zip(*self._rows, strict=True)
-        return Scene(
-            np.array(self._triangles),
-            np.array(plane),
-            np.array(u),
-            np.array(v),
-            np.array(texture),
-            np.array(gain, np.float32),
-            np.array(object_id),
-            np.array(surface),
-        )
+        names = [f.name for f in fields(Scene)]
+        return Scene(**{k: np.concatenate([getattr(p, k) for p in self._parts]) for k in names})
+
+
+def _dot(a: FloatArray, b: FloatArray) -> FloatArray:
+    return np.einsum("ij,ij->i", a, b)

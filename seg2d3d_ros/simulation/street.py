@@ -20,7 +20,7 @@ from seg2d3d_ros.simulation.frontage import (
     frontages,
 )
 from seg2d3d_ros.simulation.options import SimulationOptions
-from seg2d3d_ros.simulation.palette import Palette
+from seg2d3d_ros.simulation.palette import Palette, repeating_px
 from seg2d3d_ros.simulation.render import Mover
 from seg2d3d_ros.simulation.route import Centerline
 from seg2d3d_ros.simulation.scene import Paint, Scene, SceneBuilder
@@ -32,6 +32,7 @@ _KERB_M = 0.12
 _MIN_WIDTH_M = 7.0
 _END_WIDTH_M = 48.0
 _NUM_WINDOW_STYLES = 4
+_BLIND_M = (6.4, 6.4)
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class _StreetBuilder:
         self._options = options
         self._line = line
         self._rng = np.random.default_rng([options.seed, 21])
-        self._palette = Palette(self._rng)
+        self._palette = Palette(self._rng, options.texture_px_per_m)
         self._paints = self._palette.paints
         self._builder = SceneBuilder()
         self._class_of: list[int] = [SKY]  # object 0: nothing was hit
@@ -172,22 +173,23 @@ class _StreetBuilder:
                 setback, eaves = float(rng.uniform(0.8, 4.5)), float(rng.uniform(5.5, 11.0))
 
     def _house(self, T_street_front: FloatArray, width: float, eaves: float) -> None:
-        rng, depth = self._rng, float(self._rng.uniform(8.0, 11.0))
+        rng, options, depth = self._rng, self._options, float(self._rng.uniform(8.0, 11.0))
         is_flat = rng.random() < 0.3
         ridge = eaves if is_flat else min(14.0, eaves + float(rng.uniform(0.25, 0.42)) * depth)
         number = len(self._buildings) + 1
         building = Building(number, T_street_front, width, depth, eaves, ridge)
         window = self._windows[rng.integers(len(self._windows))]
-        size = (width, eaves - GROUND_M)
-        front, wall, colour = paint_facade(rng, size, self._options.style, window)
-        side = self._palette.add(texture.to_image(wall(rng, (256, 256), 42.7, colour)), True)
+        size, px_per_m = (width, eaves - GROUND_M), options.texture_px_per_m
+        front, wall, colour = paint_facade(rng, size, options.style, window, px_per_m)
+        blind = wall(rng, repeating_px(px_per_m * _BLIND_M[0]), px_per_m, colour)
+        side = self._palette.add(texture.to_image(blind), True)
         roof = np.array([70.0, 85, 150]) if rng.random() < 0.6 else np.array([85.0, 80, 78])
         blue, green, red = roof * rng.uniform(0.7, 1.3) / 200
         finish = Finish(
             front=Paint(self._palette.add(front, False)),
-            wall=Paint(side, (6.0, 6.0)),
+            wall=Paint(side, _BLIND_M),
             roof=self._palette.tinted("tiles", (blue, green, red)),
-            trim=Paint(side, (6.0, 6.0), (0.7, 0.7, 0.75)),
+            trim=Paint(side, _BLIND_M, (0.7, 0.7, 0.75)),
         )
         self._buildings.append(building)
         add_building(self._builder, building, finish, self._object(BUILDING, number))

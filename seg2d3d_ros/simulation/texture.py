@@ -8,22 +8,28 @@ from typing import TypeAlias
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy import fft
 
 Image: TypeAlias = NDArray[np.uint8]
 Rng: TypeAlias = np.random.Generator
 Colour: TypeAlias = NDArray[np.float64]
 
 
-def noise(rng: Rng, shape: tuple[int, int], exponent: float = 1.0) -> NDArray[np.float64]:
-    """Return periodic noise (h, w) of unit variance, its spectrum 1 / frequency^exponent."""
-    h, w = shape
-    fy, fx = np.fft.fftfreq(h)[:, None] * h, np.fft.rfftfreq(w)[None] * w
-    frequency = np.hypot(fy, fx)
-    frequency[0, 0] = 1.0
-    spectrum = np.fft.rfft2(rng.normal(size=shape)) / frequency**exponent
+def noise(rng: Rng, shape: tuple[int, int], exponent: float = 1.0) -> NDArray[np.float32]:
+    """Return noise (h, w) of about unit variance, its spectrum 1 / frequency^exponent.
+
+    It is periodic where the sides are products of small primes.
+    """
+    h, w = (fft.next_fast_len(n, real=True) for n in shape)
+    fy = np.fft.fftfreq(h).astype(np.float32)[:, None] * h
+    fx = np.fft.rfftfreq(w).astype(np.float32)[None] * w
+    power = fy**2 + fx**2
+    power[0, 0] = 1.0
+    spectrum = fft.rfft2(rng.standard_normal((h, w), dtype=np.float32))
+    spectrum *= power ** np.float32(-exponent / 2)
     spectrum[0, 0] = 0.0
-    out = np.fft.irfft2(spectrum, s=shape)
-    return out / out.std()
+    out = fft.irfft2(spectrum, s=(h, w))
+    return (out / out.std())[: shape[0], : shape[1]]
 
 
 def grain(
@@ -179,7 +185,7 @@ def leaves(rng: Rng, shape: tuple[int, int]) -> Image:
     out = np.tile(np.array([25.0, 45, 35]), (*shape, 1))
     for _ in range(900):
         center = tuple(int(v) for v in rng.integers(0, shape[0], 2))
-        size = tuple(int(v) for v in rng.integers(2, 7, 2))
+        size = tuple(1 + int(v * shape[0] / 256) for v in rng.integers(1, 6, 2))
         colour = np.array([35.0, 110, 75]) * rng.uniform(0.5, 1.5)
         cv2.ellipse(out, center, size, float(rng.uniform(0, 180)), 0, 360, colour.tolist(), -1)
     return to_image(out)
