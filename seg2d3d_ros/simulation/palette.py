@@ -31,9 +31,8 @@ class Palette:
         """Make the common paints; a resolution of 40 pixels per metre is a good one for facades."""
         self.textures: list[tuple[Image, bool]] = []
         self.paints: dict[str, Paint] = {}
-        fine, middle, small, tiny = (
-            repeating_px(n * px_per_m / 40.0) for n in (1024, 512, 256, 128)
-        )
+        sizes = (repeating_px(n * px_per_m / 40.0) for n in (1024, 512, 256, 128))
+        fine, middle, small, tiny = sizes
         bodywork = texture.grain(rng, tiny, np.full(3, 225.0), 0.02)
         for name, image, size_m in (
             ("asphalt", texture.asphalt(rng, fine), 16.0),
@@ -62,6 +61,6 @@ class Palette:
 
 
 def repeating_px(side_px: float) -> tuple[int, int]:
-    """Return the size of a square texture near a wanted one: a power of two, so that it repeats."""
+    """Return the size of a square texture near a wanted one: a power of two, to repeat."""
     side = 2 ** max(5, round(float(np.log2(side_px))))
     return side, side

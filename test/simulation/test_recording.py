@@ -26,7 +26,7 @@ def labels_of(recording, camera):
     ]
 
 
-# ---------------------------------------------------------------------------------------- the bag
+# ----------------------------------------------------------------------------------------- the bag
 
 
 def test_simulate_writes_the_topics_of_the_design(two_cameras):
@@ -88,7 +88,7 @@ def test_simulate_labels_start_at_one_and_know_the_sky(two_cameras):
                 numbers = np.unique(labels[labels // 1000 == class_id]) % 1000
                 assert list(numbers) == list(range(1, len(numbers) + 1))
             assert set(np.unique(labels[labels < 1000])) <= {0, 7, 8, 13, 17, 22, 23}
-            assert np.median(labels[:4]) in (23, *range(11001, 11020), *range(21001, 21020))
+            assert 0.05 < (labels == 23).mean() < 0.5
 
 
 def test_simulate_odometry_is_the_truth_but_for_its_noise(record):
@@ -200,7 +200,7 @@ def test_truth_points_are_spaced_evenly(two_cameras):
     assert np.median(nearest) == pytest.approx(0.2, abs=0.01)
 
 
-# ------------------------------------------------------------------------------- one option at a time
+# ---------------------------------------------------------------------------- one option at a time
 
 
 def test_simulate_same_seed_gives_the_same_bytes_and_another_seed_does_not(record):
