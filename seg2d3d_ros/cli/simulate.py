@@ -7,9 +7,10 @@ import dataclasses
 from pathlib import Path
 
 from seg2d3d_ros.cli.progress import progress
-from seg2d3d_ros.simulation.options import CHOICES, SimulationOptions
+from seg2d3d_ros.simulation.options import CHOICES, SECTIONS, SimulationOptions
 
 HELP = "write a rosbag2 of a simulated drive, with its truth"
+_METAVARS = {int: "N", float: "X", str: "TEXT"}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -17,21 +18,27 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "out", type=Path, metavar="OUT", help="new folder; gets OUT/bag and OUT/truth"
     )
+    group: argparse._ActionsContainer = parser
     for field in dataclasses.fields(SimulationOptions):
-        flag, text = (
-            f"--{field.name.replace('_', '-')}",
-            f"{field.metadata['help']} Default: {field.default!r}.",
-        )
-        text = text.replace("%", "%%")
-        if isinstance(field.default, bool):
-            action = argparse.BooleanOptionalAction
-            parser.add_argument(flag, action=action, default=field.default, help=text)
-        else:
-            kind, choices = type(field.default), CHOICES.get(field.name)
-            metavar = None if choices else kind.__name__.upper()
-            parser.add_argument(
-                flag, type=kind, default=field.default, choices=choices, metavar=metavar, help=text
-            )
+        if field.name in SECTIONS:
+            group = parser.add_argument_group(SECTIONS[field.name])
+        _add_argument(group, field)
+
+
+def _add_argument(group: argparse._ActionsContainer, field: dataclasses.Field) -> None:
+    flag, default = f"--{field.name.replace('_', '-')}", field.default
+    text = f"{field.metadata['help']} Default: {default if default != '' else 'empty'}."
+    text = text.replace("%", "%%")
+    if isinstance(default, bool):
+        action = argparse.BooleanOptionalAction
+        group.add_argument(flag, action=action, default=default, help=text)
+        return
+    choices = CHOICES.get(field.name)
+    metavar = None if choices else _METAVARS[type(default)]
+    kind = type(default)
+    group.add_argument(
+        flag, type=kind, default=default, choices=choices, metavar=metavar, help=text
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -15,6 +15,17 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "distortion": ("none", "plumb_bob", "rational_polynomial", "equidistant"),
     "storage": ("mcap", "sqlite3"),
 }
+# The first field of each section, for the help text.
+SECTIONS: dict[str, str] = {
+    "route": "route",
+    "style": "street",
+    "cameras": "cameras",
+    "compressed": "pictures",
+    "labels": "masks",
+    "odometry": "odometry",
+    "gnss": "GNSS",
+    "storage": "bag",
+}
 PRESETS = ("front", "stereo", "side", "quad")
 CAMERA_NAMES = ("front", "front_left", "front_right", "left", "right", "rear")
 

@@ -28,7 +28,7 @@ class Palette:
     """
 
     def __init__(self, rng: Rng, px_per_m: float) -> None:
-        """Make the common paints; a resolution of 40 pixels per metre is a good one for facades."""
+        """Make the common paints; facades look good at 40 pixels per metre."""
         self.textures: list[tuple[Image, bool]] = []
         self.paints: dict[str, Paint] = {}
         sizes = (repeating_px(n * px_per_m / 40.0) for n in (1024, 512, 256, 128))
