@@ -1,4 +1,4 @@
-"""Bring pictures, their segmentations and odometry together by stamp, whatever order they arrived in."""
+"""Bring pictures, segmentations and odometry together by stamp, whatever order they arrived in."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _JUMP_BACK_PICTURES = 10
 
 @dataclass(frozen=True)
 class RigFrame:
-    """All pictures of one moment: by camera index, with their segmentations where there are any."""
+    """All pictures of one moment by camera index, with their segmentations where there are any."""
 
     stamp_ns: int
     frames: dict[int, Frame]
@@ -21,15 +21,15 @@ class RigFrame:
 
 
 class Assembler:
-    """Releases rig frames in stamp order once everything they need has come or cannot come any more.
+    """Releases rig frames in stamp order once all they need has come or cannot come any more.
 
-    Whether to wait is decided by stamps alone, so that a replay and a live run release the same frames.
+    Whether to wait is decided by stamps alone, so that a replay and a live run release the same.
     """
 
     def __init__(
         self, config: ClustersConfig, rig: Rig, expects_segmentation: bool = True
     ) -> None:
-        """Prepare for the cameras of `rig`; without `expects_segmentation` pictures do not wait for masks."""
+        """Prepare for a rig; without `expects_segmentation` pictures do not wait for masks."""
         self._rig = rig
         self._tolerance_ns = int(config.sync_tolerance_s * 1e9)
         self._wait_ns = int(config.wait_s * 1e9)

@@ -28,7 +28,7 @@ _FALLBACK_DEPTH = 20.0
 
 
 class FrontEnd:
-    """Follows the rig through the pictures of one session; the local frame is base_link at its first frame."""
+    """Follows the rig through one session; the local frame is base_link at its first frame."""
 
     def __init__(self, config: Config, rig: Rig, odometry: OdometryBuffer) -> None:
         """Start a new local map."""
@@ -85,7 +85,7 @@ class FrontEnd:
             frame.T_ref_base = transforms.invert(reference.T_local_base) @ frame.T_local_base
         return frame
 
-    # -------------------------------------------------------------------------------------- prediction
+    # ---------------------------------------------------------------------------------- prediction
 
     def _predict(self, stamp_ns: int) -> tuple[FloatArray, FloatArray | None]:
         if not self.frames:
@@ -145,16 +145,20 @@ class FrontEnd:
                 out[y0:y1, x0:x1] |= masks.decode_crop(mask.bbox_px, mask.runs).astype(np.uint8)
         return None if out is None else cv2.dilate(out, np.ones((5, 5), np.uint8))
 
-    # ---------------------------------------------------------------------------------------- location
+    # ------------------------------------------------------------------------------------ location
 
     def _seen(self, cameras: list[int]) -> Seen:
-        ids = [self._trackers[c].ids for c in cameras]
-        uv = [self._trackers[c].uv_px for c in cameras]
+        trackers = [self._trackers[c] for c in cameras]
         ideal = [
-            models.ideal_pixels(self._rig.cameras[c], u) for c, u in zip(cameras, uv, strict=True)
+            models.ideal_pixels(self._rig.cameras[c], t.uv_px)
+            for c, t in zip(cameras, trackers, strict=True)
         ]
-        index = [np.full(len(i), c, dtype=np.int64) for c, i in zip(cameras, ids, strict=True)]
-        return Seen(*(np.concatenate(a) for a in (ids, index, uv, ideal)))
+        return Seen(
+            ids=np.concatenate([t.ids for t in trackers]),
+            camera=np.repeat(np.array(cameras, dtype=np.int64), [len(t.ids) for t in trackers]),
+            uv_px=np.concatenate([t.uv_px for t in trackers]),
+            uv_ideal_px=np.concatenate(ideal),
+        )
 
     def _locate(
         self, moment: RigFrame, predicted: FloatArray, increment: FloatArray | None
@@ -188,7 +192,8 @@ class FrontEnd:
 
     def _prior(self, predicted: FloatArray, increment: FloatArray | None) -> PosePrior:
         if increment is not None:
-            return PosePrior(predicted, 0.1 * np.linalg.inv(self._odometry.covariance(increment)))
+            information = np.asarray(np.linalg.inv(self._odometry.covariance(increment)))
+            return PosePrior(predicted, 0.1 * information)
         return PosePrior(predicted, np.diag([1 / 0.2**2] * 3 + [1 / 3.0**2] * 3))
 
     def _end_tracks(self, cameras: list[int], seen: Seen, bad: np.ndarray) -> None:
@@ -202,7 +207,7 @@ class FrontEnd:
         self._pose = frame.T_local_base
         self._num_coasted = self._num_coasted + 1 if frame.status == "coasted" else 0
 
-    # --------------------------------------------------------------------------------------- keyframes
+    # ----------------------------------------------------------------------------------- keyframes
 
     def _is_keyframe(self, frame: LocalFrame) -> bool:
         if not self.map.keyframes:
@@ -221,7 +226,7 @@ class FrontEnd:
         return self._is_located or self._rig.has_odometry or self.num_overlap_matches >= 30
 
     def _start_from_two_views(self, frame: LocalFrame) -> bool:
-        """Try to found the map on the first keyframe and this frame; frames between are located afterwards."""
+        """Try to found the map on the first keyframe and this frame; those between come after."""
         first = self.map.keyframes[0]
         for c in frame.cameras:
             a, b = first.seen.camera == c, frame.seen.camera == c
@@ -242,7 +247,8 @@ class FrontEnd:
         return False
 
     def _found_again(self, frame: LocalFrame) -> None:
-        # The first picture is out of sight and no motion was found: begin again here, keep what was received.
+        # The first picture is out of sight and no motion was found: begin again here, keep what
+        # was received.
         waited = self.frames
         self.start(self._pose)
         for f in waited:
@@ -257,7 +263,7 @@ class FrontEnd:
         grays: dict[int, np.ndarray],
         blocked: dict[int, np.ndarray | None],
     ) -> None:
-        """Make the frame a keyframe: new corners, matches across cameras, landmarks, adjustment."""
+        """Make it a keyframe: new corners, matches across cameras, landmarks, adjustment."""
         frame.is_keyframe = True
         if self.map.keyframes:
             frame.T_prev_base = self._odometry.increment(

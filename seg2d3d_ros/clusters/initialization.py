@@ -17,8 +17,8 @@ def two_view(
 ) -> FloatArray | None:
     """Find the motion between two pictures of one camera from matches alone.
 
-    Five-point essential matrix (Nister 2004) with consensus; the unknown scale is chosen so that the median
-    depth is `typical_depth`, which keeps thresholds in metres roughly meaningful.
+    Five-point essential matrix (Nister 2004) with consensus; the unknown scale is chosen so that
+    the median depth is `typical_depth`, which keeps thresholds in metres roughly meaningful.
 
     Args:
         camera: The camera.

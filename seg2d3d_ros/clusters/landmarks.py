@@ -8,7 +8,7 @@ from seg2d3d_ros.types import FloatArray, IntArray
 
 
 class LandmarkTable:
-    """Positions (NaN until triangulated), uncertainty and colour by id; rows of old ids are dropped."""
+    """Positions (NaN until triangulated), uncertainty and colour by id; old rows are dropped."""
 
     def __init__(self, first_id: int = 1) -> None:
         """Start empty; the first id created is `first_id`."""

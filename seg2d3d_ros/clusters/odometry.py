@@ -40,7 +40,7 @@ class OdometryBuffer:
         self._poses.clear()
 
     def increment(self, stamp_i_ns: int, stamp_j_ns: int) -> FloatArray | None:
-        """Return T_i_j of base_link between two stamps, or None where odometry does not cover them."""
+        """Return T_i_j of base_link between two stamps; None where they are not covered."""
         T_i, T_j = self._at(stamp_i_ns), self._at(stamp_j_ns)
         if T_i is None or T_j is None:
             return None
@@ -59,7 +59,7 @@ class OdometryBuffer:
         )
 
     def covariance(self, T_i_j: FloatArray) -> FloatArray:
-        """Return the (6, 6) covariance of an increment, [rotation, translation]; it grows with the way."""
+        """Return the (6, 6) covariance [rotation, translation]; it grows with the way."""
         way = max(float(np.linalg.norm(T_i_j[:3, 3])), 0.1)
         turn = transforms.angle_rad(T_i_j)
         rotation = (

@@ -1,4 +1,4 @@
-"""Find the same corners in two cameras that look at the same place: stereo pairs and rigs that overlap a little."""
+"""Find corners of one camera in another: stereo pairs and rigs that overlap a little."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MIN_SHARE = 0.04
 
 @dataclass(frozen=True)
 class OverlapMatches:
-    """Rows (k,) of the corners that were found again and where, uv_px (k, 2), in the other camera."""
+    """Rows (k,) of the corners found again and where in the other camera, uv_px (k, 2)."""
 
     rows: IntArray
     uv_px: FloatArray
@@ -27,7 +27,8 @@ class OverlapMatches:
 class CameraPair:
     """Two cameras with common field of view: `a` is turned into `b`'s orientation before matching.
 
-    Turning removes the rotation between the two, so that only the displacement by depth is left for the flow.
+    Turning removes the rotation between the two, so that only the displacement by depth is left
+    for the flow.
     """
 
     def __init__(self, rig: Rig, a: int, b: int) -> None:

@@ -1,4 +1,4 @@
-"""The second stage: how do these pictures hang together? Items in, overlapping clusters of keyframes out."""
+"""The second stage: how do these pictures hang together? Items in, overlapping clusters out."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ _MIN_CROP_AREA_PX = 900
 
 
 class ClusterStage:
-    """Synchronous and seeded: the same items give the same clusters, whatever order cameras arrive in."""
+    """Synchronous and seeded: the same items give the same clusters, in any order of cameras."""
 
     def __init__(self, config: Config, rig: Rig, expects_segmentation: bool = True) -> None:
-        """Prepare for a rig; without `expects_segmentation` pictures do not wait for their masks."""
+        """Prepare for a rig; without `expects_segmentation` pictures do not wait for masks."""
         self._config = config
         self._rig = rig
         self._odometry = OdometryBuffer(config.clusters)
@@ -67,7 +67,7 @@ class ClusterStage:
         return self._drain(flush=False)
 
     def finish(self) -> list[Cluster]:
-        """Work off everything that waits and return the remaining clusters; the last one is marked."""
+        """Work off everything that waits and return the remaining clusters; the last is marked."""
         if self._is_finished:
             return []
         clusters = self._drain(flush=True)
@@ -106,7 +106,7 @@ class ClusterStage:
         return out
 
     def _new_session(self, why: str) -> list[Cluster]:
-        """Close the local map: landmarks and gauge of what follows have nothing in common with it."""
+        """Close the local map: what follows shares neither landmarks nor gauge with it."""
         _LOG.warning("new session %d: %s", self._session + 1, why)
         out = [self._emit(is_last=False)] if self._front_end.frames else []
         last = out[-1].frames[-1].T_local_base if out else np.eye(4)
@@ -115,7 +115,7 @@ class ClusterStage:
         self._num_overlap = 0
         return out
 
-    # ------------------------------------------------------------------------------------------- output
+    # -------------------------------------------------------------------------------------- output
 
     def _emit(self, is_last: bool) -> Cluster:
         frames = self._settled_frames()
@@ -151,7 +151,7 @@ class ClusterStage:
         return cluster
 
     def _settled_frames(self) -> list[LocalFrame]:
-        """Return all frames, those between keyframes carried along with the keyframe before them."""
+        """Return all frames; those between keyframes move along with the keyframe before them."""
         reference: FloatArray | None = None
         for f in self._front_end.frames:
             if f.is_keyframe:

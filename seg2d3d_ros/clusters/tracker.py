@@ -1,4 +1,4 @@
-"""Corners of one camera, followed from picture to picture by optical flow (Lucas-Kanade, both ways)."""
+"""Corners of one camera, followed by optical flow (Lucas-Kanade, both ways)."""
 
 from __future__ import annotations
 

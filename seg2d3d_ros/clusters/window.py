@@ -1,4 +1,4 @@
-"""The sliding window of keyframes: triangulation, bundle adjustment and culling over the newest ones."""
+"""The sliding window of keyframes: triangulation, bundle adjustment and culling."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MAX_RELATIVE_SIGMA = 0.2
 
 @dataclass
 class Seen:
-    """What was seen at one rig frame: tracks (n,), camera (n,), pixels (n, 2) as received and ideal."""
+    """What was seen at one rig frame: tracks (n,), cameras (n,), pixels (n, 2) raw and ideal."""
 
     ids: IntArray
     camera: IntArray
@@ -79,7 +79,7 @@ class LocalMap:
         return self.keyframes[-self._config.window_keyframes :]
 
     def triangulate(self) -> int:
-        """Triangulate the tracks of the newest keyframe that have no position; return how many succeeded.
+        """Triangulate tracks of the newest keyframe without position; return how many succeeded.
 
         All keyframes that are kept take part, not only the window: far points need a long way.
         """
@@ -116,15 +116,25 @@ class LocalMap:
             rays.append(d @ T[:3, :3].T)
             camera.append(keyframe.seen.camera[rows])
         if not ids:
-            return np.zeros(0, dtype=np.int64), np.zeros((0, 3)), np.zeros((0, 3)), np.zeros(0, dtype=np.int64)
-        return np.concatenate(ids), np.concatenate(centers), np.concatenate(rays), np.concatenate(camera)
+            return (
+                np.zeros(0, dtype=np.int64),
+                np.zeros((0, 3)),
+                np.zeros((0, 3)),
+                np.zeros(0, dtype=np.int64),
+            )
+        return (
+            np.concatenate(ids),
+            np.concatenate(centers),
+            np.concatenate(rays),
+            np.concatenate(camera),
+        )
 
     @staticmethod
     def _angle(a: FloatArray, b: FloatArray) -> FloatArray:
         return np.arctan2(np.linalg.norm(np.cross(a, b), axis=1), np.einsum("ni,ni->n", a, b))
 
     def adjust(self, priors: list[bundle.RelativePrior], max_iterations: int = 4) -> None:
-        """Adjust the window: the two oldest keyframes stay, `priors` are odometry by window position."""
+        """Adjust the window; its two oldest keyframes stay, `priors` refer to positions in it."""
         frames = self.window()
         if len(frames) < 2:
             return

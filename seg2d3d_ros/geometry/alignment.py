@@ -45,7 +45,7 @@ def align_points(
         delta_m: Huber width; None fits without reweighting (exact least squares).
 
     Returns:
-        The alignment; `is_degenerate` is set, and the rotation arbitrary about the line, where it must be.
+        The alignment; on a line `is_degenerate` is set and the rotation about it is arbitrary.
     """
     n = len(points_a)
     w0 = np.ones(n) if weights is None else weights

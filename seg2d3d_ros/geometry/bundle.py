@@ -1,7 +1,8 @@
-"""Bundle adjustment of a rig: arrays in, arrays out; pycolmap builds the problem, Ceres solves it without the GIL.
+"""Bundle adjustment of a rig: arrays in, arrays out.
 
-The rig's reference sensor is base_link itself, so that every camera has a constant `cam_from_base` and odometry
-and GNSS speak of the pose that is estimated. Pixels are ideal ones (distortion removed) in our own convention on
+pycolmap builds the problem, Ceres solves it without the GIL. The rig's reference sensor is
+base_link itself, so that every camera has a constant `cam_from_base`, and odometry and GNSS speak
+of the pose that is estimated. Pixels are ideal ones (distortion removed) in our own convention on
 both sides, so COLMAP's half-pixel shift never enters.
 """
 
@@ -21,7 +22,7 @@ from seg2d3d_ros.types import Camera, FloatArray, IntArray
 
 @dataclass(frozen=True)
 class RelativePrior:
-    """Odometry between two frames: p_i = T_i_j @ p_j, covariance (6, 6) of [rotation, translation]."""
+    """Odometry between frames, p_i = T_i_j @ p_j; covariance (6, 6) of [rotation, translation]."""
 
     i: int
     j: int
@@ -70,7 +71,7 @@ class BundleProblem:
 
 @dataclass(frozen=True)
 class BundleOptions:
-    """How it is adjusted: Cauchy width in pixels, iterations, relative change of cost to stop at, threads."""
+    """How it is adjusted: Cauchy width, iterations, relative fall of cost to stop at, threads."""
 
     loss_px: float = 1.0
     max_iterations: int = 10

@@ -7,6 +7,9 @@ import numpy as np
 
 from seg2d3d_ros.types import Camera, Distortion, FloatArray
 
+# Strong distortion needs up to fifty rounds; it stops early, at 1e-9 px.
+_CRITERIA = (cv2.TERM_CRITERIA_COUNT + cv2.TERM_CRITERIA_EPS, 100, 1e-9)
+
 
 def normalize(camera: Camera, uv_px: np.ndarray) -> FloatArray:
     """Return ideal image coordinates x/z, y/z (n, 2) of pixels (n, 2)."""
@@ -18,9 +21,10 @@ def normalize(camera: Camera, uv_px: np.ndarray) -> FloatArray:
         return (uv - camera.K[:2, 2]) / focal
     if camera.distortion == Distortion.EQUIDISTANT:
         return cv2.fisheye.undistortPoints(uv[:, None], camera.K, camera.D).reshape(-1, 2)
-    criteria = (cv2.TERM_CRITERIA_COUNT + cv2.TERM_CRITERIA_EPS, 20, 1e-9)
-    out = cv2.undistortPointsIter(uv[:, None], camera.K, camera.D, None, None, criteria)
-    return np.asarray(out, dtype=np.float64).reshape(-1, 2)
+    # undistortPoints of OpenCV 4 takes no criteria and stops after five rounds; this one does.
+    ideal = cv2.undistortImagePoints(uv[:, None], camera.K, camera.D, None, _CRITERIA)
+    focal = np.array([camera.K[0, 0], camera.K[1, 1]])
+    return (np.asarray(ideal).reshape(-1, 2) - camera.K[:2, 2]) / focal
 
 
 def ideal_pixels(camera: Camera, uv_px: np.ndarray) -> FloatArray:
@@ -32,9 +36,10 @@ def ideal_pixels(camera: Camera, uv_px: np.ndarray) -> FloatArray:
 
 
 def project(camera: Camera, points_cam: FloatArray) -> tuple[FloatArray, np.ndarray]:
-    """Project points (n, 3) of the optical frame to pixels (n, 2), with a mask (n,) of those in the picture.
+    """Project points (n, 3) of the optical frame to pixels (n, 2), a mask (n,) of those inside.
 
-    Points behind the camera or far outside the field of view get NaN: polynomial distortion folds there.
+    Points behind the camera or far outside the field of view get NaN: polynomial distortion folds
+    there.
     """
     z = points_cam[:, 2]
     front = z > 0.05

@@ -1,4 +1,4 @@
-"""Pose of a whole rig from known points: robust Gauss-Newton on reprojection errors with an optional prior."""
+"""Pose of a whole rig from known points: robust Gauss-Newton with an optional prior."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class PosePrior:
 
 @dataclass(frozen=True)
 class RigPose:
-    """Result of a refinement: the pose, which observations agree (n,), and their errors (n,) in pixels."""
+    """The refined pose, which observations agree (n,), and their errors (n,) in pixels."""
 
     T_world_base: FloatArray
     is_inlier: np.ndarray
@@ -54,7 +54,7 @@ def refine_rig_pose(
 ) -> RigPose:
     """Minimise Cauchy-robust reprojection errors over the rig pose, from coarse to fine.
 
-    The kernel starts as wide as the errors of the starting pose and narrows to half `max_error_px`.
+    The kernel starts as wide as the errors of the first pose and narrows to half `max_error_px`.
     The pose is updated on the right: T <- T exp([w, v]), so p_base moves by -v - w x p_base.
     """
     T = T_world_base.copy()

@@ -1,4 +1,4 @@
-"""Rigid and similarity transforms as (4, 4) arrays: p_a = T_a_b @ p_b; a similarity is S_a_b and carries its scale."""
+"""Transforms as (4, 4) arrays, p_a = T_a_b @ p_b; a similarity is S_a_b and carries its scale."""
 
 from __future__ import annotations
 
@@ -48,7 +48,10 @@ def to_quaternion(T: FloatArray) -> FloatArray:
 
 
 def exp(xi: ArrayLike) -> FloatArray:
-    """Return the transform with rotation vector xi[:3] (rad) and translation xi[3:] (not the se(3) exponential)."""
+    """Return the transform with rotation vector xi[:3] (rad) and translation xi[3:].
+
+    This is not the exponential of se(3): rotation and translation stay apart.
+    """
     xi = np.asarray(xi, dtype=float)
     return rigid(Rotation.from_rotvec(xi[:3]).as_matrix(), xi[3:])
 
@@ -69,7 +72,7 @@ def interpolate(T_i: FloatArray, T_j: FloatArray, ratio: float) -> FloatArray:
 
 
 def interpolate_many(stamps_ns: ArrayLike, T: FloatArray, query_ns: ArrayLike) -> FloatArray:
-    """Interpolate poses (n, 4, 4) at increasing stamps (n,) to stamps (m,) inside their span; (m, 4, 4)."""
+    """Interpolate poses (n, 4, 4) at rising stamps (n,) to stamps (m,); held beyond the ends."""
     stamps = np.asarray(stamps_ns, dtype=np.int64)
     base = stamps[0]
     seconds = (stamps - base) * 1e-9
@@ -85,9 +88,9 @@ def interpolate_many(stamps_ns: ArrayLike, T: FloatArray, query_ns: ArrayLike) -
 
 
 def adjoint_rotation_translation(T_a_b: FloatArray) -> FloatArray:
-    """Return the (6, 6) map of [rotation, translation] errors of b into a for conjugated increments.
+    """Return the (6, 6) map of [rotation, translation] errors of increments of b to those of a.
 
-    For an increment D_a = T_a_b D_b T_b_a with small errors [w, v]: w_a = R w_b, v_a = R v_b + t x (R w_b).
+    For D_a = T_a_b D_b T_b_a with small errors [w, v]: w_a = R w_b, v_a = R v_b + t x (R w_b).
     """
     R, t = T_a_b[:3, :3], T_a_b[:3, 3]
     t_cross = np.array([[0, -t[2], t[1]], [t[2], 0, -t[0]], [-t[1], t[0], 0]])
@@ -104,6 +107,6 @@ def yaw_rad(T: FloatArray) -> float:
 
 
 def orthonormal(R: FloatArray) -> FloatArray:
-    """Return the rotation nearest to a (3, 3) matrix, which removes the rounding of long products."""
+    """Return the rotation nearest to a (3, 3) matrix: removes the rounding of long products."""
     U, _, Vt = np.linalg.svd(R)
     return np.asarray(U @ Vt)

@@ -29,7 +29,7 @@ class Triangulated:
 def triangulate(
     track: IntArray, centers: FloatArray, rays: FloatArray, num_tracks: int, sigma_rad: float
 ) -> Triangulated:
-    """Intersect rays in the least-squares sense, weighted so that angles, not distances, are minimised.
+    """Intersect rays by least squares, weighted so that angles, not distances, are minimised.
 
     Minimises sum_i |(I - d_i d_i^T)(X - c_i)|^2 / |X - c_i|^2 by three rounds of reweighting.
 
@@ -60,7 +60,8 @@ def triangulate(
     A = _sum_by(track, projector * weight[:, None, None], num_tracks)
     smallest = np.maximum(np.linalg.eigvalsh(A)[:, 0], 1e-18)
     depth = np.einsum("ni,ni->n", points[track] - centers, rays)
-    behind = np.bincount(track, weights=~(depth > 0), minlength=num_tracks) > 0
+    behind = np.zeros(num_tracks, dtype=bool)
+    behind[track[~(depth > 0)]] = True
     return Triangulated(
         points, _parallax(track, rays, num_tracks), sigma_rad / np.sqrt(smallest), ~behind
     )
@@ -68,7 +69,9 @@ def triangulate(
 
 def _sum_by(index: IntArray, values: FloatArray, size: int) -> FloatArray:
     flat = values.reshape(len(values), -1)
-    out = np.stack([np.bincount(index, weights=c, minlength=size) for c in flat.T], axis=1)
+    out: FloatArray = np.zeros((size, flat.shape[1]))
+    for k, column in enumerate(flat.T):
+        out[:, k] = np.bincount(index, weights=column, minlength=size)
     return out.reshape(size, *values.shape[1:])
 
 
