@@ -43,7 +43,7 @@ class ClustersNode(SensorNode):
         super().open()
         self._output = self.create_publisher(msg.Cluster, "clusters", KEEP_ALL)
         self._service = self.create_service(
-            Flush, "~/flush", self._flush, callback_group=self.services_group
+            Flush, "~/flush", self.answering(self._flush), callback_group=self.services_group
         )
 
     def stop(self) -> None:
@@ -124,7 +124,10 @@ class ClustersNode(SensorNode):
             return {}
         return {
             "seconds": {"clusters": self.worker.stats()["busy_s"]},
-            "counts": {f"skipped.{k}": v for k, v in sorted(self.num_skipped.items())},
+            "counts": {
+                **{f"skipped.{k}": v for k, v in sorted(self.num_skipped.items())},
+                **{f"lost.{k}": v for k, v in sorted(self.inputs.num_lost.items())},
+            },
             "received": dict(self.inputs.num_pictures),
             "remarks": list(self.setup.rig.remarks),
             "wall_s": self.wall_s(),

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, cast
 
 from nav_msgs.msg import Odometry
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, NavSatFix
@@ -30,6 +31,9 @@ logger = logging.getLogger(__name__)
 
 _POLL_S = 0.1
 _SAY_AGAIN_S = 10.0
+_PICTURE_DEPTH = (
+    100  # what DDS may hold until a callback runs; what waits for a stage is bounded later
+)
 _LIGHT_DEPTH = 1000
 
 
@@ -57,6 +61,7 @@ class Inputs:
 
     Attributes:
         num_pictures: Pictures received per camera.
+        num_lost: Messages per topic that DDS says it has lost on the way.
         problem: What is missing before the rig can be known; empty if nothing.
     """
 
@@ -90,6 +95,7 @@ class Inputs:
         self._first_s: float | None = None
         self._last_s = time.monotonic()
         self.num_pictures: Counter[str] = Counter()
+        self.num_lost: Counter[str] = Counter()
         self.problem = "no camera has been seen yet"
         self._timer = node.create_timer(_POLL_S, self._poll, callback_group=self._group)
 
@@ -164,7 +170,7 @@ class Inputs:
     def _subscribe(self, layout: Layout) -> None:
         for camera in layout.cameras:
             kind = Image if camera.picture.msgtype == IMAGE else CompressedImage
-            depth = self._options.queue_pictures
+            depth = _PICTURE_DEPTH
             self._listen(
                 kind,
                 camera.picture.name,
@@ -199,8 +205,18 @@ class Inputs:
             if kind != "once":
                 self._arrive(kind, camera, topic, message)
 
+        def lost(event: Any) -> None:
+            self.num_lost[topic] = event.total_count
+
         self._subscriptions.append(
-            self._node.create_subscription(msgtype, topic, heard, qos, callback_group=self._group)
+            self._node.create_subscription(
+                msgtype,
+                topic,
+                heard,
+                qos,
+                callback_group=self._group,
+                event_callbacks=SubscriptionEventCallbacks(message_lost=lost),
+            )
         )
 
     def _qos(self, topic: str, depth: int) -> QoSProfile:

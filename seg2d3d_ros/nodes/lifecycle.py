@@ -132,6 +132,20 @@ class StageNode(LifecycleNode):
             return TransitionCallbackReturn.ERROR
         return TransitionCallbackReturn.SUCCESS
 
+    def answering(self, act: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+        """Return a service callback that answers even if it fails, with success False."""
+
+        def answer(request: Any, response: Any) -> Any:
+            try:
+                return act(request, response)
+            except Exception as error:  # without an answer the client would wait for ever
+                self.note_error(f"a service failed: {type(error).__name__}: {error}")
+                failed = type(response)()
+                failed.message = self.last_error
+                return failed
+
+        return answer
+
     def note_error(self, text: str) -> None:
         """Count an error, log it and show it in /diagnostics."""
         self.num_errors += 1

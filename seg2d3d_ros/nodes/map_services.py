@@ -35,7 +35,7 @@ class MapServices:
         }
         group = node.services_group
         self._services = [
-            node.create_service(kind, f"~/{name}", act, callback_group=group)
+            node.create_service(kind, f"~/{name}", node.answering(act), callback_group=group)
             for name, (kind, act) in offered.items()
         ]
         self._clients = {

@@ -114,7 +114,8 @@ class MappingNode(StageNode):
         with self._stage_lock:
             full = self._stage.finish()
         self.accounts.finished()
-        self._publish(full)
+        if self.accounts.num_clusters:
+            self._publish(full)
         return full
 
     def report_map(self) -> tuple[MapUpdate, RunReport]:

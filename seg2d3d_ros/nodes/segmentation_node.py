@@ -53,8 +53,11 @@ class SegmentationNode(SensorNode):
         self._backend = create_backend(self._choice.name, self.config)
         group = self.services_group
         self._offered = [
-            self.create_service(Flush, "~/flush", self._flush, callback_group=group),
-            self.create_service(SetPrompt, "~/set_prompt", self._set_prompt, callback_group=group),
+            self.create_service(kind, f"~/{name}", self.answering(act), callback_group=group)
+            for name, kind, act in (
+                ("flush", Flush, self._flush),
+                ("set_prompt", SetPrompt, self._set_prompt),
+            )
         ]
 
     def stop(self) -> None:

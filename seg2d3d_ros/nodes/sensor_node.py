@@ -72,7 +72,7 @@ class SensorNode(StageNode):
         """Offer the services."""
         group = self.services_group
         self._reset_service = self.create_service(
-            Trigger, "~/reset", self._reset, callback_group=group
+            Trigger, "~/reset", self.answering(self._reset), callback_group=group
         )
 
     def start(self) -> None:
@@ -212,5 +212,6 @@ class SensorNode(StageNode):
             values["problem"] = self.inputs.problem or self.worker.last_error
             values |= self.worker.stats()
             values |= {f"received.{k}": v for k, v in sorted(self.inputs.num_pictures.items())}
+            values |= {f"lost.{k}": v for k, v in sorted(self.inputs.num_lost.items())}
             values |= {f"skipped.{k}": v for k, v in sorted(self.num_skipped.items())}
         return values

@@ -1,0 +1,97 @@
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="rclpy is not installed: source env.bash after make setup")
+
+from seg2d3d_ros.config import Config
+from seg2d3d_ros.nodes.live_accounts import LiveAccounts
+from seg2d3d_ros.types import (
+    Camera,
+    Cluster,
+    Dropped,
+    Keyframe,
+    Landmarks,
+    Observations,
+    Rig,
+)
+
+NOBODY = np.zeros(0, dtype=np.int64)
+
+
+def cluster(*stamps, dropped=(), is_last=False):
+    """Return a cluster of two cameras with frames at the given stamps and no landmarks."""
+    cameras = tuple(Camera(n, 4, 4, np.eye(3), np.eye(4)) for n in ("left", "right"))
+    return Cluster(
+        sequence=0,
+        session=0,
+        scale="metric",
+        num_overlap=0,
+        rig=Rig(cameras, remarks=("level at the start",)),
+        frames=tuple(Keyframe(s, np.eye(4), True, (0, 1), (s, s + 1)) for s in stamps),
+        landmarks=Landmarks(
+            NOBODY,
+            np.zeros((0, 3)),
+            np.zeros((0, 3), dtype=np.uint8),
+            np.zeros((0, 0), dtype=np.uint8),
+            np.zeros(0, dtype=np.float32),
+        ),
+        observations=Observations(NOBODY, NOBODY, NOBODY, np.zeros((0, 2), dtype=np.float32)),
+        dropped=dropped,
+        is_last=is_last,
+    )
+
+
+def report(accounts):
+    return accounts.report(Config(), {"mapping": 2.0}, {"clusters": 2.0})
+
+
+def test_accounts_overlapping_clusters_count_each_picture_once():
+    accounts = LiveAccounts()
+    accounts.mapped(cluster(10, 20, 30))
+    accounts.mapped(cluster(20, 30, 40, dropped=(Dropped("left", 25, "overload"),)))
+    frames = report(accounts).frames
+    assert (frames["left"].received, frames["left"].processed) == (5, 4)
+    assert frames["left"].dropped == {"overload": 1}
+    assert (frames["right"].received, frames["right"].dropped) == (4, {})
+
+
+def test_accounts_more_received_than_mapped_appear_as_not_mapped():
+    accounts = LiveAccounts()
+    accounts.mapped(cluster(10, 20))
+    accounts.heard("clusters", {"received": {"left": 5, "right": 2}})
+    frames = report(accounts).frames
+    assert frames["left"].dropped == {"not_mapped": 3}
+    assert frames["left"].received == frames["left"].processed + 3 == 5
+    assert frames["right"].dropped == {}
+
+
+def test_accounts_reports_of_the_other_nodes_are_joined_with_those_of_the_map():
+    accounts = LiveAccounts()
+    accounts.mapped(cluster(0, 2_000_000_000))
+    accounts.heard(
+        "segmentation",
+        {
+            "seconds": {"segmentation": 1.5},
+            "segmentation": {"left": {"ok": 2}},
+            "backend": "labels",
+            "classes": {"11": "building"},
+            "remarks": ["backend 'labels' because"],
+        },
+    )
+    accounts.heard("clusters", {"seconds": {"clusters": 3.0}, "wall_s": 8.0})
+    made = report(accounts)
+    assert made.seconds == {"segmentation": 1.5, "clusters": 3.0, "mapping": 2.0}
+    assert (made.backend, made.classes) == ("labels", {11: "building"})
+    assert made.frames["left"].segmentation == {"ok": 2}
+    assert made.remarks == ("level at the start", "backend 'labels' because")
+    assert made.recording_s == pytest.approx(2.0)
+    assert made.real_time_factor == pytest.approx(2.0 / 8.0)
+
+
+def test_accounts_last_cluster_is_remembered():
+    accounts = LiveAccounts()
+    accounts.mapped(cluster(10))
+    assert not accounts.has_last
+    accounts.mapped(cluster(20, is_last=True))
+    accounts.mapped(cluster(30))
+    assert accounts.has_last
