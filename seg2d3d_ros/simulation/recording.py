@@ -123,26 +123,24 @@ class _Recorder:
     def take(self, shot: Shot) -> None:
         """Record a picture, its masks and their truth."""
         world, options, camera = self.world, self.options, self.world.rig.cameras[shot.camera]
-        stamp_ns = world.stamp_ns(shot.time_s)
-        key = [options.seed, shot.camera, shot.index]
+        stamp_ns, T_street_base = world.stamp_ns(shot.time_s), world.drive.pose(shot.time_s)
         true = world.render(shot.camera, shot.time_s)
-        building = world.street.building_of[true.object_id]
-        labels = publish_masks(
-            np.random.default_rng([54, *key]), true.object_id, world.street.class_of, options
-        )
-        if picture.is_black(shot.time_s, options):
-            building, labels = np.zeros_like(building), np.zeros_like(labels)
-        else:
-            T_street_cam = world.T_street_cam(shot.camera, shot.time_s)
-            self.samples.see(true, world.rays[shot.camera], T_street_cam)
+        is_black = picture.is_black(shot.time_s, options)
+        building = world.street.building_of[true.object_id] * (not is_black)
         smear = [
             world.render(shot.camera, shot.time_s + offset).image
             for offset in picture.smear_offsets_s(options)
         ]
-        rng = np.random.default_rng([53, *key])
+        rng = np.random.default_rng([53, options.seed, shot.camera, shot.index])
         image = picture.expose(rng, smear or [true.image], shot.time_s, options)
         self.bag.add_picture(camera, stamp_ns, image)
-        self.truth.add_picture(stamp_ns, camera.name, world.drive.pose(shot.time_s), building)
+        self.truth.add_picture(stamp_ns, camera.name, T_street_base, building)
+        if not is_black:
+            T_street_cam = T_street_base @ camera.T_base_cam
+            self.samples.see(true, world.rays[shot.camera], T_street_cam)
         if options.labels and shot.index % options.label_every == 0:
+            rng = np.random.default_rng([54, options.seed, shot.camera, shot.index])
+            labels = publish_masks(rng, true.object_id, world.street.class_of, options)
+            labels *= not is_black
             self.bag.add_labels(camera, stamp_ns, labels)
             self.truth.add_masks(stamp_ns, camera.name, mask_owners(labels, building))
