@@ -11,6 +11,7 @@ from seg2d3d_ros.errors import NodeError
 
 HELP = "publish a rosbag2 recording on the ROS 2 graph"
 _PACE = 8
+_FINISH_S = 300.0
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -42,6 +43,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=0,
         metavar="N",
         help=f"pause while a node of ours has more than N pictures waiting (N: {_PACE})",
+    )
+    parser.add_argument(
+        "--finish", action="store_true", help="then let the nodes finish the map (and wait for it)"
+    )
+    parser.add_argument(
+        "--namespace", default="", metavar="NS", help="namespace of the nodes, for --finish"
     )
 
 
@@ -84,6 +91,8 @@ def run(args: argparse.Namespace) -> int:
                 summary = player.play(stopped.is_set, show)
         finally:
             player.close()
+        if args.finish and summary.is_complete:
+            _finish(args.namespace)
     for topic, num in sorted(summary.num_messages.items()):
         print(f"{num:7d}  {topic}")
     for topic, reason in sorted(summary.left_out.items()):
@@ -91,3 +100,17 @@ def run(args: argparse.Namespace) -> int:
     if summary.paused_s > 0.5:
         print(f"paused for {summary.paused_s:.1f} s to let the nodes keep pace")
     return 0
+
+
+def _finish(namespace: str) -> None:
+    from seg2d3d_ros.nodes.remote import Remote
+
+    remote = Remote(namespace)
+    try:
+        with progress("finishing"):
+            ended = remote.finish(_FINISH_S)
+    finally:
+        remote.close()
+    if not ended.success:
+        raise NodeError(f"the run could not be finished: {ended.message}")
+    print(f"{ended.message}: {ended.num_keyframes} keyframes, {ended.num_instances} instances")

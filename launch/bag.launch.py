@@ -1,0 +1,76 @@
+"""A bag played into the three nodes: `ros2 launch seg2d3d_ros bag.launch.py bag:=BAG`.
+
+When the bag has ended the map is finished, written to output_dir if that is set, and the launch
+ends. The arguments of mapping.launch.py can be given here too.
+"""
+
+from launch import LaunchDescription
+from launch.actions import (
+    DeclareLaunchArgument,
+    EmitEvent,
+    ExecuteProcess,
+    IncludeLaunchDescription,
+    OpaqueFunction,
+    RegisterEventHandler,
+)
+from launch.event_handlers import OnProcessExit
+from launch.events import Shutdown
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
+from launch_ros.substitutions import FindPackageShare
+
+ARGUMENTS = [
+    DeclareLaunchArgument("bag", description="rosbag2 folder or file."),
+    DeclareLaunchArgument(
+        "rate", default_value="1.0", description="Seconds of recording played per second."
+    ),
+    DeclareLaunchArgument(
+        "player",
+        default_value="seg2d3d",
+        choices=["seg2d3d", "ros2"],
+        description="seg2d3d: waits for the nodes and pauses while they are behind, so that no "
+        "picture is lost. ros2: `ros2 bag play`, which does neither.",
+    ),
+    DeclareLaunchArgument(
+        "stay",
+        default_value="false",
+        choices=["true", "false"],
+        description="Keep the nodes running when the map is finished, to look at it.",
+    ),
+]
+
+
+def play_and_finish(context):
+    """Return the player, and what follows its end: finish, then the end of the launch."""
+
+    def argument(name):
+        return LaunchConfiguration(name).perform(context)
+
+    bag, rate, namespace = argument("bag"), argument("rate"), argument("namespace").strip("/")
+    ended = [] if argument("stay") == "true" else [EmitEvent(event=Shutdown(reason="finished"))]
+    if argument("player") == "seg2d3d":
+        command = ["seg2d3d", "play", bag, "--rate", rate, "--clock", "--namespace", namespace]
+        command += ["--wait-for-subscribers", "2", "--keep-pace", "--finish"]
+        player = ExecuteProcess(cmd=command, output="screen")
+        return [player, RegisterEventHandler(OnProcessExit(target_action=player, on_exit=ended))]
+    command = ["ros2", "bag", "play", bag, "--rate", rate, "--clock", "--delay", "5"]
+    player = ExecuteProcess(cmd=command, output="screen")
+    service = f"/{namespace}/mapping/finish" if namespace else "/mapping/finish"
+    command = ["ros2", "service", "call", service, "seg2d3d_ros/srv/Finish", "{}"]
+    finish = ExecuteProcess(cmd=command, output="screen")
+    return [
+        player,
+        RegisterEventHandler(OnProcessExit(target_action=player, on_exit=[finish])),
+        RegisterEventHandler(OnProcessExit(target_action=finish, on_exit=ended)),
+    ]
+
+
+def generate_launch_description():
+    mapping = PathJoinSubstitution(
+        [FindPackageShare("seg2d3d_ros"), "launch", "mapping.launch.py"]
+    )
+    nodes = IncludeLaunchDescription(
+        PythonLaunchDescriptionSource(mapping),
+        launch_arguments={"use_sim_time": "true"}.items(),
+    )
+    return LaunchDescription([*ARGUMENTS, nodes, OpaqueFunction(function=play_and_finish)])
