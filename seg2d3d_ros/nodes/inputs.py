@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, cast
 
 from nav_msgs.msg import Odometry
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.clock import Clock, ClockType
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -97,7 +98,8 @@ class Inputs:
         self.num_pictures: Counter[str] = Counter()
         self.num_lost: Counter[str] = Counter()
         self.problem = "no camera has been seen yet"
-        self._timer = node.create_timer(_POLL_S, self._poll, callback_group=self._group)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._timer = node.create_timer(_POLL_S, self._poll, self._group, clock=steady)
 
     def close(self) -> None:
         """Stop listening."""

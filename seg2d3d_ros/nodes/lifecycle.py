@@ -12,6 +12,7 @@ from typing import Any
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
+from rclpy.clock import Clock, ClockType
 from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.signals import SignalHandlerOptions
@@ -31,7 +32,8 @@ class StageNode(LifecycleNode):
     Attributes:
         config: Configuration, read when configured.
         options: Options of the node, read when configured.
-        services: Callback group in which callbacks may wait for each other.
+        services_group: Callback group in which callbacks may wait for each other.
+        steady_clock: Runs whatever /clock does.
     """
 
     def __init__(self, name: str) -> None:
@@ -45,6 +47,8 @@ class StageNode(LifecycleNode):
         self.config, self.options = Config(), NodeOptions()
         self.services_group = ReentrantCallbackGroup()
         self._timers_group = MutuallyExclusiveCallbackGroup()
+        # Timers must fire without /clock too: a player may wait for us before it publishes one.
+        self.steady_clock = Clock(clock_type=ClockType.STEADY_TIME)
         self._diagnostics: Any = None
         self._timer: Any = None
         self.num_errors = 0
@@ -80,7 +84,10 @@ class StageNode(LifecycleNode):
             self.config, self.options = read_config(self), read_options(self)
             self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
             self._timer = self.create_timer(
-                self.options.diagnostics_period_s, self._diagnose, self._timers_group
+                self.options.diagnostics_period_s,
+                self._diagnose,
+                self._timers_group,
+                clock=self.steady_clock,
             )
             self.open()
 

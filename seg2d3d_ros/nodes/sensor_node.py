@@ -118,7 +118,7 @@ class SensorNode(StageNode):
         names = ", ".join(self._names(setup))
         self.get_logger().info(f"cameras: {names}; base_link by {setup.rig.base}")
         self._ready_s = time.monotonic()
-        self._gate = self.create_timer(_GATE_S, self._open_gate)
+        self._gate = self.create_timer(_GATE_S, self._open_gate, clock=self.steady_clock)
 
     @staticmethod
     def _names(setup: RigSetup) -> list[str]:

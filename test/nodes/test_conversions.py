@@ -355,6 +355,8 @@ def test_markers_of_an_instance_live_for_ever_and_stand_where_its_box_stands():
     drawn = {m.ns: m for m in markers.MarkerBoard("map").update((building(5),), (), 0).markers}
     assert set(drawn) == set(markers.NAMESPACES)
     assert all(m.lifetime.sec == m.lifetime.nanosec == 0 for m in drawn.values())
+    color = [drawn["footprint"].color.r, drawn["footprint"].color.g, drawn["footprint"].color.b]
+    assert color == pytest.approx(np.array(instance_color_rgb(5)) / 255)  # as in map.png
     assert drawn["box"].pose.orientation.z == pytest.approx(np.sin(np.pi / 4))
     ring = [(p.x, p.y, p.z) for p in drawn["footprint"].points]
     assert ring == [(0, 0, 0), (4, 0, 0), (4, 2, 0), (0, 0, 0)]
@@ -363,10 +365,3 @@ def test_markers_of_an_instance_live_for_ever_and_stand_where_its_box_stands():
 def test_markers_footprint_without_area_is_not_drawn_as_a_broken_strip():
     sent = markers.MarkerBoard("map").update((building(5, ()),), (), 0).markers
     assert [m.action for m in sent if m.ns == "footprint"] == [2]  # DELETE
-
-
-def test_instance_color_neighbours_differ_and_the_same_id_keeps_its_color():
-    colors = [markers.instance_color_rgb(i) for i in range(1, 9)]
-    gaps = [np.abs(np.subtract(a, b)).max() for a, b in zip(colors, colors[1:], strict=False)]
-    assert min(gaps) > 0.2
-    assert markers.instance_color_rgb(3) == colors[2]

@@ -61,3 +61,16 @@ def test_set_prompt_backend_without_text_refuses_and_says_so(start, peer, eventu
     response = peer.call(SetPrompt, "segmentation/set_prompt", classes=["kiosk"])
     assert not response.success
     assert "prompt" in response.message
+
+
+def test_node_on_simulated_time_works_before_there_is_a_clock(start, peer, eventually):
+    from diagnostic_msgs.msg import DiagnosticArray
+
+    # A player that waits for our subscriptions publishes /clock only after them.
+    start("clusters", use_sim_time="true", node__diagnostics_period_s=0.1)
+    peer.listen(DiagnosticArray, "/diagnostics")
+    assert eventually(lambda: len(peer.heard["/diagnostics"]) >= 2)
+    statuses = peer.heard["/diagnostics"][-1].status
+    assert [status.message for status in statuses] == ["no camera has been seen yet"] or (
+        "no camera found" in statuses[0].message
+    )

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import colorsys
-
 import numpy as np
 from geometry_msgs.msg import Point, Pose, Quaternion, Vector3
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
+from seg2d3d_ros.io.palette import instance_color_rgb
 from seg2d3d_ros.nodes.conversions.instances import to_point
 from seg2d3d_ros.nodes.conversions.primitives import to_time
 from seg2d3d_ros.types import Instance
 
 NAMESPACES = ("box", "footprint", "name")
-_GOLDEN_RATIO = 0.618033988749895
-
-
-def instance_color_rgb(id: int) -> tuple[float, float, float]:
-    """Return the colour of an instance, 0..1: the same for ever, far from its neighbours'."""
-    return colorsys.hsv_to_rgb(id * _GOLDEN_RATIO % 1.0, 0.75, 0.95)
 
 
 class MarkerBoard:
@@ -54,7 +47,7 @@ class MarkerBoard:
 
 
 def _draw(instance: Instance, header: Header) -> list[Marker]:
-    red, green, blue = instance_color_rgb(instance.id)
+    red, green, blue = (v / 255 for v in instance_color_rgb(instance.id))
     half = instance.box_yaw_rad / 2
     size = np.maximum(instance.box_size_m, 0.01)
     box = Marker(header=header, ns="box", id=int(instance.id), type=Marker.CUBE)
@@ -74,7 +67,7 @@ def _draw(instance: Instance, header: Header) -> list[Marker]:
 
 
 def _draw_footprint(instance: Instance, header: Header) -> Marker:
-    red, green, blue = instance_color_rgb(instance.id)
+    red, green, blue = (v / 255 for v in instance_color_rgb(instance.id))
     made = Marker(header=header, ns="footprint", id=int(instance.id), type=Marker.LINE_STRIP)
     if len(instance.footprint_map) < 2:  # a line strip needs two points: nothing to draw
         made.action = Marker.DELETE

@@ -1,0 +1,83 @@
+"""Launch files and what they point to; run by the real `launch` where it is installed."""
+
+import ast
+import importlib.util
+from pathlib import Path
+
+import pytest
+import yaml
+
+from seg2d3d_ros.nodes.params_file import render
+
+ROOT = Path(__file__).parents[2]
+FILES = sorted((ROOT / "launch").glob("*.launch.py"))
+
+
+def calls(file, name):
+    tree = ast.parse(file.read_text())
+    return [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == name
+    ]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_launch_file_describes_every_argument(file):
+    declared = calls(file, "DeclareLaunchArgument")
+    assert len(declared) >= 4
+    for call in declared:
+        described = {k.arg: k.value for k in call.keywords}.get("description")
+        assert described is not None, f"{call.args[0].value} has no description"
+        assert len(ast.literal_eval(described)) > 10
+
+
+def test_mapping_launch_sets_only_parameters_that_exist():
+    tree = ast.parse((ROOT / "launch" / "mapping.launch.py").read_text())
+    table = next(
+        node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and node.targets[0].id == "PARAMETERS"
+    )
+    parameters = [value.elts[0].value for value in table.values]
+    known = yaml.safe_load(render())["/**"]["ros__parameters"]
+    assert len(parameters) == 8
+    for name in parameters:
+        section, key = name.split(".")
+        assert key in known[section], name
+    arguments = {
+        c.args[0].value for c in calls(ROOT / "launch/mapping.launch.py", "DeclareLaunchArgument")
+    }
+    assert {key.value for key in table.keys} <= arguments
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_launch_file_is_understood_by_the_real_launch(file):
+    launch = pytest.importorskip(
+        "launch.launch_service", reason="launch is not installed (PyPI has none)"
+    )
+    pytest.importorskip("launch_ros.actions", reason="launch_ros is not installed (PyPI has none)")
+    spec = importlib.util.spec_from_file_location(file.stem.replace(".", "_"), file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    service = launch.LaunchService(argv=[])
+    assert service is not None
+    names = [a.name for a in module.generate_launch_description().get_launch_arguments()]
+    assert set(names) >= {c.args[0].value for c in calls(file, "DeclareLaunchArgument")}
+
+
+def test_rviz_configuration_shows_what_the_mapping_node_publishes():
+    shown = yaml.safe_load((ROOT / "config/rviz/mapping.rviz").read_text())[
+        "Visualization Manager"
+    ]
+    durability = {
+        d["Topic"]["Value"]: d["Topic"]["Durability Policy"]
+        for d in shown["Displays"]
+        if "Topic" in d
+    }
+    source = (ROOT / "seg2d3d_ros/nodes/map_output.py").read_text()
+    for topic, policy in durability.items():
+        name = topic.removeprefix("/mapping/")
+        qos = "_LATCHED" if policy == "Transient Local" else "_UPDATES"
+        assert f'"~/{name}", {qos})' in source, topic
+    assert shown["Global Options"]["Fixed Frame"] == "map"
