@@ -8,7 +8,7 @@ both sides, so COLMAP's half-pixel shift never enters.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2  # noqa: F401  (must precede pycolmap: the other order aborts inside PNG code)
 import numpy as np
@@ -92,9 +92,12 @@ class BundleResult:
 def adjust(problem: BundleProblem, options: BundleOptions) -> BundleResult:
     """Minimise robust reprojection errors together with odometry and GNSS factors.
 
+    Points that are seen only once or not finite, and poses without observations and factors, stay.
+
     Returns:
         New poses and points; the input's values where the solve failed or the cost did not fall.
     """
+    given, problem = problem, _well_posed(problem)
     rec, images = _reconstruction(problem)
     config = pycolmap.BundleAdjustmentConfig()
     for image in images:
@@ -115,14 +118,57 @@ def adjust(problem: BundleProblem, options: BundleOptions) -> BundleResult:
     summary = pyceres.SolverSummary()
     pyceres.solve(solver, ceres_problem, summary)
     del keep_alive
-    return _read_back(problem, rec, summary)
+    return _read_back(given, rec, summary)
+
+
+def _well_posed(problem: BundleProblem) -> BundleProblem:
+    """Leave out what COLMAP refuses, and anchor the poses that only factors know."""
+    finite = np.isfinite(problem.uv_ideal_px).all(axis=1)
+    finite &= np.isfinite(problem.points_world[problem.point]).all(axis=1)
+    count = np.bincount(problem.point[finite], minlength=len(problem.points_world))
+    rows = finite & (count[problem.point] >= 2)
+    is_alone = np.zeros(len(problem.T_world_base), dtype=bool)
+    is_alone[_linked(problem)] = True
+    is_alone[problem.frame[rows]] = False
+    alone = np.flatnonzero(is_alone & ~problem.is_constant)
+    # Only COLMAP can give a pose its manifold, and it does so for poses that see something: a
+    # point seen twice at one pixel moves along with its pose and so constrains nothing.
+    camera = problem.cameras[0]
+    ahead = problem.T_world_base[alone] @ camera.T_base_cam @ np.array([0.0, 0.0, 10.0, 1.0])
+    new = len(problem.points_world) + np.arange(len(alone))
+    center = np.tile(camera.K[:2, 2], (2 * len(alone), 1))
+    return replace(
+        problem,
+        points_world=np.concatenate([problem.points_world, ahead[:, :3]]),
+        frame=np.concatenate([problem.frame[rows], np.repeat(alone, 2)]),
+        camera=np.concatenate([problem.camera[rows], np.zeros(2 * len(alone), dtype=np.int64)]),
+        point=np.concatenate([problem.point[rows], np.repeat(new, 2)]),
+        uv_ideal_px=np.concatenate([problem.uv_ideal_px[rows], center]),
+    )
+
+
+def _linked(problem: BundleProblem) -> list[int]:
+    """Return the frames that odometry or GNSS speaks of."""
+    relative = {f for r in problem.relative for f in (r.i, r.j)}
+    return sorted(relative | {p.frame for p in problem.positions})
 
 
 def _reconstruction(problem: BundleProblem) -> tuple[pycolmap.Reconstruction, list[int]]:
     rec = pycolmap.Reconstruction()
+    _add_rig(rec, problem.cameras)
+    pictures, keypoint = _pictures(problem)
+    T_base_world = transforms.invert(problem.T_world_base)
+    images: list[int] = []
+    for f in sorted({*pictures, *_linked(problem)}):
+        images += _add_frame(rec, problem, f, T_base_world[f], pictures.get(f, []))
+    _add_points(rec, problem, keypoint)
+    return rec, images
+
+
+def _add_rig(rec: pycolmap.Reconstruction, cameras: tuple[Camera, ...]) -> None:
     rig = pycolmap.Rig(rig_id=1)
     rig.add_ref_sensor(pycolmap.sensor_t(pycolmap.SensorType.IMU, 1))
-    for c, camera in enumerate(problem.cameras):
+    for c, camera in enumerate(cameras):
         model = pycolmap.Camera(
             camera_id=c + 1,
             model="PINHOLE",
@@ -133,29 +179,22 @@ def _reconstruction(problem: BundleProblem) -> tuple[pycolmap.Reconstruction, li
         rec.add_camera(model)
         rig.add_sensor(model.sensor_id, _rigid3d(transforms.invert(camera.T_base_cam)))
     rec.add_rig(rig)
+
+
+def _pictures(
+    problem: BundleProblem,
+) -> tuple[dict[int, list[tuple[int, IntArray]]], IntArray]:
+    """Group observations by picture: (camera, rows) by frame, and each row's place in its own."""
     order = np.lexsort((problem.camera, problem.frame))
-    groups = problem.frame[order] * len(problem.cameras) + problem.camera[order]
-    starts = (
-        np.flatnonzero(np.r_[True, groups[1:] != groups[:-1]]) if len(order) else np.zeros(0, int)
-    )
-    bounds = np.r_[starts, len(order)]
+    picture = problem.frame[order] * len(problem.cameras) + problem.camera[order]
+    starts = np.flatnonzero(np.diff(picture, prepend=-1))
     keypoint = np.empty(len(order), dtype=np.int64)
-    T_base_world = transforms.invert(problem.T_world_base)
-    images: list[int] = []
-    pending: dict[int, list[tuple[int, np.ndarray]]] = {}
-    for a, b in zip(bounds[:-1], bounds[1:], strict=True):
-        rows = order[a:b]
+    pictures: dict[int, list[tuple[int, IntArray]]] = {}
+    for rows in np.split(order, starts[1:]) if len(order) else []:
         keypoint[rows] = np.arange(len(rows))
-        pending.setdefault(int(problem.frame[rows[0]]), []).append(
-            (int(problem.camera[rows[0]]), rows)
-        )
-    has_prior = {f for r in problem.relative for f in (r.i, r.j)} | {
-        p.frame for p in problem.positions
-    }
-    for f in sorted(set(pending) | has_prior):
-        _add_frame(rec, problem, f, T_base_world[f], pending.get(f, []), images)
-    _add_points(rec, problem, keypoint)
-    return rec, images
+        frame, camera = int(problem.frame[rows[0]]), int(problem.camera[rows[0]])
+        pictures.setdefault(frame, []).append((camera, rows))
+    return pictures, keypoint
 
 
 def _add_frame(
@@ -163,11 +202,10 @@ def _add_frame(
     problem: BundleProblem,
     f: int,
     T_base_world: FloatArray,
-    pictures: list[tuple[int, np.ndarray]],
-    images: list[int],
-) -> None:
+    pictures: list[tuple[int, IntArray]],
+) -> list[int]:
     frame = pycolmap.Frame(frame_id=f + 1, rig_id=1)
-    made = []
+    images = []
     for c, rows in pictures:
         image_id = f * len(problem.cameras) + c + 1
         image = pycolmap.Image(
@@ -178,12 +216,12 @@ def _add_frame(
         )
         image.frame_id = f + 1
         frame.add_data_id(image.data_id)
-        made.append(image)
+        images.append(image)
     frame.rig_from_world = _rigid3d(T_base_world)
     rec.add_frame(frame)
-    for image in made:
+    for image in images:
         rec.add_image(image)
-        images.append(image.image_id)
+    return [image.image_id for image in images]
 
 
 def _add_points(rec: pycolmap.Reconstruction, problem: BundleProblem, keypoint: IntArray) -> None:
@@ -219,6 +257,7 @@ def _adjuster_options(options: BundleOptions) -> pycolmap.BundleAdjustmentOption
 def _add_priors(
     ceres_problem: pyceres.Problem, rec: pycolmap.Reconstruction, problem: BundleProblem
 ) -> list[object]:
+    # COLMAP bakes constant poses into its costs: by a factor they come in as free ones.
     keep: list[object] = []
     for prior in problem.relative:
         cost = cost_functions.RelativePosePriorCost(prior.covariance, _rigid3d(prior.T_i_j))
@@ -227,7 +266,8 @@ def _add_priors(
         ceres_problem.add_residual_block(cost, loss, blocks)
         keep += [cost, loss]
         for f, block in zip((prior.i, prior.j), blocks, strict=True):
-            _settle(ceres_problem, block, bool(problem.is_constant[f]))
+            if problem.is_constant[f]:
+                ceres_problem.set_parameter_block_constant(block)
     for position in problem.positions:
         cost = cost_functions.AbsolutePosePositionPriorCost(
             position.covariance, position.position_world
@@ -236,20 +276,9 @@ def _add_priors(
         block = rec.frame(position.frame + 1).rig_from_world.params
         ceres_problem.add_residual_block(cost, loss, [block])
         keep += [cost, loss]
-        _settle(ceres_problem, block, bool(problem.is_constant[position.frame]))
+        if problem.is_constant[position.frame]:
+            ceres_problem.set_parameter_block_constant(block)
     return keep
-
-
-def _settle(ceres_problem: pyceres.Problem, block: np.ndarray, is_constant: bool) -> None:
-    # A pose that COLMAP baked in as a constant enters by a prior as a free block without manifold.
-    if is_constant:
-        ceres_problem.set_parameter_block_constant(block)
-    elif not ceres_problem.has_manifold(block):
-        ceres_problem.set_manifold(block, _pose_manifold())
-
-
-def _pose_manifold() -> pyceres.Manifold:
-    return pyceres.ProductManifold(pyceres.EigenQuaternionManifold(), pyceres.EuclideanManifold(3))
 
 
 def _read_back(
@@ -263,7 +292,8 @@ def _read_back(
             matrix[:3] = rec.frame(f).rig_from_world.matrix()
             poses[f - 1] = transforms.invert(matrix)
         for p, point in rec.points3D.items():
-            points[p - 1] = point.xyz
+            if p <= len(points):
+                points[p - 1] = point.xyz
     return BundleResult(poses, points, before, after)
 
 

@@ -1,0 +1,120 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
+
+from seg2d3d_ros.geometry import transforms
+
+COORDINATE = st.floats(-100.0, 100.0)
+# a rotation vector shorter than pi is what its rotation gives back
+VECTOR = st.tuples(*[st.floats(-1.7, 1.7)] * 3).map(np.array)
+POSE = st.builds(
+    lambda r, t: transforms.exp(np.r_[r, t]), VECTOR, st.tuples(*[COORDINATE] * 3).map(np.array)
+)
+
+
+@given(POSE)
+@settings(deadline=None)
+def test_invert_any_pose_composes_to_identity(T):
+    np.testing.assert_allclose(transforms.invert(T) @ T, np.eye(4), atol=1e-12)
+    np.testing.assert_allclose(transforms.invert(np.stack([T, T]))[1] @ T, np.eye(4), atol=1e-12)
+
+
+@given(POSE)
+@settings(deadline=None)
+def test_quaternion_any_pose_comes_back_with_positive_w(T):
+    quat_xyzw = transforms.to_quaternion(T)
+    assert quat_xyzw[3] >= 0
+    assert np.linalg.norm(quat_xyzw) == pytest.approx(1.0)
+    np.testing.assert_allclose(transforms.from_quaternion(quat_xyzw, T[:3, 3]), T, atol=1e-12)
+
+
+def test_from_quaternion_order_is_xyzw():
+    T = transforms.from_quaternion([0.0, 0.0, np.sqrt(0.5), np.sqrt(0.5)], [1.0, 2.0, 3.0])
+    np.testing.assert_allclose(
+        transforms.apply(T, np.array([[1.0, 0, 0]])), [[1, 3, 3]], atol=1e-12
+    )
+
+
+def test_apply_similarity_carries_its_scale():
+    S = transforms.rigid(2.0 * np.eye(3), [1.0, 0.0, 0.0])
+    np.testing.assert_array_equal(transforms.apply(S, np.array([[1.0, 1.0, 1.0]])), [[3, 2, 2]])
+
+
+def test_body_optical_axes_follow_rep_103():
+    right, down, forward = transforms.R_BODY_OPTICAL.T
+    np.testing.assert_array_equal(forward, [1, 0, 0])
+    np.testing.assert_array_equal(right, [0, -1, 0])
+    np.testing.assert_array_equal(down, [0, 0, -1])
+
+
+@given(VECTOR)
+@settings(deadline=None)
+def test_angle_any_rotation_equals_length_of_its_vector(rotvec):
+    T = transforms.exp(np.r_[rotvec, 1.0, 2.0, 3.0])
+    assert transforms.angle_rad(T) == pytest.approx(np.linalg.norm(rotvec), abs=1e-9)
+
+
+@pytest.mark.parametrize("angle", [0.0, 1e-9, 1e-5, np.pi - 1e-6, np.pi])
+def test_angle_tiny_and_half_turn_keep_their_digits(angle):
+    T = transforms.exp([0.0, angle, 0.0, 0.0, 0.0, 0.0])
+    assert transforms.angle_rad(T) == pytest.approx(angle, rel=1e-9, abs=1e-15)
+
+
+@given(POSE, POSE)
+@settings(deadline=None)
+def test_interpolate_ends_are_the_poses(T_i, T_j):
+    np.testing.assert_allclose(transforms.interpolate(T_i, T_j, 0.0), T_i, atol=1e-9)
+    np.testing.assert_allclose(transforms.interpolate(T_i, T_j, 1.0), T_j, atol=1e-9)
+
+
+def test_interpolate_constant_rate_goes_on_beyond_the_ends():
+    T_i = transforms.exp([0.0, 0.0, 0.2, 1.0, 0.0, 0.0])
+    T_j = transforms.exp([0.0, 0.0, 0.4, 3.0, 0.0, 0.0])
+    for ratio in (-1.0, 0.25, 2.0):
+        expected = transforms.exp([0.0, 0.0, 0.2 + 0.2 * ratio, 1.0 + 2.0 * ratio, 0.0, 0.0])
+        np.testing.assert_allclose(transforms.interpolate(T_i, T_j, ratio), expected, atol=1e-12)
+
+
+def test_interpolate_many_agrees_with_interpolate_at_nanoseconds_since_1970():
+    rng = np.random.default_rng(0)
+    poses = np.stack([transforms.exp(x) for x in rng.uniform(-1, 1, (5, 6))])
+    stamps_ns = 1_700_000_000_000_000_000 + np.array([0, 100, 250, 300, 600]) * 1_000_000
+    query_ns = stamps_ns[0] + np.array([0, 50, 275, 599, 600]) * 1_000_000
+    out = transforms.interpolate_many(stamps_ns, poses, query_ns)
+    for stamp, T in zip(query_ns, out, strict=True):
+        k = min(int(np.searchsorted(stamps_ns, stamp, side="right")), 4)
+        ratio = (stamp - stamps_ns[k - 1]) / (stamps_ns[k] - stamps_ns[k - 1])
+        expected = transforms.interpolate(poses[k - 1], poses[k], ratio)
+        np.testing.assert_allclose(T, expected, atol=1e-9)
+
+
+def test_interpolate_many_outside_is_held_and_one_pose_is_enough():
+    poses = np.stack([np.eye(4), transforms.exp([0, 0, 0.1, 1.0, 0, 0])])
+    out = transforms.interpolate_many([10, 20], poses, [0, 100])
+    np.testing.assert_allclose(out, poses, atol=1e-15)
+    np.testing.assert_array_equal(transforms.interpolate_many([10], poses[1:], [5])[0], poses[1])
+
+
+@given(POSE, VECTOR, VECTOR)
+@settings(deadline=None)
+def test_adjoint_small_error_of_conjugated_increment_agrees(T_a_b, w, v):
+    error = 1e-6 * np.r_[w, v]
+    moved = T_a_b @ transforms.exp(error) @ transforms.invert(T_a_b)
+    seen = np.r_[Rotation.from_matrix(moved[:3, :3]).as_rotvec(), moved[:3, 3]]
+    expected = transforms.adjoint_rotation_translation(T_a_b) @ error
+    # second order in an error of 1e-6 with levers up to 170 m
+    np.testing.assert_allclose(seen, expected, atol=2e-9)
+
+
+@pytest.mark.parametrize("yaw", [-3.0, 0.0, 0.5, 3.0])
+def test_yaw_level_pose_is_its_heading(yaw):
+    assert transforms.yaw_rad(transforms.exp([0, 0, yaw, 5, 6, 7])) == pytest.approx(yaw)
+
+
+def test_orthonormal_rounded_rotation_is_repaired():
+    R = Rotation.from_rotvec([0.3, -0.2, 0.9]).as_matrix()
+    repaired = transforms.orthonormal(R + 1e-7 * np.arange(9).reshape(3, 3))
+    np.testing.assert_allclose(repaired @ repaired.T, np.eye(3), atol=1e-14)
+    np.testing.assert_allclose(repaired, R, atol=1e-6)
