@@ -14,6 +14,7 @@ from seg2d3d_ros.types import Camera, FloatArray, IntArray, Rig
 
 _DEPTHS_M = (5.0, 9.0, 18.0, 45.0)
 _MIN_SHARE = 0.04
+_FULL_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -120,12 +121,15 @@ def _patches(image: np.ndarray, uv: FloatArray) -> FloatArray:
 
 
 def overlapping_pairs(rig: Rig) -> list[CameraPair]:
-    """Return the pairs of cameras that share enough of their view at 15 m."""
+    """Return the pairs of cameras that share enough of their view at 15 m, both ways where it is little."""
     pairs = []
     for a in range(len(rig.cameras)):
         for b in range(a + 1, len(rig.cameras)):
-            if _shared_view(rig.cameras[a], rig.cameras[b]) >= _MIN_SHARE:
+            shared = _shared_view(rig.cameras[a], rig.cameras[b])
+            if shared >= _MIN_SHARE:
                 pairs.append(CameraPair(rig, a, b))
+            if _MIN_SHARE <= shared < _FULL_SHARE:
+                pairs.append(CameraPair(rig, b, a))
     return pairs
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,6 +15,8 @@ from seg2d3d_ros.types import FloatArray, IntArray
 _MAX_ERROR_PX = 2.5
 _MIN_PARALLAX_RAD = 0.004
 _MAX_RELATIVE_SIGMA = 0.3
+_ROTATION_WEIGHT = 0.04
+_LANDMARKS_PER_PICTURE = 120
 
 
 @dataclass(frozen=True)
@@ -28,47 +30,121 @@ class Observed:
     uv_ideal_px: FloatArray
 
 
-def refine(
-    state: MapState, positions: tuple[bundle.PositionPrior, ...], num_threads: int, rounds: int = 2
-) -> dict[str, float]:
-    """Adjust all keyframes and landmarks together, dropping what disagrees between rounds.
+@dataclass(frozen=True)
+class Refinement:
+    """Landmarks that were adjusted, and counters: observations, robust cost before and after, odometry's scale."""
+
+    adjusted: IntArray
+    counts: dict[str, float]
+
+
+def refine(state: MapState, positions: tuple[bundle.PositionPrior, ...]) -> Refinement:
+    """Adjust all keyframes and landmarks together, dropping what disagrees between two rounds.
+
+    Wheels are off by a few percent always in the same direction, which is not noise. The first round therefore
+    barely listens to odometry; where cameras overlap or GNSS speaks, the scale comes out right, and its ratio to
+    the odometry's corrects the increments of the second round.
 
     Args:
         state: The map; changed in place.
         positions: GNSS factors; `frame` is a position in `state.frames`. With any, no pose is held.
-        num_threads: Threads of the solver.
-        rounds: Adjustments with outlier removal in between.
 
     Returns:
-        Counters: observations used, robust cost before and after.
+        The landmarks that were adjusted, and counters.
     """
-    seen = _observed(state)
-    counts = {"refine_observations": 0.0, "refine_cost_before": 0.0, "refine_cost_after": 0.0}
+    seen = _thinned(_observed(state))
+    counts: dict[str, float] = {}
+    unique: IntArray = np.zeros(0, dtype=np.int64)
     if state.rig is None or len(seen.keyframes) < 3:
-        return counts
+        return Refinement(unique, counts)
     keep = np.ones(len(seen.ids), dtype=bool)
-    for k in range(rounds):
-        keep &= _errors_px(state, seen) < (4.0 if k == 0 else 1.0) * _MAX_ERROR_PX
+    for bound_px, odometry_weight, iterations in ((4 * _MAX_ERROR_PX, 0.01, 10), (_MAX_ERROR_PX, 1.0, 6)):
+        keep &= _errors_px(state, seen) < bound_px
         rows, unique, point = _landmarks_seen_often(seen, keep)
         if len(rows) < 50:
-            return counts
-        problem = _problem(state, seen, rows, unique, point, positions)
-        result = bundle.adjust(problem, bundle.BundleOptions(1.0, 10 if k == 0 else 6, 1e-4, num_threads))
+            return Refinement(unique[:0], counts)
+        scale = odometry_scale(state) if counts else 1.0
+        factors = Factors(_odometry(state, scale, odometry_weight), positions)
+        problem = _problem(state, seen, rows, unique, point, factors)
+        result = bundle.adjust(problem, bundle.BundleOptions(1.0, iterations, 1e-4))
         for index, T in zip(seen.keyframes, result.T_world_base, strict=True):
             state.frames[index].T_world_base = T
         state.set_points(unique, result.points_world)
         counts["refine_observations"] = float(len(rows))
-        counts["refine_cost_before"] = counts["refine_cost_before"] or result.initial_cost
+        counts.setdefault("refine_cost_before", result.initial_cost)
         counts["refine_cost_after"] = result.final_cost
+        if state.odometry:
+            counts["odometry_scale"] = odometry_scale(state)
     state.settle()
-    return counts
+    return Refinement(unique, counts)
 
 
-def retriangulate(state: MapState) -> int:
-    """Find landmarks for the tracks that have none and renew all uncertainties, from every keyframe's rays.
+def odometry_scale(state: MapState) -> float:
+    """Return true way per way the odometry tells, robustly over all increments; 1.0 without enough way."""
+    told, true = [], []
+    for (i, j), r in sorted(state.odometry.items()):
+        T = transforms.invert(state.frames[i].T_world_base) @ state.frames[j].T_world_base
+        length = float(np.linalg.norm(r.T_i_j[:3, 3]))
+        if length > 0.2:
+            told.append(length)
+            true.append(float(T[:3, 3] @ r.T_i_j[:3, 3]) / length)
+    if sum(told) < 20.0:
+        return 1.0
+    ratio = np.array(true) / np.array(told)
+    good = np.abs(ratio - np.median(ratio)) < 0.2
+    scale = float(np.array(true)[good].sum() / np.array(told)[good].sum())
+    return scale if 0.8 < scale < 1.25 else 1.0
+
+
+@dataclass(frozen=True)
+class Factors:
+    """What else is known of the poses; `frame`, `i` and `j` are positions in `state.frames`."""
+
+    relative: tuple[bundle.RelativePrior, ...]
+    positions: tuple[bundle.PositionPrior, ...]
+
+
+def _odometry(state: MapState, scale: float, weight: float) -> tuple[bundle.RelativePrior, ...]:
+    out = []
+    for (i, j), r in sorted(state.odometry.items()):
+        T = r.T_i_j.copy()
+        T[:3, 3] *= scale
+        covariance = r.covariance.copy()
+        covariance[3:, 3:] /= weight
+        covariance[:3, :3] /= min(weight, _ROTATION_WEIGHT)
+        out.append(bundle.RelativePrior(i, j, T, covariance, True))
+    return tuple(out)
+
+
+def _thinned(seen: Observed) -> Observed:
+    """Keep, of each picture, the landmarks that most keyframes see: the others add time, hardly accuracy.
+
+    Landmarks that two cameras saw at once all stay: they know the scale.
+    """
+    _, index, count = np.unique(seen.ids, return_inverse=True, return_counts=True)
+    moment = seen.ids * len(seen.keyframes) + seen.frame
+    _, at, together = np.unique(moment, return_inverse=True, return_counts=True)
+    across = np.bincount(index, weights=together[at] > 1, minlength=len(count)) > 0
+    views = count[index] + 1000 * across[index]
+    picture = seen.frame * 64 + seen.camera
+    order = np.lexsort((seen.ids, -views, picture))
+    start = np.searchsorted(picture[order], picture[order])
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[order] = np.arange(len(order)) - start
+    wanted = np.unique(seen.ids[rank < _LANDMARKS_PER_PICTURE])
+    rows = np.isin(seen.ids, wanted)
+    return Observed(seen.keyframes, seen.frame[rows], seen.camera[rows], seen.ids[rows], seen.uv_ideal_px[rows])
+
+
+def retriangulate(state: MapState, adjusted: IntArray) -> int:
+    """Place all tracks that were not adjusted anew, and renew all uncertainties, from every keyframe's rays.
+
+    Args:
+        state: The map; changed in place.
+        adjusted: Landmarks that keep their position.
 
     Returns:
-        How many tracks became landmarks.
+        How many landmarks there are.
     """
     seen = _observed(state)
     if state.rig is None or not len(seen.ids):
@@ -88,12 +164,14 @@ def retriangulate(state: MapState) -> int:
     worst, reach = np.zeros(len(unique)), np.zeros(len(unique))
     np.maximum.at(worst, track, error)
     np.maximum.at(reach, track, np.nan_to_num(np.linalg.norm(offset, axis=1)))
-    known = np.isfinite(state.points(unique)[:, 0])
-    state.set_points(unique[known], state.points(unique[known]), found.sigma_m[known])
-    good = ~known & (count >= 3) & found.is_front & (worst < 1.5 * _MAX_ERROR_PX)
+    fixed = np.isin(unique, adjusted)
+    state.set_points(unique[fixed], state.points(unique[fixed]), found.sigma_m[fixed])
+    good = (count >= 2) & found.is_front & (worst < 1.5 * _MAX_ERROR_PX)
     good &= (found.parallax_rad > _MIN_PARALLAX_RAD) & (found.sigma_m < _MAX_RELATIVE_SIGMA * reach)
-    state.set_points(unique[good], found.points[good], found.sigma_m[good])
-    return int(good.sum())
+    free = ~fixed
+    points = np.where(good[:, None], found.points, np.nan)
+    state.set_points(unique[free], points[free], found.sigma_m[free])
+    return int((fixed | good).sum())
 
 
 def _observed(state: MapState) -> Observed:
@@ -144,19 +222,19 @@ def _problem(
     rows: IntArray,
     unique: IntArray,
     point: IntArray,
-    positions: tuple[bundle.PositionPrior, ...],
+    factors: Factors,
 ) -> bundle.BundleProblem:
     assert state.rig is not None
     place = {k: i for i, k in enumerate(seen.keyframes)}
     used = set(np.unique(seen.frame[rows]).tolist())
     relative = tuple(
-        bundle.RelativePrior(place[i], place[j], r.T_i_j, r.covariance, True)
-        for (i, j), r in state.odometry.items()
-        if place.get(i) in used and place.get(j) in used
+        replace(r, i=place[r.i], j=place[r.j])
+        for r in factors.relative
+        if place.get(r.i) in used and place.get(r.j) in used
     )
     fixes = tuple(
         bundle.PositionPrior(place[p.frame], p.position_world, p.covariance)
-        for p in positions
+        for p in factors.positions
         if place.get(p.frame) in used
     )
     constant = np.zeros(len(seen.keyframes), dtype=bool)

@@ -82,8 +82,9 @@ class MappingStage:
         start = time.perf_counter()
         if self._config.mapping.refine:
             factors = self._georeference.factors(self._state) if self._is_placed else ()
-            self.counts.update(refine(self._state, factors, self._config.runtime.num_threads))
-            self.counts["retriangulated"] = float(retriangulate(self._state))
+            refined = refine(self._state, factors)
+            self.counts.update(refined.counts)
+            self.counts["landmarks"] = float(retriangulate(self._state, refined.adjusted))
             self._events += self._associator.rebuild(self._state)
             self._assignments.clear()
             self._name(self._associator.pictures)
