@@ -35,6 +35,7 @@ from seg2d3d_ros.segmentation.regions import (
     Ints,
     MergeRule,
     Parts,
+    absorb_enclosed,
     find_borders,
     measure_cues,
     measure_parts,
@@ -122,7 +123,9 @@ def label_small(
         STRUCTURE_COST,
         MIN_STRUCTURE_SHARE * labels.size,
     )
-    numbers = _number(classes, merge_similar(parts, borders, alike))
+    groups = merge_similar(parts, borders, alike)
+    groups = absorb_enclosed(groups, parts, borders, classes == STRUCTURE)
+    numbers = _number(classes, groups)
     return numbers[labels].astype(np.uint16), _scores(numbers, parts, borders)
 
 

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+ENCLOSED = 0.55  # share of a region's border with one other that makes it a part of that
+
 Floats: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.int64]
 Flags: TypeAlias = NDArray[np.bool_]
@@ -213,6 +215,36 @@ def merge_similar(parts: Parts, borders: Borders, rule: MergeRule) -> Ints:
         must = size < rule.min_size
         pairs, length, contrast = _contract(to[pairs], length, contrast, num)
     return group
+
+
+def absorb_enclosed(group: Ints, parts: Parts, borders: Borders, is_free: Flags) -> Ints:
+    """Give regions that one larger region nearly surrounds to it: windows to their facade.
+
+    Args:
+        group: (n,) region of each part.
+        parts: The parts.
+        borders: Their borders.
+        is_free: (n,) parts that may be given away or receive.
+
+    Returns:
+        (n,) region of each part, some of them emptied.
+    """
+    num = int(group.max()) + 1
+    size = np.bincount(group, parts.size, minlength=num)
+    free = np.zeros(num, bool)
+    free[group[is_free]] = True
+    sides = group[borders.pairs]
+    sides, length = sides[sides[:, 0] != sides[:, 1]], borders.length[sides[:, 0] != sides[:, 1]]
+    sides, length = np.concatenate((sides, sides[:, ::-1])), np.tile(length, 2)
+    shared = coo_array((length, sides.T), shape=(num, num)).tocsr()
+    total = np.maximum(shared.sum(axis=1), 1)
+    host = np.asarray(shared.argmax(axis=1)).ravel()
+    share = shared.max(axis=1).toarray().ravel() / total
+    inside = free & free[host] & (share > ENCLOSED) & (size < size[host])
+    to = np.where(inside, host, np.arange(num))
+    while (to[to] != to).any():  # a pane in a window in a facade; sizes grow, so this ends
+        to = to[to]
+    return to[group]
 
 
 def _is_cheapest(pairs: Ints, cost: Floats, num: int) -> Flags:
