@@ -33,7 +33,6 @@ class ClustersNode(SensorNode):
         """Create the node, unconfigured."""
         super().__init__("clusters")
         self._output: Any = None
-        self._service: Any = None
         self._segmentations: list[Any] = []
         self.num_segmentations: Counter[str] = Counter()
         self.num_published = 0
@@ -42,9 +41,7 @@ class ClustersNode(SensorNode):
         """Offer the output and the service."""
         super().open()
         self._output = self.create_publisher(msg.Cluster, "clusters", KEEP_ALL)
-        self._service = self.create_service(
-            Flush, "~/flush", self.answering(self._flush), callback_group=self.services_group
-        )
+        self.offer("flush", Flush, self._flush)
 
     def stop(self) -> None:
         """Stop listening and working."""
@@ -58,7 +55,6 @@ class ClustersNode(SensorNode):
         super().close()
         if self._output is not None:
             self.destroy_publisher(self._output)
-            self.destroy_service(self._service)
             self._output = None
         self.num_segmentations.clear()
         self.num_published = 0
@@ -80,7 +76,7 @@ class ClustersNode(SensorNode):
         """Return whether somebody takes the clusters."""
         return self._output.get_subscription_count() > 0
 
-    def shed(self, arrival: Arrival) -> Dropped:
+    def shed(self, arrival: Arrival, setup: RigSetup) -> Dropped:
         """Return the note that a picture was not used."""
         return Dropped(arrival.camera, arrival.stamp_ns, "overload")
 

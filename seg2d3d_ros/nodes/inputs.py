@@ -23,7 +23,6 @@ from seg2d3d_ros.errors import InputError
 from seg2d3d_ros.io.rosbag_file import RosbagFile
 from seg2d3d_ros.io.rosbag_rig import RigSetup, read_setup
 from seg2d3d_ros.io.rosbag_topics import IMAGE, Layout, Topic, choose
-from seg2d3d_ros.io.stamps import LEAP_NS, StampGate
 from seg2d3d_ros.nodes.conversions.primitives import from_time
 from seg2d3d_ros.nodes.hearing import Hearing, published_topics
 from seg2d3d_ros.nodes.options import NodeOptions
@@ -36,6 +35,7 @@ _PICTURE_DEPTH = (
     100  # what DDS may hold until a callback runs; what waits for a stage is bounded later
 )
 _LIGHT_DEPTH = 1000
+_JUMP_NS = 1_000_000_000
 
 
 class Arrival(NamedTuple):
@@ -92,7 +92,7 @@ class Inputs:
         self._layout: Layout | None = None
         self._hearing = Hearing([])
         self._is_ready = False
-        self._gate, self._newest_ns = StampGate(), 0
+        self._stamps_ns: dict[str, int] = {}
         self._first_s: float | None = None
         self._last_s = time.monotonic()
         self.num_pictures: Counter[str] = Counter()
@@ -242,8 +242,9 @@ class Inputs:
         self._listeners.on_arrival(Arrival(kind, camera, stamp_ns, message, reason))
 
     def _refusal(self, topic: str, stamp_ns: int) -> str:
-        """Return why a stamp is refused; a jump far back is left to the stages."""
-        if stamp_ns < self._newest_ns - LEAP_NS:
-            self._gate, self._newest_ns = StampGate(), stamp_ns
-        self._newest_ns = max(self._newest_ns, stamp_ns)
-        return self._gate.refuse(topic, stamp_ns)
+        """Return why a stamp is refused; a jump far back (a looping bag) is left to the stages."""
+        last_ns = self._stamps_ns.get(topic)
+        if last_ns is not None and last_ns - _JUMP_NS < stamp_ns <= last_ns:
+            return "duplicate_stamp" if stamp_ns == last_ns else "stamp_back"
+        self._stamps_ns[topic] = stamp_ns
+        return ""

@@ -50,6 +50,7 @@ class StageNode(LifecycleNode):
         # Timers must fire without /clock too: a player may wait for us before it publishes one.
         self.steady_clock = Clock(clock_type=ClockType.STEADY_TIME)
         self._diagnostics: Any = None
+        self._offered: list[Any] = []
         self._timer: Any = None
         self.num_errors = 0
         self.last_error = ""
@@ -125,6 +126,9 @@ class StageNode(LifecycleNode):
             self.destroy_timer(self._timer)
             self.destroy_publisher(self._diagnostics)
             self._timer = self._diagnostics = None
+        for service in self._offered:
+            self.destroy_service(service)
+        self._offered = []
         self.close()
 
     def _guarded(self, what: str, action: Callable[[], None]) -> TransitionCallbackReturn:
@@ -139,8 +143,14 @@ class StageNode(LifecycleNode):
             return TransitionCallbackReturn.ERROR
         return TransitionCallbackReturn.SUCCESS
 
-    def answering(self, act: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-        """Return a service callback that answers even if it fails, with success False."""
+    def offer(self, name: str, kind: Any, act: Callable[[Any, Any], Any]) -> None:
+        """Offer the service `~/name` until clean-up; it answers even if `act` raises.
+
+        Args:
+            name: Last part of the name.
+            kind: Service type, with `success` and `message` in its response.
+            act: Takes request and response, returns the response; may wait for other callbacks.
+        """
 
         def answer(request: Any, response: Any) -> Any:
             try:
@@ -151,7 +161,8 @@ class StageNode(LifecycleNode):
                 failed.message = self.last_error
                 return failed
 
-        return answer
+        made = self.create_service(kind, f"~/{name}", answer, callback_group=self.services_group)
+        self._offered.append(made)
 
     def note_error(self, text: str) -> None:
         """Count an error, log it and show it in /diagnostics."""

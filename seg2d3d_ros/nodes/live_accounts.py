@@ -11,6 +11,8 @@ from seg2d3d_ros import config as configuration
 from seg2d3d_ros.config import Config
 from seg2d3d_ros.types import Cluster, FrameCounts, RunReport
 
+_LONG_AGO_NS = -(1 << 62)
+
 
 class LiveAccounts:
     """Counts pictures so that received = processed + dropped by reason, per camera."""
@@ -20,7 +22,7 @@ class LiveAccounts:
         self._processed: Counter[str] = Counter()
         self._dropped: dict[str, Counter[str]] = {}
         self._segmentation: dict[str, Counter[str]] = {}
-        self._counted_ns = -(1 << 62)
+        self._session, self._counted_ns = -1, _LONG_AGO_NS
         self._stamps_ns: tuple[int, int] | None = None
         self._remarks: tuple[str, ...] = ()
         self._reports: dict[str, dict[str, Any]] = {}
@@ -33,6 +35,8 @@ class LiveAccounts:
         self.num_clusters += 1
         self.has_last = self.has_last or cluster.is_last
         self._remarks = cluster.rig.remarks
+        if cluster.session != self._session:  # after a jump back in time stamps come again
+            self._session, self._counted_ns = cluster.session, _LONG_AGO_NS
         for frame in cluster.frames:
             if frame.stamp_ns <= self._counted_ns:
                 continue

@@ -33,11 +33,9 @@ class MapServices:
             "pause": (Trigger, lambda _, response: self._pause(True, response)),
             "resume": (Trigger, lambda _, response: self._pause(False, response)),
         }
+        for name, (kind, act) in offered.items():
+            node.offer(name, kind, act)
         group = node.services_group
-        self._services = [
-            node.create_service(kind, f"~/{name}", node.answering(act), callback_group=group)
-            for name, (kind, act) in offered.items()
-        ]
         self._clients = {
             (name, verb): node.create_client(kind, f"{name}/{verb}", callback_group=group)
             for name in _OTHERS
@@ -45,12 +43,10 @@ class MapServices:
         }
 
     def close(self) -> None:
-        """Take everything back."""
-        for service in self._services:
-            self._node.destroy_service(service)
+        """Take the clients back; the node withdraws the services."""
         for client in self._clients.values():
             self._node.destroy_client(client)
-        self._services, self._clients = [], {}
+        self._clients = {}
 
     def write(self, folder: str) -> Path:
         """Write the result folder of the map as it is; return its absolute path.

@@ -22,13 +22,7 @@ _DRAIN_S = 600.0
 
 
 class MappingNode(StageNode):
-    """Never sheds a cluster; a gap in their sequence is an error.
-
-    Attributes:
-        worker: Around the stage; None unless active.
-        accounts: What came in.
-        has_last: Set once the cluster marked last is mapped.
-    """
+    """Never sheds a cluster; a gap in their sequence is an error."""
 
     def __init__(self) -> None:
         """Create the node, unconfigured."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from typing import Any
 
 from std_srvs.srv import Trigger
@@ -18,7 +19,6 @@ from seg2d3d_ros.nodes.lifecycle import StageNode
 from seg2d3d_ros.nodes.worker import Job, Worker
 from seg2d3d_ros.types import Dropped
 
-_FINISH = object()
 _GATE_S = 0.05
 _QUIET_LIMIT_S = 5.0
 _DRAIN_LIMIT_S = 600.0
@@ -44,6 +44,7 @@ class SensorNode(StageNode):
         self._is_flushed = False
         self._flush_lock = threading.Lock()
         self.num_skipped: Counter[str] = Counter()
+        self.frame_ids: dict[str, str] = {}
 
     # --------------------------------------------------------------------- what subclasses define
 
@@ -55,9 +56,12 @@ class SensorNode(StageNode):
         """Publish what the stage gave; in the worker's thread."""
         raise NotImplementedError
 
-    def shed(self, arrival: Arrival) -> Any:
-        """Return what stands in for a picture that there is no time for."""
+    def shed(self, arrival: Arrival, setup: RigSetup) -> Any:
+        """Return what stands in for a picture that there is no time for: an item or a call."""
         raise NotImplementedError
+
+    def on_ready(self) -> None:
+        """Do what has to be done before the stage works, each time the cameras are found."""
 
     def on_layout(self, layout: Layout) -> None:
         """Do what can be done as soon as the topics are chosen."""
@@ -70,10 +74,7 @@ class SensorNode(StageNode):
 
     def open(self) -> None:
         """Offer the services."""
-        group = self.services_group
-        self._reset_service = self.create_service(
-            Trigger, "~/reset", self.answering(self._reset), callback_group=group
-        )
+        self.offer("reset", Trigger, self._reset)
 
     def start(self) -> None:
         """Start the worker, at rest, and look for the sensors."""
@@ -99,8 +100,6 @@ class SensorNode(StageNode):
         """Forget the stage and the rig."""
         self.stage = self.setup = self.worker = self.inputs = None
         self._is_flushed = False
-        if hasattr(self, "_reset_service"):
-            self.destroy_service(self._reset_service)
 
     # --------------------------------------------------------------------------------------- flow
 
@@ -108,10 +107,9 @@ class SensorNode(StageNode):
         try:
             if self.stage is None or self.setup is None:
                 self.setup, self.stage = setup, self.make_stage(setup)
-            elif self.setup.rig != setup.rig and self._names(setup) != self._names(self.setup):
-                raise RuntimeError(
-                    "the cameras are others than before: clean up and configure again"
-                )
+            if self._names(setup) != self._names(self.setup):
+                raise RuntimeError("they are others than before: clean up and configure again")
+            self.on_ready()
         except Exception as error:
             self.note_error(f"cannot work with these cameras: {error}")
             return
@@ -135,8 +133,9 @@ class SensorNode(StageNode):
     def _on_arrival(self, arrival: Arrival) -> None:
         if self.worker is None:
             return
-        if arrival.kind == "frame" and not self._first_s:
-            self._first_s = time.monotonic()
+        if arrival.kind == "frame":
+            self._first_s = self._first_s or time.monotonic()
+            self.frame_ids[arrival.camera] = arrival.message.header.frame_id
         if arrival.reason or self._is_flushed:
             reason = arrival.reason or "after_finish"
             if arrival.kind != "frame" or self._is_flushed:
@@ -145,7 +144,7 @@ class SensorNode(StageNode):
             dropped = Dropped(arrival.camera, arrival.stamp_ns, reason)
             self.worker.put(Job(make=lambda: dropped))
             return
-        shed = (lambda: self.shed(arrival)) if arrival.kind == "frame" else None
+        shed = (lambda: self._shed(arrival)) if arrival.kind == "frame" else None
         self.worker.put(Job(make=lambda: self._make(arrival), shed=shed))
 
     def _make(self, arrival: Arrival) -> Any:
@@ -161,10 +160,15 @@ class SensorNode(StageNode):
             return None
         return item
 
+    def _shed(self, arrival: Arrival) -> Any:
+        assert self.setup is not None
+        is_ours = arrival.camera in self._names(self.setup)
+        return self.shed(arrival, self.setup) if is_ours else None
+
     def _push(self, item: Any) -> Iterable[Any]:
         if item is None:
             return ()
-        return self.stage.finish() if item is _FINISH else self.push(item)
+        return item() if callable(item) else self.push(item)
 
     def push(self, item: Any) -> Iterable[Any]:
         """Push an item through the stage; in the worker's thread."""
@@ -183,10 +187,25 @@ class SensorNode(StageNode):
                 time.sleep(_GATE_S)
             if not self._is_flushed:
                 self._is_flushed = True
-                self.worker.put(Job(make=lambda: _FINISH))
+                self.worker.put(Job(make=lambda: self.stage.finish))
             if not self.worker.drain(_DRAIN_LIMIT_S):
                 return f"{self.get_name()} is still busy; call again"
             return ""
+
+    def ask_stage(self, call: Callable[[], Any]) -> Any:
+        """Return what a call gives or raises, made in the worker's thread between two items."""
+        answer: Future[Any] = Future()
+
+        def work() -> Iterable[Any]:
+            try:
+                answer.set_result(call())
+            except Exception as error:
+                answer.set_exception(error)
+            return ()
+
+        assert self.worker is not None
+        self.worker.put(Job(make=lambda: work))
+        return answer.result(_DRAIN_LIMIT_S)
 
     def _reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         with self._flush_lock:

@@ -12,7 +12,7 @@ pytest.importorskip("seg2d3d_ros.msg", reason="the messages are not built: make 
 from rclpy.serialization import deserialize_message, serialize_message
 
 from seg2d3d_ros import types
-from seg2d3d_ros.io.palette import instance_color_rgb  # noqa: E402
+from seg2d3d_ros.io.palette import instance_color_rgb
 from seg2d3d_ros.nodes.conversions import (
     clouds,
     clusters,

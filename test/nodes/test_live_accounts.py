@@ -18,12 +18,12 @@ from seg2d3d_ros.types import (
 NOBODY = np.zeros(0, dtype=np.int64)
 
 
-def cluster(*stamps, dropped=(), is_last=False):
+def cluster(*stamps, session=0, dropped=(), is_last=False):
     """Return a cluster of two cameras with frames at the given stamps and no landmarks."""
     cameras = tuple(Camera(n, 4, 4, np.eye(3), np.eye(4)) for n in ("left", "right"))
     return Cluster(
         sequence=0,
-        session=0,
+        session=session,
         scale="metric",
         num_overlap=0,
         rig=Rig(cameras, remarks=("level at the start",)),
@@ -53,6 +53,13 @@ def test_accounts_overlapping_clusters_count_each_picture_once():
     assert (frames["left"].received, frames["left"].processed) == (5, 4)
     assert frames["left"].dropped == {"overload": 1}
     assert (frames["right"].received, frames["right"].dropped) == (4, {})
+
+
+def test_accounts_stamps_that_come_again_in_a_new_session_count_again():
+    accounts = LiveAccounts()
+    accounts.mapped(cluster(10, 20, 30))
+    accounts.mapped(cluster(10, 20, session=1))
+    assert report(accounts).frames["left"].processed == 5
 
 
 def test_accounts_more_received_than_mapped_appear_as_not_mapped():

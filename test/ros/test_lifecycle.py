@@ -54,13 +54,13 @@ def test_node_wrong_parameter_ends_with_1_and_says_what_is_needed(start, paramet
     assert said in text
 
 
-def test_set_prompt_backend_without_text_refuses_and_says_so(start, peer, eventually):
+def test_set_prompt_before_any_camera_refuses_and_says_so(start, peer, eventually):
     from seg2d3d_ros.srv import SetPrompt
 
     start("segmentation", segmentation__backend="classical")
     response = peer.call(SetPrompt, "segmentation/set_prompt", classes=["kiosk"])
     assert not response.success
-    assert "prompt" in response.message
+    assert "once cameras are seen" in response.message
 
 
 def test_node_on_simulated_time_works_before_there_is_a_clock(start, peer, eventually):
