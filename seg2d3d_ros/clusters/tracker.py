@@ -7,7 +7,7 @@ import numpy as np
 
 from seg2d3d_ros.types import FloatArray, IntArray
 
-_WINDOW_PX = (15, 15)
+_WINDOW_PX = (11, 11)
 _CRITERIA = (cv2.TERM_CRITERIA_COUNT + cv2.TERM_CRITERIA_EPS, 20, 0.01)
 _BORDER_PX = 6
 

@@ -16,7 +16,7 @@ _MAX_ERROR_PX = 2.5
 _MIN_PARALLAX_RAD = 0.004
 _MAX_RELATIVE_SIGMA = 0.3
 _ROTATION_WEIGHT = 0.04
-_LANDMARKS_PER_PICTURE = 120
+_LANDMARKS_PER_PICTURE = 150
 
 
 @dataclass(frozen=True)
@@ -58,12 +58,14 @@ def refine(state: MapState, positions: tuple[bundle.PositionPrior, ...]) -> Refi
     if state.rig is None or len(seen.keyframes) < 3:
         return Refinement(unique, counts)
     keep = np.ones(len(seen.ids), dtype=bool)
-    for bound_px, odometry_weight, iterations in ((4 * _MAX_ERROR_PX, 0.01, 10), (_MAX_ERROR_PX, 1.0, 6)):
+    knows_scale = bool(positions) or _num_across(seen) >= 5 * len(seen.keyframes)
+    weight = 0.01 if knows_scale else 1.0
+    for bound_px, odometry_weight, iterations in ((4 * _MAX_ERROR_PX, weight, 10), (_MAX_ERROR_PX, 1.0, 6)):
         keep &= _errors_px(state, seen) < bound_px
         rows, unique, point = _landmarks_seen_often(seen, keep)
         if len(rows) < 50:
             return Refinement(unique[:0], counts)
-        scale = odometry_scale(state) if counts else 1.0
+        scale = odometry_scale(state) if counts and knows_scale else 1.0
         factors = Factors(_odometry(state, scale, odometry_weight), positions)
         problem = _problem(state, seen, rows, unique, point, factors)
         result = bundle.adjust(problem, bundle.BundleOptions(1.0, iterations, 1e-4))
@@ -117,23 +119,34 @@ def _odometry(state: MapState, scale: float, weight: float) -> tuple[bundle.Rela
 
 
 def _thinned(seen: Observed) -> Observed:
-    """Keep, of each picture, the landmarks that most keyframes see: the others add time, hardly accuracy.
+    """Keep some landmarks of each picture: those with four views and more alike, those across cameras first.
 
-    Landmarks that two cameras saw at once all stay: they know the scale.
+    A preference for long tracks would be one for far points, whose small errors bend the scale.
     """
     _, index, count = np.unique(seen.ids, return_inverse=True, return_counts=True)
-    moment = seen.ids * len(seen.keyframes) + seen.frame
-    _, at, together = np.unique(moment, return_inverse=True, return_counts=True)
+    at, together = _together(seen)
     across = np.bincount(index, weights=together[at] > 1, minlength=len(count)) > 0
-    views = count[index] + 1000 * across[index]
+    views = np.minimum(count[index], 4) + 4 * across[index]
+    shuffled = (seen.ids * 2654435761) % (1 << 32)
     picture = seen.frame * 64 + seen.camera
-    order = np.lexsort((seen.ids, -views, picture))
+    order = np.lexsort((shuffled, -views, picture))
     start = np.searchsorted(picture[order], picture[order])
     rank = np.empty(len(order), dtype=np.int64)
     rank[order] = np.arange(len(order)) - start
     wanted = np.unique(seen.ids[rank < _LANDMARKS_PER_PICTURE])
     rows = np.isin(seen.ids, wanted)
     return Observed(seen.keyframes, seen.frame[rows], seen.camera[rows], seen.ids[rows], seen.uv_ideal_px[rows])
+
+
+def _together(seen: Observed) -> tuple[IntArray, IntArray]:
+    """Return each observation's moment (landmark and keyframe) and how many cameras saw it then."""
+    moment = seen.ids * max(len(seen.keyframes), 1) + seen.frame
+    _, at, together = np.unique(moment, return_inverse=True, return_counts=True)
+    return at, together
+
+
+def _num_across(seen: Observed) -> int:
+    return int((_together(seen)[1] > 1).sum())
 
 
 def retriangulate(state: MapState, adjusted: IntArray) -> int:
