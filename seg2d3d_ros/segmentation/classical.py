@@ -49,7 +49,7 @@ MIN_PART_SHARE = 0.0008  # of the picture
 MIN_STRUCTURE_SHARE = 0.003
 MIN_INNER = 0.25  # parts with fewer inner pixels are the seams of others
 SEAM_COST = 3.0  # CIELAB
-STRUCTURE_COST = 7.0
+STRUCTURE_COST = 9.0
 GROW_CONTRAST = 9.0
 
 

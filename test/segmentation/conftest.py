@@ -266,9 +266,9 @@ def save_sam(root: Path) -> None:
     """Save a state dict of segment-anything's own classes, as its authors publish them."""
     import torch
 
-    from seg2d3d_ros.segmentation.networks.segment_anything import _import_modeling
+    from seg2d3d_ros.segmentation.networks.segment_anything import import_package
 
-    modeling = _import_modeling()
+    modeling = import_package("modeling")
     network = modeling.Sam(
         image_encoder=modeling.ImageEncoderViT(
             img_size=256,

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -62,15 +63,15 @@ def read_input_edges(folder: Path, default: tuple[int, int]) -> tuple[int, int]:
     return default
 
 
-def upsample_masks(logits: Tensor, shape: tuple[int, int], chunk: int = 16) -> Tensor:
-    """Resize mask logits (n, h, w) to a shape (h, w) and cut at 0; (n, h, w) bool, on the CPU."""
-    if not len(logits):
-        return torch.zeros((0, *shape), dtype=torch.bool)
-    masks = [
-        functional.interpolate(
-            part[None].float(), size=shape, mode="bilinear", align_corners=False
-        )[0]
-        > 0
-        for part in logits.split(chunk)
-    ]
-    return torch.cat([mask.cpu() for mask in masks])
+def upsample_masks(logits: Tensor, shape: tuple[int, int], chunk: int = 16) -> NDArray[np.bool_]:
+    """Resize mask logits (n, h, w) bilinearly to a shape (h, w) and cut at 0; (n, h, w) bool."""
+    masks = np.zeros((len(logits), *shape), bool)
+    if logits.device.type == "cpu":  # OpenCV is four times as fast as torch here
+        for mask, one in zip(masks, logits.float().numpy(), strict=True):
+            np.greater(cv2.resize(one, shape[::-1], interpolation=cv2.INTER_LINEAR), 0, out=mask)
+        return masks
+    for start in range(0, len(logits), chunk):
+        part = logits[None, start : start + chunk].float()
+        large = functional.interpolate(part, size=shape, mode="bilinear", align_corners=False)[0]
+        masks[start : start + chunk] = (large > 0).cpu().numpy()
+    return masks

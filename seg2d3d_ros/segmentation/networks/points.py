@@ -47,7 +47,7 @@ class PointPipeline:
         order = score.argsort(descending=True, stable=True)
         order = order[score[order] >= self._threshold][: 4 * self._max_masks]
         order = order[_suppress(logits[order] > 0)][: self._max_masks]
-        masks = upsample_masks(logits[order], shape).numpy()
+        masks = upsample_masks(logits[order], shape)
         scores = score[order].float().cpu().numpy().astype(np.float32)
         return Candidates(masks, np.zeros(len(masks), np.int64), scores)
 

@@ -53,7 +53,7 @@ class Sam2:
                 input_boxes=boxes,
                 multimask_output=False,
             )
-            masks[i] = upsample_masks(found.pred_masks[0, :, 0], (h, w)).numpy()
+            masks[i] = upsample_masks(found.pred_masks[0, :, 0], (h, w))
         return masks
 
     @torch.inference_mode()

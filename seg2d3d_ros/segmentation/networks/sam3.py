@@ -85,7 +85,7 @@ class Sam3Pipeline:
                 quality = quality * found.presence_logits.float().sigmoid()
             for i in range(num):
                 kept = quality[i] > self._threshold
-                masks[i].append(upsample_masks(found.pred_masks[i][kept], (h, w)).numpy())
+                masks[i].append(upsample_masks(found.pred_masks[i][kept], (h, w)))
                 scores[i].append(quality[i][kept].cpu().numpy())
                 classes[i].append(np.full(int(kept.sum()), position))
         return [

@@ -67,7 +67,7 @@ class SegmentAnything:
             logits = functional.interpolate(
                 logits[:, None].float(), (self._side, self._side), mode="bilinear"
             )[:, 0, : size[0], : size[1]]
-            masks[i] = upsample_masks(logits, (h, w)).numpy()
+            masks[i] = upsample_masks(logits, (h, w))
         return masks
 
     def to(self, device: str) -> None:
@@ -113,7 +113,7 @@ def load_sam(path: Path) -> torch.nn.Module:
 
 def _build(state: dict[str, Tensor]) -> torch.nn.Module:
     """Build a Sam whose sizes are those of the tensors."""
-    modeling = _import_modeling()
+    modeling = import_package("modeling")
     position = state["image_encoder.pos_embed"]  # (1, grid, grid, width)
     grid, width = position.shape[1], position.shape[3]
     patch = state["image_encoder.patch_embed.proj.weight"].shape[-1]
@@ -160,11 +160,11 @@ def _build(state: dict[str, Tensor]) -> torch.nn.Module:
     )
 
 
-def _import_modeling() -> Any:
-    """Import segment_anything.modeling without running the package's entry (see above)."""
+def import_package(module: str) -> Any:
+    """Import a module of segment_anything without running the package's entry (see above)."""
     name = "segment_anything"
     if name in sys.modules:
-        return importlib.import_module(f"{name}.modeling")
+        return importlib.import_module(f"{name}.{module}")
     spec = importlib.util.find_spec(name)
     if spec is None or spec.submodule_search_locations is None:
         raise ModuleNotFoundError(f"No module named '{name}'", name=name)
@@ -172,6 +172,6 @@ def _import_modeling() -> Any:
     bare.__path__ = list(spec.submodule_search_locations)
     sys.modules[name] = bare
     try:
-        return importlib.import_module(f"{name}.modeling")
+        return importlib.import_module(f"{name}.{module}")
     finally:
         del sys.modules[name]
