@@ -6,8 +6,8 @@
 Prints pictures per second, latency and memory per backend, batch and precision at 720p, and the
 ratio to running the same networks naively (one picture at a time, fp32, the library's own
 preparation) in the same run. The floor beside it is the time that the device would need for the
-counted arithmetic at the rate of a large matrix product measured here. Without a GPU it
-says so, and the ratio is that of the processor. `--soak` watches memory over many pictures instead.
+counted arithmetic at the rate of a large matrix product measured here. Without a GPU it says so,
+and the ratio is that of the processor. `--soak` watches memory over many pictures instead.
 """
 
 from __future__ import annotations
