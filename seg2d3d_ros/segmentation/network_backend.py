@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+Result = TypeVar("Result")
 Build = Callable[[OpenModel, Settings, Config], "Pipeline"]
 
 ANYTHING = Prompt((PromptClass(0, "structure", ("anything",)),))
@@ -103,6 +104,8 @@ class NetworkBackend:
 
     def activate(self, shapes: Sequence[tuple[int, int]] = ()) -> None:
         """Take the device and warm up with black pictures of these shapes (h, w)."""
+        while not self._try_ready() and self.ladder.step_down():
+            self._count(f"memory_step_{self.ladder.taken[-1]}")
         for h, w in dict.fromkeys(shapes):
             black = Frame("warm-up", 0, np.zeros((h, w, 3), np.uint8))
             self.segment([black] * self.ladder.settings.batch)
@@ -123,10 +126,21 @@ class NetworkBackend:
         """Run the networks; None if memory ran out."""
         from seg2d3d_ros.segmentation.networks.pictures import to_tensor
 
-        try:
+        def run() -> list[Candidates]:
             pipeline = self._ready_pipeline()
-            pictures = to_tensor([frame.image for frame in frames], self.ladder.settings.device)
-            return pipeline.run(pictures)
+            images = [frame.image for frame in frames]
+            return pipeline.run(to_tensor(images, self.ladder.settings.device))
+
+        return self._try(run)
+
+    def _try_ready(self) -> bool:
+        """Put the networks on their device; False if memory ran out."""
+        return self._try(self._ready_pipeline) is not None
+
+    def _try(self, work: Callable[[], Result]) -> Result | None:
+        """Do some work; None, counted, if memory ran out."""
+        try:
+            return work()
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
@@ -144,6 +158,7 @@ class NetworkBackend:
         if self._pipeline is None:
             if settings.model != self._model.name:
                 self._model = open_model(self._config, find_model(self._config, settings.model))
+            set_threads(settings.device, self._config.runtime.num_threads)
             self._pipeline = self._build(self._model, settings, self._config)
             self._built, self._is_on_device = settings, True
             if self._takes_prompt:
@@ -222,6 +237,14 @@ def choose_device(wanted: str) -> str:
     raise BackendError(
         f"runtime.device is '{wanted}', but there is {there}; set it to auto, cpu or cuda:N"
     )
+
+
+def set_threads(device: str, num_threads: int) -> None:
+    """Let torch use so many threads, if it computes on the processor."""
+    import torch
+
+    if device == "cpu":
+        torch.set_num_threads(num_threads)
 
 
 def choose_precision(wanted: str, device: str) -> str:

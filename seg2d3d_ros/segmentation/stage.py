@@ -155,7 +155,7 @@ class SegmentationStage:
             return [*done, self._empty(frame, Status.SKIPPED)]
         self._batch.append(frame)
         if len(self._batch) >= self._batch_size:
-            done += self._segment_batch()
+            done += self._segment_batch(frame)
         return done
 
     def _must_go_before(self, frame: Frame) -> bool:
@@ -164,16 +164,26 @@ class SegmentationStage:
         is_late = abs(frame.stamp_ns - self._batch[0].stamp_ns) > wait_ns
         return is_late or any(waiting.camera == frame.camera for waiting in self._batch)
 
-    def _segment_batch(self) -> list[Segmentation]:
-        """Run the backend on the waiting pictures, one call per picture size."""
+    def _segment_batch(self, pushed: Frame | None = None) -> list[Segmentation]:
+        """Run the backend on the waiting pictures, one call per picture size.
+
+        If it raises, every waiting picture but the one just pushed, whose call the exception
+        leaves, is ready as failed: no picture goes without its segmentation.
+        """
+        waiting, self._batch = self._batch, []
         groups: dict[tuple[int, ...], list[Frame]] = {}
-        for frame in self._batch:
+        for frame in waiting:
             groups.setdefault(frame.image.shape, []).append(frame)
-        self._batch = []
-        done = []
-        for frames in groups.values():
-            for frame, masks in zip(frames, self.backend.segment(frames), strict=True):
-                done.append(self._full(frame, masks))
+        done: list[Segmentation] = []
+        try:
+            for shape in list(groups):
+                found = self.backend.segment(groups[shape])
+                for frame, masks in zip(groups.pop(shape), found, strict=True):
+                    done.append(self._full(frame, masks))
+        except Exception:
+            lost = [frame for frames in groups.values() for frame in frames if frame is not pushed]
+            self._ready += done + [self._empty(frame, Status.FAILED) for frame in lost]
+            raise
         return done
 
     def _segment_pairs(self, pairs: list[Pair]) -> list[Segmentation]:

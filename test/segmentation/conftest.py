@@ -87,7 +87,7 @@ def tiny_config(weights):
             **options,
         }
         values = {f"segmentation.{k}": v for k, v in values.items()}
-        return override(Config(), {"runtime.device": "cpu", **values})
+        return override(Config(), {"runtime.device": "cpu", "runtime.num_threads": 1, **values})
 
     return make
 

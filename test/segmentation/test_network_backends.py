@@ -158,6 +158,17 @@ def test_backend_deactivated_leaves_and_comes_back_with_the_same_result(tiny_con
     backend.close()
 
 
+def test_backend_threads_of_the_processor_are_those_of_the_configuration(torch, tiny_config):
+    from seg2d3d_ros.config import override
+
+    config = override(tiny_config("sam_auto"), {"runtime.num_threads": 2})
+    try:
+        create_backend("sam_auto", config).activate()
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+
+
 def test_backend_unknown_device_is_named(tiny_config):
     from seg2d3d_ros.config import override
 

@@ -215,6 +215,22 @@ def test_backend_that_gives_up_on_a_picture_yields_failed():
     assert [m.status.value for m in made] == ["ok", "failed"]
 
 
+def test_backend_that_raises_loses_no_other_picture_of_the_batch():
+    backend = BatchRecorder()
+    stage = SegmentationStage(Config(), make_rig("a", "b"), backend)
+    stage.push(make_frame("a", 0))
+    backend.segment = lambda frames: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        stage.push(make_frame("b", 0))
+    del backend.segment
+    made = run(stage, [make_frame("a", 1), make_frame("b", 1)])
+    assert [(m.camera, m.status.value) for m in made] == [
+        ("a", "failed"),
+        ("a", "ok"),
+        ("b", "ok"),
+    ]
+
+
 def test_shed_picture_is_overload_and_counted():
     stage = SegmentationStage(Config(), make_rig("a"), BatchRecorder())
     (made,) = stage.shed(make_frame("a", 0))
