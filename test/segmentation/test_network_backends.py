@@ -139,12 +139,15 @@ def test_owlv2_masks_bear_unit_embeddings_and_their_model(tiny_config, pictures)
         assert np.linalg.norm(mask.embedding) == pytest.approx(1, abs=1e-4)
 
 
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
 @pytest.mark.parametrize("name", BACKENDS)
-def test_backend_bf16_finds_about_the_same(name, tiny_config, pictures):
-    (masks,) = create_backend(name, tiny_config(name, precision="bf16")).segment(
-        to_frames(pictures[:1])
-    )
+def test_backend_half_precision_runs_through_and_gives_finite_scores(
+    name, precision, tiny_config, pictures
+):
+    backend = create_backend(name, tiny_config(name, precision=precision))
+    (masks,) = backend.segment(to_frames(pictures[:1]))
     assert masks
+    assert all(0 <= mask.score <= 1 for mask in masks)
 
 
 def test_backend_deactivated_leaves_and_comes_back_with_the_same_result(tiny_config, pictures):
