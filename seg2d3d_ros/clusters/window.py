@@ -14,6 +14,7 @@ from seg2d3d_ros.geometry.triangulation import triangulate
 from seg2d3d_ros.types import FloatArray, IntArray, Rig
 
 _MAX_RELATIVE_SIGMA = 0.2
+_MIN_OBSERVATIONS = 20
 
 
 @dataclass
@@ -134,42 +135,39 @@ class LocalMap:
         return np.arctan2(np.linalg.norm(np.cross(a, b), axis=1), np.einsum("ni,ni->n", a, b))
 
     def adjust(self, priors: list[bundle.RelativePrior], max_iterations: int = 4) -> None:
-        """Adjust the window; its two oldest keyframes stay, `priors` refer to positions in it."""
+        """Adjust the window; its two oldest keyframes stay, `priors` refer to positions in it.
+
+        Keyframes that saw nothing are carried by the odometry on both their sides.
+        """
         frames = self.window()
         if len(frames) < 2:
             return
-        ids = np.concatenate([f.seen.ids for f in frames])
-        frame = np.concatenate([np.full(len(f.seen.ids), k) for k, f in enumerate(frames)])
-        camera = np.concatenate([f.seen.camera for f in frames])
-        uv = np.concatenate([f.seen.uv_ideal_px for f in frames])
-        known = np.isfinite(self.landmarks.points(ids)[:, 0])
-        unique, point, count = np.unique(ids[known], return_inverse=True, return_counts=True)
-        use = count[point] >= 2
-        rows = np.flatnonzero(known)[use]
-        unique, point = np.unique(ids[rows], return_inverse=True)
-        if len(rows) < 20:
+        seen = Seen(
+            ids=np.concatenate([f.seen.ids for f in frames]),
+            camera=np.concatenate([f.seen.camera for f in frames]),
+            uv_px=np.concatenate([f.seen.uv_px for f in frames]),
+            uv_ideal_px=np.concatenate([f.seen.uv_ideal_px for f in frames]),
+        )
+        frame = np.repeat(np.arange(len(frames)), [len(f.seen.ids) for f in frames])
+        known = np.isfinite(self.landmarks.points(seen.ids)[:, 0])
+        if known.sum() < _MIN_OBSERVATIONS:
             return
-        constant = np.zeros(len(frames), dtype=bool)
-        constant[: 2 if len(frames) > 2 else 1] = True
-        seen_frames = np.zeros(len(frames), dtype=bool)
-        seen_frames[np.unique(frame[rows])] = True
+        unique, point = np.unique(seen.ids[known], return_inverse=True)
+        constant = np.arange(len(frames)) < (2 if len(frames) > 2 else 1)
         problem = bundle.BundleProblem(
             cameras=self._rig.cameras,
             T_world_base=np.stack([f.T_local_base for f in frames]),
             is_constant=constant,
             points_world=self.landmarks.points(unique),
-            frame=frame[rows],
-            camera=camera[rows],
+            frame=frame[known],
+            camera=seen.camera[known],
             point=point,
-            uv_ideal_px=uv[rows],
-            relative=tuple(
-                p for p in priors if seen_frames[p.i] and seen_frames[p.j] and not constant[p.j]
-            ),
+            uv_ideal_px=seen.uv_ideal_px[known],
+            relative=tuple(p for p in priors if not constant[p.j]),
         )
         result = bundle.adjust(problem, bundle.BundleOptions(1.0, max_iterations, 1e-3))
-        for f, T, seen in zip(frames, result.T_world_base, seen_frames, strict=True):
-            if seen:
-                f.T_local_base = T
+        for f, T in zip(frames, result.T_world_base, strict=True):
+            f.T_local_base = T
         self.landmarks.set_points(unique, result.points_world)
         self._cull(frames)
 
