@@ -1,0 +1,141 @@
+"""The segmentation and clusters nodes as real processes, fed by a camera of the test's own."""
+
+import array
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="rclpy is not installed: source env.bash after make setup")
+pytest.importorskip("seg2d3d_ros.msg", reason="the messages are not built: make setup")
+
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.qos import qos_profile_sensor_data
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+import seg2d3d_ros.msg as msg
+from seg2d3d_ros.nodes.conversions.clusters import from_cluster
+from seg2d3d_ros.nodes.conversions.primitives import to_time
+from seg2d3d_ros.nodes.parameters import KEEP_ALL
+from seg2d3d_ros.srv import Flush
+
+WIDTH, HEIGHT = 320, 192
+T0_NS = 1_700_000_000_000_000_000
+STEP_NS = 100_000_000
+
+
+def picture(i):
+    """Return the i-th picture of a camera that pans over a wall of random blocks."""
+    blocks = np.random.default_rng(1).integers(0, 255, (24, 80, 3), dtype=np.uint8)
+    wall = cv2.resize(blocks, (1280, 384), interpolation=cv2.INTER_NEAREST)
+    return np.ascontiguousarray(wall[:HEIGHT, 2 * i : 2 * i + WIDTH])
+
+
+class CameraOnGraph:
+    """A best-effort camera without TF, raw or compressed."""
+
+    def __init__(self, node, is_compressed=False):
+        self._kind = CompressedImage if is_compressed else Image
+        name = "/cam/image_raw/compressed" if is_compressed else "/cam/image_raw"
+        self.pictures = node.create_publisher(self._kind, name, qos_profile_sensor_data)
+        self.infos = node.create_publisher(CameraInfo, "/cam/camera_info", qos_profile_sensor_data)
+
+    def message(self, i):
+        if self._kind is CompressedImage:
+            made = CompressedImage(format="jpeg")
+            made.data = array.array("B", cv2.imencode(".jpg", picture(i))[1].tobytes())
+        else:
+            made = Image(width=WIDTH, height=HEIGHT, step=3 * WIDTH, encoding="bgr8")
+            made.data = array.array("B", picture(i).tobytes())
+        made.header.frame_id = "cam_optical"
+        made.header.stamp = to_time(T0_NS + i * STEP_NS)
+        return made
+
+    def info(self):
+        K = [250.0, 0.0, WIDTH / 2, 0.0, 250.0, HEIGHT / 2, 0.0, 0.0, 1.0]
+        made = CameraInfo(width=WIDTH, height=HEIGHT, distortion_model="plumb_bob", k=K)
+        made.header.frame_id = "cam_optical"
+        return made
+
+    def send(self, *messages):
+        for message in messages:
+            self.infos.publish(self.info())
+            self.pictures.publish(message)
+
+
+FAST = {"node__discovery_s": 0.5, "node__inputs_wait_s": 1.0, "node__diagnostics_period_s": 0.1}
+
+
+@pytest.mark.parametrize("is_compressed", [False, True])
+def test_segmentation_node_serves_a_best_effort_camera_it_finds_by_itself(
+    start, peer, eventually, is_compressed
+):
+    camera = CameraOnGraph(peer.node, is_compressed)
+    start("segmentation", segmentation__backend="classical", **FAST)
+    peer.listen(msg.Segmentation, "segmentation/cam", KEEP_ALL)
+    assert eventually(lambda: camera.pictures.get_subscription_count() == 1)
+    camera.send(*[camera.message(i) for i in range(5)])
+    made = peer.heard["segmentation/cam"]
+    assert eventually(lambda: len(made) >= 5), f"{len(made)} of 5 came"
+    stamps = [m.header.stamp.sec * 10**9 + m.header.stamp.nanosec for m in made]
+    assert stamps == [T0_NS + i * STEP_NS for i in range(5)]
+    assert {(m.camera, m.header.frame_id, m.status, m.backend) for m in made} == {
+        ("cam", "cam_optical", "ok", "classical")
+    }
+    answer = peer.call(Flush, "segmentation/flush")
+    assert answer.success and list(answer.num_published) == [5]
+    assert json.loads(answer.report)["segmentation"] == {"cam": {"ok": 5}}
+
+
+def test_clusters_node_counts_every_bad_picture_by_its_reason_and_maps_the_others(
+    start, peer, eventually
+):
+    camera = CameraOnGraph(peer.node)
+    start("clusters", **FAST)
+    peer.listen(msg.Cluster, "clusters", KEEP_ALL)
+    assert eventually(lambda: camera.pictures.get_subscription_count() == 1)
+    short, foreign, small, unstamped = (camera.message(i) for i in (3, 4, 5, 6))
+    short.data = short.data[:1000]
+    foreign.encoding = "martian8"
+    small.width, small.height, small.step = WIDTH // 2, HEIGHT // 2, 3 * WIDTH // 2
+    unstamped.header.stamp = to_time(0)
+    again = camera.message(2)
+    for message in (*[camera.message(i) for i in range(3)], again, short, foreign, small):
+        camera.send(message)
+    camera.send(unstamped, camera.message(7), camera.message(8))
+    answer = peer.call(Flush, "clusters/flush")
+    assert answer.success, answer.message
+    assert eventually(lambda: any(c.is_last for c in peer.heard["clusters"]))
+    clusters = [from_cluster(c) for c in peer.heard["clusters"]]
+    assert [c.sequence for c in clusters] == list(range(len(clusters)))
+    reasons = sorted(d.reason for c in clusters for d in c.dropped)
+    assert reasons == [
+        "bad_size",
+        "duplicate_stamp",
+        "no_stamp",
+        "size_mismatch",
+        "unknown_encoding",
+    ]
+    stamps = sorted({s for c in clusters for f in c.frames for s in f.picture_stamps_ns})
+    assert stamps == [T0_NS + i * STEP_NS for i in (0, 1, 2, 7, 8)]
+    assert clusters[-1].scale == "unknown"
+    assert "level at the start" in " ".join(clusters[-1].rig.remarks)
+    again = peer.call(Flush, "clusters/flush")
+    assert again.success and list(again.num_published) == list(answer.num_published)
+
+
+def test_clusters_node_camera_without_info_says_what_is_missing(start, peer, eventually):
+    camera = CameraOnGraph(peer.node)
+    start("clusters", **FAST)
+    peer.listen(DiagnosticArray, "/diagnostics")
+    assert eventually(lambda: camera.pictures.get_subscription_count() == 1)
+    for i in range(3):
+        camera.pictures.publish(camera.message(i))
+
+    def told():
+        return [s.message for m in peer.heard["/diagnostics"][-1:] for s in m.status]
+
+    assert eventually(lambda: "no camera_info beside them" in " ".join(told())), told()
+    answer = peer.call(Flush, "clusters/flush")
+    assert not answer.success and "no camera_info" in answer.message
