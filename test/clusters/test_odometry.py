@@ -1,0 +1,112 @@
+import numpy as np
+import pytest
+
+from seg2d3d_ros.clusters.odometry import OdometryBuffer
+from seg2d3d_ros.config import ClustersConfig
+from seg2d3d_ros.geometry import transforms
+from seg2d3d_ros.types import Odometry
+
+MS = 1_000_000
+TURN = transforms.exp([0.0, 0.0, 0.01, 0.1, 0.0, 0.0])
+
+
+def pose(steps):
+    return np.linalg.matrix_power(TURN, steps)
+
+
+@pytest.fixture
+def buffer():
+    """Odometry every 20 ms over 2 s, 0.1 m and 0.01 rad a step, far from its own origin."""
+    out = OdometryBuffer(ClustersConfig())
+    far = transforms.exp([0.0, 0.0, 2.0, 1000.0, -500.0, 3.0])
+    for k in range(101):
+        out.push(Odometry(20 * k * MS, far @ pose(k)))
+    return out
+
+
+def test_increment_at_stamps_of_messages_is_exact(buffer):
+    np.testing.assert_allclose(buffer.increment(200 * MS, 600 * MS), pose(20), atol=1e-9)
+
+
+def test_increment_backwards_is_the_inverse(buffer):
+    back = buffer.increment(600 * MS, 200 * MS)
+    np.testing.assert_allclose(back @ pose(20), np.eye(4), atol=1e-9)
+
+
+def test_increment_between_messages_is_interpolated(buffer):
+    half = buffer.increment(200 * MS, 210 * MS)
+    assert transforms.angle_rad(half) == pytest.approx(0.005)
+    # the chord of an arc of 0.1 m and 0.01 rad is straight to 1e-6
+    assert np.linalg.norm(half[:3, 3]) == pytest.approx(0.05, abs=1e-6)
+
+
+def test_increment_does_not_depend_on_the_odometry_frame(buffer):
+    other = OdometryBuffer(ClustersConfig())
+    for k in range(101):
+        other.push(Odometry(20 * k * MS, pose(k)))
+    i, j = 333 * MS, 1477 * MS
+    np.testing.assert_allclose(buffer.increment(i, j), other.increment(i, j), atol=1e-9)
+
+
+@pytest.mark.parametrize("stamp_ms", [-201, 2201])
+def test_increment_beyond_the_slack_is_none(buffer, stamp_ms):
+    assert buffer.increment(stamp_ms * MS, 500 * MS) is None
+    assert buffer.increment(500 * MS, stamp_ms * MS) is None
+
+
+def test_increment_just_beyond_the_end_goes_on_at_the_last_rate(buffer):
+    ahead = buffer.increment(2000 * MS, 2100 * MS)
+    assert transforms.angle_rad(ahead) == pytest.approx(0.05)
+    assert ahead[0, 3] == pytest.approx(0.5, rel=0.01)
+
+
+def test_increment_without_messages_is_none():
+    assert OdometryBuffer(ClustersConfig()).increment(0, 1) is None
+
+
+def test_increment_of_a_single_message_is_standing_still():
+    buffer = OdometryBuffer(ClustersConfig())
+    buffer.push(Odometry(0, pose(3)))
+    np.testing.assert_allclose(buffer.increment(0, 100 * MS), np.eye(4), atol=1e-12)
+
+
+@pytest.mark.parametrize("stamp_ms", [2000, 1990, 0])
+def test_push_repeated_or_old_stamp_changes_nothing(buffer, stamp_ms):
+    before = buffer.increment(100 * MS, 1995 * MS)
+    buffer.push(Odometry(stamp_ms * MS, np.diag([1.0, 1.0, 1.0, 1.0]) * 1.0))
+    np.testing.assert_array_equal(buffer.increment(100 * MS, 1995 * MS), before)
+
+
+def test_push_nan_pose_is_bridged(buffer):
+    buffer.push(Odometry(2020 * MS, np.full((4, 4), np.nan)))
+    buffer.push(Odometry(2040 * MS, transforms.exp([0, 0, 2.0, 1000, -500, 3]) @ pose(102)))
+    np.testing.assert_allclose(buffer.increment(2000 * MS, 2040 * MS), pose(2), atol=1e-9)
+    assert np.isfinite(buffer.increment(2000 * MS, 2020 * MS)).all()
+
+
+def test_push_hours_keeps_the_last_minute_only():
+    buffer = OdometryBuffer(ClustersConfig())
+    for second in range(600):
+        buffer.push(Odometry(second * 1000 * MS, pose(0)))
+    assert buffer.increment(590_000 * MS, 599_000 * MS) is not None
+    assert buffer.increment(540_000 * MS, 599_000 * MS) is not None
+    assert buffer.increment(400_000 * MS, 599_000 * MS) is None
+
+
+def test_clear_forgets_so_that_time_may_start_again(buffer):
+    buffer.clear()
+    assert buffer.increment(100 * MS, 200 * MS) is None
+    buffer.push(Odometry(0, pose(0)))
+    buffer.push(Odometry(100 * MS, pose(5)))
+    np.testing.assert_allclose(buffer.increment(0, 100 * MS), pose(5), atol=1e-12)
+
+
+def test_covariance_grows_with_the_way_and_is_positive():
+    config = ClustersConfig(odometry_sigma_translation=0.05, odometry_sigma_rotation_deg=0.3)
+    buffer = OdometryBuffer(config)
+    one, four = (buffer.covariance(transforms.rigid(np.eye(3), [d, 0, 0])) for d in (1.0, 4.0))
+    # variances of a random walk grow with the way
+    np.testing.assert_allclose(four, 4.0 * one)
+    assert np.sqrt(one[3, 3]) == pytest.approx(0.05)
+    assert np.sqrt(one[2, 2]) == pytest.approx(np.deg2rad(0.3))
+    assert (np.linalg.eigvalsh(buffer.covariance(np.eye(4))) > 0).all()
