@@ -105,6 +105,9 @@ class ClustersConfig:
     wait_s: float = option(1.5, "Stamp distance after which a missing input is no longer waited for.", 0, 60)
     max_gap_s: float = option(5.0, "A longer gap between pictures starts a new session.", 0.1, 3600)
     max_features: int = option(320, "Corners tracked per camera.", 50, 10000)
+    overlap_features: int = option(
+        120, "Corners kept where a camera shares a narrow strip of view with another.", 0, 10000
+    )
     min_feature_distance_px: int = option(10, "Smallest distance between corners.", 3, 200)
     max_reprojection_px: float = option(2.0, "Reprojection error of an inlier.", 0.2, 20)
     min_parallax_deg: float = option(1.0, "Ray angle needed to triangulate.", 0.05, 30)

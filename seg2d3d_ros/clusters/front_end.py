@@ -296,11 +296,20 @@ class FrontEnd:
     ) -> None:
         for c in frame.cameras:
             picture = blocked.get(c)
-            uv = self._trackers[c].find_corners(None if picture is None else (1 - picture))
-            ids = self.map.landmarks.create(len(uv))
-            self.map.landmarks.set_colors(ids, _colors(moment.frames[c].image, uv))
-            self._trackers[c].add(ids, uv)
+            allowed = None if picture is None else (1 - picture)
+            self._start_tracks(c, self._trackers[c].find_corners(allowed), moment)
+            for pair in self._pairs:
+                if pair.a == c and pair.is_narrow:
+                    common = pair.common_a if allowed is None else pair.common_a * allowed
+                    uv = self._trackers[c].uv_px.astype(int)
+                    num = self._config.overlap_features - int(pair.common_a[uv[:, 1], uv[:, 0]].sum())
+                    self._start_tracks(c, self._trackers[c].find_corners(common, max(num, 0)), moment)
         frame.seen = self._seen(list(frame.cameras))
+
+    def _start_tracks(self, c: int, uv: FloatArray, moment: RigFrame) -> None:
+        ids = self.map.landmarks.create(len(uv))
+        self.map.landmarks.set_colors(ids, _colors(moment.frames[c].image, uv))
+        self._trackers[c].add(ids, uv)
 
     def _match_across(self, frame: LocalFrame, grays: dict[int, np.ndarray]) -> None:
         extra: list[Seen] = []

@@ -13,6 +13,8 @@ from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.types import Camera, FloatArray, IntArray, Rig
 
 _DEPTHS_M = (5.0, 9.0, 18.0, 45.0)
+_MIN_DISPARITY_PX = 2.0
+_WINDOW_PX = 11
 _MIN_SHARE = 0.04
 _FULL_SHARE = 0.5
 
@@ -32,9 +34,9 @@ class CameraPair:
     for the flow.
     """
 
-    def __init__(self, rig: Rig, a: int, b: int) -> None:
+    def __init__(self, rig: Rig, a: int, b: int, shared: float = 1.0) -> None:
         """Prepare the map that turns pictures of camera index `a` into the orientation of `b`."""
-        self.a, self.b = a, b
+        self.a, self.b, self.shared = a, b, shared
         self._cam_a, self._cam_b = rig.cameras[a], rig.cameras[b]
         self._T_b_a = transforms.invert(self._cam_b.T_base_cam) @ self._cam_a.T_base_cam
         grid = np.stack(
@@ -44,6 +46,12 @@ class CameraPair:
         rays_a = np.c_[xy, np.ones(len(xy))] @ self._T_b_a[:3, :3]
         uv, _ = models.project(self._cam_a, rays_a)
         self._map = np.nan_to_num(uv, nan=-1e4).reshape(grid.shape).astype(np.float32)
+        self.common_a = self._common_view()
+
+    @property
+    def is_narrow(self) -> bool:
+        """Return True if only a small part of a's picture is seen by b too."""
+        return self.shared < _FULL_SHARE
 
     def match(
         self, image_a: np.ndarray, image_b: np.ndarray, uv_a: FloatArray, depth_m: FloatArray
@@ -73,15 +81,39 @@ class CameraPair:
             rows = np.flatnonzero(
                 visible & inside & (np.isfinite(depth_m) <= (hypothesis == _DEPTHS_M[0]))
             )
-            uv, good = flow(turned, image_b, at_infinity[rows], guess[rows])
+            uv, good = flow(turned, image_b, at_infinity[rows], guess[rows], window_px=_WINDOW_PX)
             rows, uv = rows[good], uv[good]
             error = self._dissimilarity(turned, image_b, at_infinity[rows], uv)
             error[self._epipolar_px(rays_a[rows], uv) > 1.0] = np.inf
             better = error < best_error[rows]
             best[rows[better]] = uv[better]
             best_error[rows[better]] = error[better]
-        found = np.flatnonzero(best_error < 0.35)
+        found = np.flatnonzero((best_error < 0.35) & self._is_near(at_infinity, best, depth_m))
         return OverlapMatches(found, best[found])
+
+    def _is_near(
+        self, at_infinity: FloatArray, matched: FloatArray, depth_m: FloatArray
+    ) -> np.ndarray:
+        """Return which points lie near enough for their disparity to say something about the scale.
+
+        Many far points, each with a depth of its own to be estimated, would bend it. Where the depth is known it
+        decides, so that the noise of the match does not choose.
+        """
+        baseline_m = float(np.linalg.norm(self._T_b_a[:3, 3]))
+        expected = models.focal_px(self._cam_b) * baseline_m / depth_m
+        measured = np.linalg.norm(np.nan_to_num(matched) - at_infinity, axis=1)
+        return np.where(
+            np.isfinite(expected), expected >= _MIN_DISPARITY_PX, measured >= 1.5 * _MIN_DISPARITY_PX
+        )
+
+    def _common_view(self) -> np.ndarray:
+        """Return (h, w) uint8, one where a's picture shows far things that b sees too."""
+        size = (self._cam_a.width_px, self._cam_a.height_px)
+        u, v = np.meshgrid(np.arange(0, size[0], 4), np.arange(0, size[1], 4))
+        xy = models.normalize(self._cam_a, np.stack([u.ravel(), v.ravel()], axis=1))
+        rays = np.c_[xy, np.ones(len(xy))] @ self._T_b_a[:3, :3].T
+        inside = models.project(self._cam_b, rays)[1].reshape(u.shape).astype(np.uint8)
+        return cv2.resize(inside, size, interpolation=cv2.INTER_NEAREST)
 
     def _epipolar_px(self, rays_a: FloatArray, uv_b: FloatArray) -> FloatArray:
         if len(uv_b) == 0:
@@ -127,9 +159,9 @@ def overlapping_pairs(rig: Rig) -> list[CameraPair]:
         for b in range(a + 1, len(rig.cameras)):
             shared = _shared_view(rig.cameras[a], rig.cameras[b])
             if shared >= _MIN_SHARE:
-                pairs.append(CameraPair(rig, a, b))
+                pairs.append(CameraPair(rig, a, b, shared))
             if _MIN_SHARE <= shared < _FULL_SHARE:
-                pairs.append(CameraPair(rig, b, a))
+                pairs.append(CameraPair(rig, b, a, shared))
     return pairs
 
 

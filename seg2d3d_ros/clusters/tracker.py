@@ -7,7 +7,7 @@ import numpy as np
 
 from seg2d3d_ros.types import FloatArray, IntArray
 
-_WINDOW_PX = (11, 11)
+_WINDOW_PX = 11
 _CRITERIA = (cv2.TERM_CRITERIA_COUNT + cv2.TERM_CRITERIA_EPS, 20, 0.01)
 _BORDER_PX = 6
 
@@ -18,8 +18,11 @@ def flow(
     uv: FloatArray,
     guess: FloatArray,
     max_return_px: float = 0.7,
+    window_px: int = _WINDOW_PX,
 ) -> tuple[FloatArray, np.ndarray]:
     """Follow pixels (n, 2) from one grey picture into another, starting at a guess (n, 2).
+
+    A small window follows surfaces that turn away more exactly; a large one is surer where views differ.
 
     Returns:
         New pixels (n, 2) and which of them (n,) came back to their start within `max_return_px`.
@@ -34,7 +37,7 @@ def flow(
         after,
         start,
         initial,
-        winSize=_WINDOW_PX,
+        winSize=(window_px, window_px),
         maxLevel=3,
         criteria=_CRITERIA,
         flags=flags,
@@ -44,7 +47,7 @@ def flow(
         before,
         there,
         start.copy(),
-        winSize=_WINDOW_PX,
+        winSize=(window_px, window_px),
         maxLevel=1,
         criteria=_CRITERIA,
         flags=flags,
@@ -94,13 +97,14 @@ class Tracker:
         """End all tracks."""
         self.keep(np.zeros(len(self.ids), dtype=bool))
 
-    def find_corners(self, allowed: np.ndarray | None) -> FloatArray:
+    def find_corners(self, allowed: np.ndarray | None, num: int | None = None) -> FloatArray:
         """Return new corners (k, 2), strongest of each free cell, evenly over the picture.
 
         Args:
             allowed: (h, w) uint8, zero where no landmark may be; None allows everything.
+            num: At most so many; None fills up to `max_features` tracks.
         """
-        wanted = self._max_features - len(self.ids)
+        wanted = self._max_features - len(self.ids) if num is None else num
         if wanted <= 0 or self._image is None:
             return np.zeros((0, 2))
         response = cv2.cornerMinEigenVal(self._image, 5, ksize=3)
