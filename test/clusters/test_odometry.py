@@ -72,9 +72,11 @@ def test_increment_of_a_single_message_is_standing_still():
 
 @pytest.mark.parametrize("stamp_ms", [2000, 1990, 0])
 def test_push_repeated_or_old_stamp_changes_nothing(buffer, stamp_ms):
-    before = buffer.increment(100 * MS, 1995 * MS)
-    buffer.push(Odometry(stamp_ms * MS, np.diag([1.0, 1.0, 1.0, 1.0]) * 1.0))
-    np.testing.assert_array_equal(buffer.increment(100 * MS, 1995 * MS), before)
+    queries = (1995 * MS, 2000 * MS, 2100 * MS)
+    before = [buffer.increment(100 * MS, q) for q in queries]
+    buffer.push(Odometry(stamp_ms * MS, np.eye(4)))
+    after = [buffer.increment(100 * MS, q) for q in queries]
+    np.testing.assert_array_equal(after, before)
 
 
 def test_push_nan_pose_is_bridged(buffer):
