@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from seg2d3d_ros.cli import settings
 from seg2d3d_ros.cli.progress import progress
 from seg2d3d_ros.cli.stopping import stop_on_signals
-from seg2d3d_ros.errors import ResultError
+from seg2d3d_ros.errors import NodeError, ResultError
 
 if TYPE_CHECKING:
     from seg2d3d_ros.nodes.graph import Graph, GraphOptions
@@ -69,6 +69,8 @@ def run(args: argparse.Namespace) -> int:
         remote = Remote(args.namespace)
         try:
             graph.wait_until_active(remote, stopped.is_set)
+            if stopped.is_set():
+                raise NodeError("stopped before the nodes were active; nothing was written")
             where = f" and writes {args.out}" if args.out is not None else ""
             print(f"the nodes are active; Ctrl-C finishes the map{where}", flush=True)
             end_s = time.monotonic() + args.duration_s

@@ -128,8 +128,9 @@ def live(ros_domain, tmp_path):
     yield process, children
     for child in children:
         if child.is_running():
-            child.kill()
-    process.kill()
+            child.terminate()
+    if process.poll() is None:
+        process.terminate()
     process.communicate()
 
 
@@ -160,3 +161,20 @@ def test_live_wrong_params_file_is_found_before_a_node_is_started(ros_domain, tm
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert "did you mean 'clusters.max_features'?" in done.stderr
+
+
+@pytest.mark.slow
+def test_demo_ends_with_a_table_that_adds_up_and_a_picture(ros_domain, tmp_path):
+    command = [sys.executable, "-m", "seg2d3d_ros.cli.main", "demo", "--length-m", "30"]
+    done = subprocess.run(
+        [*command, "--out", tmp_path / "demo"], capture_output=True, text=True, timeout=280
+    )
+    assert done.returncode == 0, done.stderr
+    table = dict(line.strip().split("  ", 1) for line in done.stdout.splitlines() if "  " in line)
+    for camera in ("front_left", "front_right"):
+        num_in, used = table[f"frames of camera_{camera}"].split(" in = ")
+        num_processed, num_dropped = (int(part.split()[0]) for part in used.split(" + "))
+        assert int(num_in) == num_processed + num_dropped > 40
+    found, there = (int(n) for n in table["instances found"].strip().split() if n.isdigit())
+    assert 0.5 * there <= found <= 2 * there
+    assert (tmp_path / "demo" / "map.png").stat().st_size > 10_000

@@ -39,7 +39,7 @@ class Process:
 
 @pytest.fixture
 def start(ros_domain):
-    """Start nodes; what still runs after the test is killed."""
+    """Start nodes; what still runs after the test is ended."""
     started = []
 
     def start_node(name, **parameters):
@@ -48,8 +48,8 @@ def start(ros_domain):
         return started[-1]
 
     yield start_node
-    for process in started:
-        process.end(signal.SIGKILL)
+    for process in started:  # killed at once they would leave their shared memory behind
+        process.end()
 
 
 class Peer:
