@@ -104,7 +104,9 @@ class ClustersConfig:
     sync_tolerance_s: float = option(0.005, "Pictures closer than this share one rig pose.", 0, 0.5)
     wait_s: float = option(1.5, "Stamp distance after which a missing input is no longer waited for.", 0, 60)
     max_gap_s: float = option(5.0, "A longer gap between pictures starts a new session.", 0.1, 3600)
-    max_features: int = option(320, "Corners tracked per camera.", 50, 10000)
+    max_features: int = option(
+        640, "Corners tracked at a time, shared evenly by the cameras.", 50, 100000
+    )
     overlap_features: int = option(
         120, "Corners kept where a camera shares a narrow strip of view with another.", 0, 10000
     )

@@ -38,7 +38,8 @@ class FrontEnd:
         self._odometry = odometry
         self._pairs = overlapping_pairs(rig)
         self._pool = ThreadPoolExecutor(max_workers=max(1, config.runtime.num_threads))
-        settings = (self._config.max_features, self._config.min_feature_distance_px)
+        share = max(self._config.max_features // len(rig.cameras), 50)
+        settings = (share, self._config.min_feature_distance_px)
         self._trackers = [Tracker(*settings) for _ in rig.cameras]
         self.map = LocalMap(self._config, rig, LandmarkTable())
         self.start(np.eye(4))

@@ -78,7 +78,19 @@ def refine(state: MapState, positions: tuple[bundle.PositionPrior, ...]) -> Refi
         if state.odometry:
             counts["odometry_scale"] = odometry_scale(state)
     state.settle()
+    if state.odometry and not knows_scale:
+        _keep_scale(state)
     return Refinement(unique, counts)
+
+
+def _keep_scale(state: MapState) -> None:
+    """Give the map the scale of its odometry again: nothing else knows it, and adjusting lets it drift."""
+    scale = 1.0 / odometry_scale(state)
+    origin = state.frames[0].T_world_base[:3, 3].copy()
+    S = np.eye(4)
+    S[:3, :3] *= scale
+    S[:3, 3] = (1.0 - scale) * origin
+    state.transform(S, scale)
 
 
 def odometry_scale(state: MapState) -> float:
