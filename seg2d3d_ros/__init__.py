@@ -1,4 +1,4 @@
-"""Camera-only mapping of building instances: segmentation, clusters of keyframes, one labelled map."""
+"""Camera-only mapping of building instances: masks, clusters of keyframes, one labelled map."""
 
 from pkgutil import extend_path
 

@@ -17,7 +17,7 @@ from seg2d3d_ros.errors import ConfigError
 
 
 def option(default: Any, help: str, low: float | None = None, high: float | None = None) -> Any:
-    """Declare a configuration field with its default, description and allowed range (inclusive)."""
+    """Declare a configuration field with its default, description and inclusive range."""
     metadata = {"help": help, "low": low, "high": high}
     if isinstance(default, (list, dict)):
         return field(default_factory=lambda: type(default)(default), metadata=metadata)
@@ -52,23 +52,33 @@ class SegmentationConfig:
         "Backend name, or auto: labels where a camera has them, else the configured model, else "
         "classical.",
     )
-    model: str = option("", "Name of the model in the weights manifest used by auto; empty for none.")
+    model: str = option(
+        "", "Name of the model in the weights manifest used by auto; empty for none."
+    )
     weights_dir: str = option("~/.local/share/seg2d3d/weights", "Folder that holds model weights.")
     require_pinned: bool = option(False, "Refuse weights whose hash is not in the manifest.")
-    building_classes: list[int] = option([11], "Classes that become instances (class-agnostic 0 does too).")
+    building_classes: list[int] = option(
+        [11], "Classes that become instances (class-agnostic 0 does too)."
+    )
     dynamic_classes: list[int] = option(
         [24, 25, 26, 27, 28, 29, 30, 31, 32, 33], "Classes that move and never become landmarks."
     )
     ignored_classes: list[int] = option([23], "Further classes without landmarks (sky).")
-    every_nth: int = option(1, "Segment each n-th picture of a camera; all are used for geometry.", 1, 1000)
-    label_wait_s: float = option(1.0, "Stamp distance after which a label picture counts as missing.", 0, 60)
+    every_nth: int = option(
+        1, "Segment each n-th picture of a camera; all are used for geometry.", 1, 1000
+    )
+    label_wait_s: float = option(
+        1.0, "Stamp distance after which a label picture counts as missing.", 0, 60
+    )
     batch_wait_s: float = option(
         0.05, "Stamp distance within which pictures of several cameras share a batch.", 0, 1
     )
     min_area_px: int = option(64, "Smaller masks are left out.", 1)
     max_masks: int = option(64, "Largest number of masks kept per picture, by area.", 1, 10000)
     process_width_px: int = option(320, "Width at which the classical backend works.", 64, 4096)
-    weights_manifest: str = option("", "YAML file with further models and weights; empty for none.")
+    weights_manifest: str = option(
+        "", "YAML file with further models and weights; empty for none."
+    )
     prompt: list[str] = option(
         [
             "building=building,house,facade,shop",
@@ -85,7 +95,9 @@ class SegmentationConfig:
     )
     box_threshold: float = option(0.3, "Class score that a detection must pass.", 0, 1)
     nms_overlap: float = option(0.7, "Masks of a class that overlap more than this are one.", 0, 1)
-    precision: str = option("auto", "Arithmetic of networks: auto (fp16 on a GPU), fp32, fp16, bf16.")
+    precision: str = option(
+        "auto", "Arithmetic of networks: auto (fp16 on a GPU), fp32, fp16, bf16."
+    )
     max_batch: int = option(4, "Pictures of equal size that a network takes at once.", 1, 64)
     max_gpu_memory_mb: int = option(0, "GPU memory that networks may take; 0 for all there is.", 0)
     memory_ladder: list[str] = option(
@@ -101,9 +113,15 @@ class SegmentationConfig:
 class ClustersConfig:
     """How pictures hang together: tracking, keyframes, local structure from motion, the window."""
 
-    sync_tolerance_s: float = option(0.005, "Pictures closer than this share one rig pose.", 0, 0.5)
-    wait_s: float = option(1.5, "Stamp distance after which a missing input is no longer waited for.", 0, 60)
-    max_gap_s: float = option(5.0, "A longer gap between pictures starts a new session.", 0.1, 3600)
+    sync_tolerance_s: float = option(
+        0.005, "Pictures closer than this share one rig pose.", 0, 0.5
+    )
+    wait_s: float = option(
+        1.5, "Stamp distance after which a missing input is no longer waited for.", 0, 60
+    )
+    max_gap_s: float = option(
+        5.0, "A longer gap between pictures starts a new session.", 0.1, 3600
+    )
     max_features: int = option(
         640, "Corners tracked at a time, shared evenly by the cameras.", 50, 100000
     )
@@ -133,13 +151,23 @@ class MappingConfig:
 
     min_instance_points: int = option(5, "Landmarks of a confirmed instance.", 1)
     min_instance_views: int = option(4, "Stamps at which a confirmed instance was seen.", 1)
-    voxel_m: float = option(0.5, "Edge of the places on facades between which votes are summed.", 0.05, 10)
-    vote_reach_m: float = option(8.0, "Places further apart do not vote about each other.", 0.5, 100)
-    min_vote: float = option(1.5, "Sum of votes that two places must exceed to be joined.", 0, 1000)
+    voxel_m: float = option(
+        0.5, "Edge of the places on facades between which votes are summed.", 0.05, 10
+    )
+    vote_reach_m: float = option(
+        8.0, "Places further apart do not vote about each other.", 0.5, 100
+    )
+    min_vote: float = option(
+        1.5, "Sum of votes that two places must exceed to be joined.", 0, 1000
+    )
     min_instance_places: int = option(3, "Smaller groups of places are no instance.", 1)
-    naming_range_m: float = option(200.0, "Masks are named by instances up to this distance.", 1, 10000)
+    naming_range_m: float = option(
+        200.0, "Masks are named by instances up to this distance.", 1, 10000
+    )
     gnss_sigma_m: float = option(1.0, "Noise of a fix that brings no covariance.", 0.001, 1000)
-    gnss_gate_sigma: float = option(4.0, "Fixes further off than this are down-weighted.", 0.5, 100)
+    gnss_gate_sigma: float = option(
+        4.0, "Fixes further off than this are down-weighted.", 0.5, 100
+    )
     refine: bool = option(True, "Run the global bundle adjustment at finish.")
 
 
@@ -164,7 +192,7 @@ def flatten(config: Config) -> dict[str, Any]:
 
 
 def describe() -> dict[str, dataclasses.Field]:
-    """Return every option's dataclass field by its dotted name (help and range are in `metadata`)."""
+    """Return every option's dataclass field by its dotted name; `metadata` has help and range."""
     config = Config()
     return {
         f"{section.name}.{f.name}": f
@@ -206,7 +234,9 @@ def _checked(key: str, value: Any, declared: dataclasses.Field) -> Any:
     if kind is list and isinstance(value, (tuple, list)):
         value = list(value)
     if type(value) is not kind:
-        raise ConfigError(f"'{key}' is {value!r} ({type(value).__name__}); a {kind.__name__} is needed")
+        raise ConfigError(
+            f"'{key}' is {value!r} ({type(value).__name__}); a {kind.__name__} is needed"
+        )
     low, high = declared.metadata["low"], declared.metadata["high"]
     if kind in (int, float) and not (
         (low is None or value >= low) and (high is None or value <= high)
@@ -218,8 +248,9 @@ def _checked(key: str, value: Any, declared: dataclasses.Field) -> Any:
 def load(path: str | Path | None = None, arguments: dict[str, Any] | None = None) -> Config:
     """Read a configuration: defaults, then the YAML file, then arguments by dotted key.
 
-    The file is a ROS 2 parameter file (`/**: ros__parameters: ...`) or the bare tree inside one, so that
-    one YAML serves live and replay. Node parameters that are not configuration live under `node`.
+    The file is a ROS 2 parameter file (`/**: ros__parameters: ...`) or the bare tree inside one,
+    so that one YAML serves live and replay. Node parameters that are not configuration live under
+    `node`.
 
     Raises:
         ConfigError: the file cannot be read, or a key or value is wrong.
@@ -259,5 +290,3 @@ def _is_ros(value: Any) -> bool:
 def to_tree(config: Config) -> dict[str, dict[str, Any]]:
     """Return the configuration as nested plain values, for `run.json` and YAML."""
     return dataclasses.asdict(config)
-
-

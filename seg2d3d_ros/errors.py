@@ -1,7 +1,7 @@
 """The one error tree: everything a user can mend raises one of these.
 
-A message says what was seen, what was needed and what to do. The command line prints it and exits with 1;
-any other exception is our fault and exits with 2.
+A message says what was seen, what was needed and what to do. The command line prints it and exits
+with 1; any other exception is our fault and exits with 2.
 """
 
 

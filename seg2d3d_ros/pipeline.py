@@ -1,7 +1,7 @@
 """The three stages in order, by hand: what the ROS 2 graph does with messages, within one process.
 
-Each stage runs in a worker thread behind a bounded queue, so that the work overlaps; what a stage receives and
-in which order does not depend on timing, so the result does not either.
+Each stage runs in a worker thread behind a bounded queue, so that the work overlaps; what a stage
+receives and in which order does not depend on timing, so the result does not either.
 """
 
 from __future__ import annotations
@@ -39,8 +39,10 @@ _QUEUE_ITEMS = 32
 class Pipeline:
     """Pictures in, map updates out."""
 
-    def __init__(self, config: Config, rig: Rig, backend: SegmentationBackend | None = None) -> None:
-        """Prepare the stages for a rig; `backend` overrides the configured segmentation backend."""
+    def __init__(
+        self, config: Config, rig: Rig, backend: SegmentationBackend | None = None
+    ) -> None:
+        """Prepare the stages for a rig; `backend` overrides the configured one."""
         self._config = config
         self._rig = rig
         self._accounts = Accounts(rig)
@@ -56,7 +58,7 @@ class Pipeline:
         self._segmentation_worker = _Worker("segmentation", self._segment)
 
     def push(self, item: Item) -> list[MapUpdate]:
-        """Take the next item, waiting while the stages are behind; return the updates made meanwhile.
+        """Take the next item, waiting while the stages are behind; return updates made meanwhile.
 
         Raises:
             Exception: whatever a stage raised, once.
@@ -99,7 +101,8 @@ class Pipeline:
             remarks=(*self._rig.remarks, *remarks, self.segmentation.reason),
         )
 
-    # ----------------------------------------------------------------------------- one stage after another
+    # ----------------------------------------------------------------------------- one stage after
+    # another
 
     def _segment(self, item: Item | None) -> None:
         if item is None:
@@ -145,7 +148,9 @@ class Accounts:
         if isinstance(item, Frame | Dropped):
             self._received[item.camera] += 1
         if isinstance(item, Frame):
-            self._first_ns = item.stamp_ns if self._first_ns is None else min(self._first_ns, item.stamp_ns)
+            self._first_ns = (
+                item.stamp_ns if self._first_ns is None else min(self._first_ns, item.stamp_ns)
+            )
             self._last_ns = max(self._last_ns, item.stamp_ns)
 
     def mapped(self, cluster: Cluster) -> None:
@@ -161,13 +166,17 @@ class Accounts:
 
     def counts(self, segmentation: dict[str, Counter[str]]) -> dict[str, FrameCounts]:
         """Return the counts per camera."""
-        names = sorted({c.name for c in self._rig.cameras} | set(self._received) | set(self._dropped))
+        names = sorted(
+            {c.name for c in self._rig.cameras} | set(self._received) | set(self._dropped)
+        )
         return {
             name: FrameCounts(
                 received=self._received[name],
                 processed=self._processed[name],
                 dropped=dict(sorted(self._dropped.get(name, Counter()).items())),
-                segmentation={str(k): v for k, v in sorted(segmentation.get(name, Counter()).items())},
+                segmentation={
+                    str(k): v for k, v in sorted(segmentation.get(name, Counter()).items())
+                },
             )
             for name in names
         }
@@ -218,7 +227,7 @@ class _Worker:
                 start = time.thread_time()
                 try:
                     self._work(item)
-                except BaseException as error:  # noqa: BLE001  (handed to the caller by put or close)
+                except BaseException as error:
                     self._error = error
                 self.busy_s += time.thread_time() - start
             if item is None:

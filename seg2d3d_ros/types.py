@@ -1,8 +1,9 @@
-"""Values that travel between the stages: frozen, without behaviour beyond checks of their own shape.
+"""Values that travel between the stages: frozen, and without behaviour.
 
 Frames, units and names follow docs/conventions.md: `T_a_b` maps points of frame b into frame a
-(p_a = T_a_b @ p_b), stamps are integer nanoseconds, pixels `uv_px` have (0, 0) at the centre of the
-top-left pixel and are those of the picture as it was received (distorted where the camera distorts).
+(p_a = T_a_b @ p_b), stamps are integer nanoseconds, pixels `uv_px` have (0, 0) at the centre of
+the top-left pixel and are those of the picture as it was received (distorted where the camera
+distorts).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 FloatArray: TypeAlias = NDArray[np.float64]
 IntArray: TypeAlias = NDArray[np.int64]
 
-# ------------------------------------------------------------------------------------------------ inputs
+# ---------------------------------------------------------------- inputs
 
 
 class Distortion(StrEnum):
@@ -38,7 +39,8 @@ class Camera:
         width_px: Picture width.
         height_px: Picture height.
         K: (3, 3) pinhole matrix, pixels.
-        T_base_cam: (4, 4) pose of the optical frame (x right, y down, z forward) in base_link, metres.
+        T_base_cam: (4, 4) pose of the optical frame (x right, y down, z forward) in base_link,
+            metres.
         distortion: Distortion model.
         D: (n,) distortion coefficients in the order of CameraInfo; empty for `none`.
     """
@@ -58,9 +60,11 @@ class Rig:
 
     Attributes:
         cameras: The cameras, sorted by name; observations refer to them by position.
-        base: How base_link was found (`tf`, `kitti_raw`, `kitti_odometry`, `bare_camera`, `stereo_p`).
+        base: How base_link was found (`tf`, `kitti_raw`, `kitti_odometry`, `bare_camera`,
+            `stereo_p`).
         has_odometry: Odometry will be pushed, so frames wait for it.
-        has_labels: Names of the cameras whose masks are made elsewhere (label pictures will be pushed).
+        has_labels: Names of the cameras whose masks are made elsewhere (label pictures will be
+            pushed).
         remarks: Sentences for `run.json` about assumptions that were made.
     """
 
@@ -89,7 +93,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class LabelImage:
-    """Masks made elsewhere: (h, w) uint16, class * 1000 + k; below 1000 a class without instance."""
+    """Masks made elsewhere: (h, w) uint16, class * 1000 + k; below 1000 no instance."""
 
     camera: str
     stamp_ns: int
@@ -141,7 +145,7 @@ class Dropped:
     reason: str
 
 
-# --------------------------------------------------------------------------------------- segmentation
+# ---------------------------------------------------------- segmentation
 
 
 @dataclass(frozen=True)
@@ -153,8 +157,8 @@ class Mask:
         class_id: Class (Cityscapes ids, 0 unknown, 40-65 for prompts outside Cityscapes).
         score: Confidence in 0..1.
         bbox_px: (x0, y0, x1, y1), the last two exclusive.
-        runs: (n,) uint32 boundaries of alternating background and foreground inside the box, row-major;
-            the first is the first foreground index (`segmentation/masks.py`).
+        runs: (n,) uint32 boundaries of alternating background and foreground inside the box,
+            row-major; the first is the first foreground index (`segmentation/masks.py`).
         embedding: (d,) float32 feature of the region or None.
         embedding_model_id: Which model made the embedding; empty without one.
         crop_jpeg: Small JPEG of the box; empty where none was kept.
@@ -205,7 +209,7 @@ class Segmentation:
     prompt_version: int = 0
 
 
-# ------------------------------------------------------------------------------------------- clusters
+# -------------------------------------------------------------- clusters
 
 
 @dataclass(frozen=True)
@@ -218,7 +222,8 @@ class Keyframe:
         is_keyframe: True if its observations constrain the bundle adjustment.
         cameras: Indices into Rig.cameras of the pictures taken at this stamp.
         picture_stamps_ns: Stamp of each of these pictures.
-        status: `tracked`, or `coasted` where the pose rests on odometry or constant velocity alone.
+        status: `tracked`, or `coasted` where the pose rests on odometry or constant velocity
+            alone.
     """
 
     stamp_ns: int
@@ -235,8 +240,8 @@ class Landmarks:
 
     Attributes:
         ids: (n,) unique over the whole run, never reused.
-        points_local: (n, 3) metres (or the gauge's unit where scale is unknown), local frame; NaN for
-            tracks that are not triangulated yet.
+        points_local: (n, 3) metres (or the gauge's unit where scale is unknown), local frame; NaN
+            for tracks that are not triangulated yet.
         colors_rgb: (n, 3) uint8.
         descriptors: (n, d) uint8 appearance, d may be 0.
         sigma_m: (n,) standard deviation along the worst axis.
@@ -319,7 +324,7 @@ class Cluster:
     dropped: tuple[Dropped, ...] = ()
 
 
-# -------------------------------------------------------------------------------------------- mapping
+# --------------------------------------------------------------- mapping
 
 
 @dataclass(frozen=True)
@@ -446,7 +451,7 @@ class PointCloud:
 
 @dataclass(frozen=True)
 class MaskAssignment:
-    """Which instance a mask belongs to; instance 0 = unassigned, class_id -1 = as the label says."""
+    """Which instance a mask belongs to; 0 = unassigned, class_id -1 = as the label says."""
 
     stamp_ns: int
     camera: str
@@ -497,7 +502,7 @@ class MapUpdate:
 Item: TypeAlias = Frame | LabelImage | Odometry | Fix | Dropped
 
 
-# ------------------------------------------------------------------------------------------ accounting
+# ------------------------------------------------------------ accounting
 
 
 @dataclass(frozen=True)
@@ -508,7 +513,8 @@ class FrameCounts:
         received: Pictures that came in.
         processed: Pictures used for geometry.
         dropped: Pictures that were not used, by reason.
-        segmentation: Pictures by segmentation status (`ok`, `no_labels`, …); sums to processed or more.
+        segmentation: Pictures by segmentation status (`ok`, `no_labels`, …); sums to processed or
+            more.
     """
 
     received: int

@@ -303,8 +303,12 @@ class FrontEnd:
                 if pair.a == c and pair.is_narrow:
                     common = pair.common_a if allowed is None else pair.common_a * allowed
                     uv = self._trackers[c].uv_px.astype(int)
-                    num = self._config.overlap_features - int(pair.common_a[uv[:, 1], uv[:, 0]].sum())
-                    self._start_tracks(c, self._trackers[c].find_corners(common, max(num, 0)), moment)
+                    num = self._config.overlap_features - int(
+                        pair.common_a[uv[:, 1], uv[:, 0]].sum()
+                    )
+                    self._start_tracks(
+                        c, self._trackers[c].find_corners(common, max(num, 0)), moment
+                    )
         frame.seen = self._seen(list(frame.cameras))
 
     def _start_tracks(self, c: int, uv: FloatArray, moment: RigFrame) -> None:

@@ -94,16 +94,18 @@ class CameraPair:
     def _is_near(
         self, at_infinity: FloatArray, matched: FloatArray, depth_m: FloatArray
     ) -> np.ndarray:
-        """Return which points lie near enough for their disparity to say something about the scale.
+        """Return which points lie near enough for their disparity to tell the scale.
 
-        Many far points, each with a depth of its own to be estimated, would bend it. Where the depth is known it
-        decides, so that the noise of the match does not choose.
+        Many far points, each with a depth of its own to be estimated, would bend it. Where the
+        depth is known it decides, so that the noise of the match does not choose.
         """
         baseline_m = float(np.linalg.norm(self._T_b_a[:3, 3]))
         expected = models.focal_px(self._cam_b) * baseline_m / depth_m
         measured = np.linalg.norm(np.nan_to_num(matched) - at_infinity, axis=1)
         return np.where(
-            np.isfinite(expected), expected >= _MIN_DISPARITY_PX, measured >= 1.5 * _MIN_DISPARITY_PX
+            np.isfinite(expected),
+            expected >= _MIN_DISPARITY_PX,
+            measured >= 1.5 * _MIN_DISPARITY_PX,
         )
 
     def _common_view(self) -> np.ndarray:
@@ -153,7 +155,7 @@ def _patches(image: np.ndarray, uv: FloatArray) -> FloatArray:
 
 
 def overlapping_pairs(rig: Rig) -> list[CameraPair]:
-    """Return the pairs of cameras that share enough of their view at 15 m, both ways where it is little."""
+    """Return the pairs of cameras that share enough view at 15 m, both ways where it is little."""
     pairs = []
     for a in range(len(rig.cameras)):
         for b in range(a + 1, len(rig.cameras)):

@@ -22,7 +22,8 @@ def flow(
 ) -> tuple[FloatArray, np.ndarray]:
     """Follow pixels (n, 2) from one grey picture into another, starting at a guess (n, 2).
 
-    A small window follows surfaces that turn away more exactly; a large one is surer where views differ.
+    A small window follows surfaces that turn away more exactly; a large one is surer where views
+    differ.
 
     Returns:
         New pixels (n, 2) and which of them (n,) came back to their start within `max_return_px`.

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from seg2d3d_ros.errors import ResultError
-from seg2d3d_ros.io.geodesy import enu_to_geodetic
+from seg2d3d_ros.geometry.geodesy import enu_to_geodetic
 from seg2d3d_ros.io.tum import pose_columns
 from seg2d3d_ros.types import Instance, InstanceEvent, MapUpdate, MaskAssignment, Trajectory
 

@@ -1,6 +1,7 @@
-"""Which masks are the same building: voxels of facade that share masks are joined, those that do not are parted.
+"""Which masks are the same building: places on facades that share masks are joined.
 
-The evidence is that of Seg2D3D, masks that share 3D points, but it is summed pair by pair over all pictures
+The evidence is that of Seg2D3D, masks that share 3D points, but it is summed pair by pair over
+all pictures
 before anything is decided: a mask over two houses or half a house is outvoted by the others.
 """
 
@@ -60,7 +61,7 @@ class Associator:
         return self._decide(touched, self._stamp(state))
 
     def rebuild(self, state: MapState) -> list[InstanceEvent]:
-        """Sum all votes anew on the geometry as it is now and decide everything at once; ids carry over."""
+        """Sum all votes anew on today's geometry and decide everything at once; ids carry over."""
         owners = self.instances_of(state, state.landmark_ids())
         self._graph = VoteGraph()
         touched = self._graph.add([self._votes(state, p) for p in self.pictures if p.is_voting])
@@ -89,18 +90,22 @@ class Associator:
     def _places(self, state: MapState, ids: IntArray) -> IntArray:
         return place_keys(ids, state.points(ids), state.sigma(ids), self._options.voxel_m)
 
-    # ---------------------------------------------------------------------------------------- evidence
+    # -------------------------------------------------------------- evidence
 
     def _look_up(self, state: MapState, index: int) -> list[Picture]:
         frame = state.frames[index]
         moved = frame.T_world_base[:3, 3]
-        is_voting = self._voted_at is None or float(np.linalg.norm(moved - self._voted_at)) >= _MIN_STEP_M
+        is_voting = (
+            self._voted_at is None or float(np.linalg.norm(moved - self._voted_at)) >= _MIN_STEP_M
+        )
         if is_voting and frame.masks:
             self._voted_at = moved.copy()
         out = []
         for camera in sorted(frame.masks):
             rows = frame.camera == camera
-            seen = incidence(frame.ids[rows], frame.uv_px[rows], frame.masks[camera], self._buildings)
+            seen = incidence(
+                frame.ids[rows], frame.uv_px[rows], frame.masks[camera], self._buildings
+            )
             out.append(Picture(index, camera, seen, is_voting))
         return out
 
@@ -108,12 +113,14 @@ class Associator:
         good = np.isfinite(state.points(picture.seen.ids)[:, 0])
         ids, mask = picture.seen.ids[good], picture.seen.mask[good]
         places = self._places(state, ids)
-        return picture_votes(places, state.points(ids), state.sigma(ids), mask, self._options.vote_reach_m)
+        return picture_votes(
+            places, state.points(ids), state.sigma(ids), mask, self._options.vote_reach_m
+        )
 
-    # ---------------------------------------------------------------------------------------- decisions
+    # ------------------------------------------------------------- decisions
 
     def _decide(self, touched: set[int], stamp_ns: int) -> list[InstanceEvent]:
-        """Partition the touched voxels again; instances that reach beyond them take part as one node each."""
+        """Partition the touched places again; an instance beyond them takes part as one node."""
         edges = self._active_edges(touched)
         anchors = sorted(n for n in edges if n < 0)
         groups = greedy_partition(edges, [*anchors, *sorted(touched)], self._options.min_vote)
@@ -132,7 +139,9 @@ class Associator:
                 source = Counter(i for i in (old[n] for n in places) if i).most_common(1)
                 kind = EventKind.SPLIT if source else EventKind.CREATED
                 first, second = (source[0][0], owner) if source else (owner, 0)
-                events.append(self._event(stamp_ns, kind, first, second, {"places": float(len(places))}))
+                events.append(
+                    self._event(stamp_ns, kind, first, second, {"places": float(len(places))})
+                )
             taken.add(owner)
             for n in places:
                 self.instance_of_place[n] = owner
@@ -142,9 +151,9 @@ class Associator:
     def _settle(self, state: MapState) -> list[InstanceEvent]:
         """Merge instances into, or dissolve them among, those in whose masks they mostly lie.
 
-        What hides a facade (leaves, poles) drags corners through the masks of one building after another; such an
-        instance owns hardly a mask of its own. One that lies in the masks of the same other again and again is
-        part of that one.
+        What hides a facade (leaves, poles) drags corners through the masks of one building after
+        another; such an instance owns hardly a mask of its own. One that lies in the masks of the
+        same other again and again is part of that one.
         """
         events = []
         stamp = self._stamp(state)
@@ -209,7 +218,11 @@ class Associator:
         return events
 
     def _event(
-        self, stamp_ns: int, kind: EventKind, instance: int, other: int = 0,
+        self,
+        stamp_ns: int,
+        kind: EventKind,
+        instance: int,
+        other: int = 0,
         evidence: dict[str, float] | None = None,
     ) -> InstanceEvent:
         event = InstanceEvent(self._num_events, stamp_ns, kind, instance, other, evidence or {})

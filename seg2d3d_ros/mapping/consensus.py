@@ -19,7 +19,9 @@ _HOST_SHARE = 0.6
 def build_table(mask: IntArray, instance: IntArray) -> MaskTable:
     """Count landmarks by mask (n,) and instance (n,), leaving out instance 0."""
     keep = instance > 0
-    pairs, count = np.unique(np.stack([mask[keep], instance[keep]], axis=1), axis=0, return_counts=True)
+    pairs, count = np.unique(
+        np.stack([mask[keep], instance[keep]], axis=1), axis=0, return_counts=True
+    )
     table: MaskTable = {}
     for (m, i), n in zip(pairs.tolist(), count.tolist(), strict=True):
         table.setdefault(m, Counter())[i] = n
@@ -30,8 +32,8 @@ def weakest(table: MaskTable) -> tuple[int, int] | None:
     """Return the instance that owns the smallest share of the masks it lies in, with its host.
 
     Returns:
-        (instance, host), host 0 where no other instance holds it most of the time; None if every instance owns
-        at least 35 % of its masks.
+        (instance, host), host 0 where no other instance holds it most of the time; None if every
+        instance owns at least 35 % of its masks.
     """
     seen: Counter[int] = Counter()
     owned: Counter[int] = Counter()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import pyproj
 
 from seg2d3d_ros.config import MappingConfig
 from seg2d3d_ros.geometry import bundle, transforms
 from seg2d3d_ros.geometry.alignment import align_points
+from seg2d3d_ros.geometry.geodesy import geodetic_to_enu
 from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.types import Fix, FloatArray, Origin
 
@@ -16,12 +16,11 @@ _MIN_EXTENT_SIGMAS = 8.0
 
 
 class GeoReference:
-    """Collects fixes in the ENU frame of the first one; fits the world frame to them when they span enough."""
+    """Collects fixes in the ENU frame of the first; fits the world frame when they span enough."""
 
     def __init__(self, config: MappingConfig) -> None:
         """Start without fixes."""
         self._config = config
-        self._to_enu: pyproj.Transformer | None = None
         self.origin: Origin | None = None
         self.fixes: list[Fix] = []
         self._enu: list[FloatArray] = []
@@ -30,19 +29,14 @@ class GeoReference:
         """Take one fix; those that are not finite are ignored."""
         if not np.isfinite([fix.lat_deg, fix.lon_deg, fix.alt_m]).all():
             return
-        if self._to_enu is None:
+        if self.origin is None:
             self.origin = Origin(fix.lat_deg, fix.lon_deg, fix.alt_m)
-            self._to_enu = pyproj.Transformer.from_pipeline(
-                "+proj=pipeline +step +proj=cart +ellps=WGS84 "
-                f"+step +proj=topocentric +ellps=WGS84 +lat_0={fix.lat_deg!r} +lon_0={fix.lon_deg!r} "
-                f"+h_0={fix.alt_m!r}"
-            )
-        assert self._to_enu is not None
         self.fixes.append(fix)
-        self._enu.append(np.array(self._to_enu.transform(fix.lon_deg, fix.lat_deg, fix.alt_m)))
+        place = np.array([[fix.lat_deg, fix.lon_deg, fix.alt_m]])
+        self._enu.append(geodetic_to_enu(place, self.origin)[0])
 
     def fit(self, state: MapState, with_scale: bool) -> tuple[FloatArray, float] | None:
-        """Find S_enu_world with heading, position and, if asked, scale; the vertical stays vertical.
+        """Find S_enu_world: heading, position and, if asked, scale; the vertical stays vertical.
 
         Returns:
             S (4, 4) and its scale, or None while the fixes do not span enough to tell a heading.
@@ -51,7 +45,12 @@ class GeoReference:
         if len(rows) < _MIN_FIXES:
             return None
         enu = np.stack([self._enu[r] for r in rows])
-        world = np.stack([t[:3, 3] + t[:3, :3] @ self.fixes[r].antenna_base for r, t in zip(rows, T, strict=True)])
+        world = np.stack(
+            [
+                t[:3, 3] + t[:3, :3] @ self.fixes[r].antenna_base
+                for r, t in zip(rows, T, strict=True)
+            ]
+        )
         sigma = float(np.median([self._sigma(self.fixes[r])[0] for r in rows]))
         extent = float(np.linalg.norm(np.ptp(enu[:, :2], axis=0)))
         if extent < _MIN_EXTENT_SIGMAS * sigma / np.sqrt(max(len(rows) / 4, 1.0)) or extent < 5.0:
@@ -74,12 +73,16 @@ class GeoReference:
         return S, scale
 
     def factors(self, state: MapState) -> tuple[bundle.PositionPrior, ...]:
-        """Return the fixes as position factors of the keyframes nearest to them (world must be ENU)."""
+        """Return the fixes as position factors of their nearest keyframes (world must be ENU)."""
         rows, T = self._matched(state)
         stamps = np.array([f.stamp_ns for f in state.frames])
-        keyframes = np.array([k for k, f in enumerate(state.frames) if f.is_keyframe and len(f.ids)])
+        keyframes = np.array(
+            [k for k, f in enumerate(state.frames) if f.is_keyframe and len(f.ids)]
+        )
         # Errors of fixes that follow each other quickly are nearly the same: count one per second.
-        span_s = (self.fixes[rows[-1]].stamp_ns - self.fixes[rows[0]].stamp_ns) * 1e-9 if rows else 0.0
+        span_s = (
+            (self.fixes[rows[-1]].stamp_ns - self.fixes[rows[0]].stamp_ns) * 1e-9 if rows else 0.0
+        )
         correlation = np.sqrt(max(1.0, len(rows) / max(span_s, 1.0)))
         out = []
         for r, t in zip(rows, T, strict=True):
@@ -93,7 +96,7 @@ class GeoReference:
         return tuple(out)
 
     def _matched(self, state: MapState) -> tuple[list[int], list[FloatArray]]:
-        frames = [f for f in state.frames]
+        frames = list(state.frames)
         if len(frames) < 2:
             return [], []
         stamps = np.array([f.stamp_ns for f in frames], dtype=np.int64)
@@ -102,13 +105,16 @@ class GeoReference:
             order = order[np.r_[True, np.diff(stamps[order]) > 0]]
             frames, stamps = [frames[k] for k in order], stamps[order]
         rows = [
-            r for r, fix in enumerate(self.fixes)
+            r
+            for r, fix in enumerate(self.fixes)
             if stamps[0] - 50_000_000 <= fix.stamp_ns <= stamps[-1] + 50_000_000
         ]
         if not rows:
             return [], []
         T = transforms.interpolate_many(
-            stamps, np.stack([f.T_world_base for f in frames]), [self.fixes[r].stamp_ns for r in rows]
+            stamps,
+            np.stack([f.T_world_base for f in frames]),
+            [self.fixes[r].stamp_ns for r in rows],
         )
         return rows, list(T)
 

@@ -32,10 +32,10 @@ class Incidence:
 def incidence(
     ids: IntArray, uv_px: np.ndarray, masks: tuple[Mask, ...], building_classes: frozenset[int]
 ) -> Incidence:
-    """Look landmarks up in the masks; where masks overlap, the smallest one that holds a landmark counts.
+    """Look landmarks up in the masks; where masks overlap, the smallest one counts.
 
-    Landmarks closer to the border of a building mask than two pixels (one in narrow masks) are left out: at a
-    silhouette a corner often belongs to what lies behind.
+    Landmarks closer to the border of a building mask than two pixels (one in narrow masks) are
+    left out: at a silhouette a corner often belongs to what lies behind.
     """
     owner = np.full(len(ids), -1, dtype=np.int64)
     class_id = np.full(len(ids), -1, dtype=np.int64)

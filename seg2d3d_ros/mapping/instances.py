@@ -36,7 +36,9 @@ class Support:
             del self.views[_NUM_VIEWS:]
 
 
-def describe(instance_id: int, points_map: FloatArray, sigma_m: FloatArray, support: Support) -> Instance:
+def describe(
+    instance_id: int, points_map: FloatArray, sigma_m: FloatArray, support: Support
+) -> Instance:
     """Sum an instance up from its landmarks (n, 3) and its masks.
 
     The oriented box and the footprint leave out the outermost 2 % of the points in each direction.
@@ -46,7 +48,9 @@ def describe(instance_id: int, points_map: FloatArray, sigma_m: FloatArray, supp
     inner = inner if len(inner) >= 3 else points_map
     center_xy, (length, width), yaw = _rectangle(inner[:, :2])
     bottom, top = float(inner[:, 2].min()), float(inner[:, 2].max())
-    class_id = min(support.classes, key=lambda c: (-support.classes[c], c)) if support.classes else 0
+    class_id = (
+        min(support.classes, key=lambda c: (-support.classes[c], c)) if support.classes else 0
+    )
     mean_score = support.score_sum / max(support.num_masks, 1)
     return Instance(
         id=instance_id,
@@ -61,7 +65,9 @@ def describe(instance_id: int, points_map: FloatArray, sigma_m: FloatArray, supp
         box_size_m=np.array([length, width, top - bottom]),
         box_yaw_rad=yaw,
         footprint_map=_corners(center_xy, length, width, yaw),
-        sigma_m=float(np.sqrt(np.mean(np.square(np.minimum(sigma_m, 10.0))) / max(len(points_map), 1))),
+        sigma_m=float(
+            np.sqrt(np.mean(np.square(np.minimum(sigma_m, 10.0))) / max(len(points_map), 1))
+        ),
         best_views=tuple(v for _, v in support.views),
     )
 

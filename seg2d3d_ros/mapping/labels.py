@@ -19,7 +19,11 @@ class LabelVotes:
         """Count the classes of one picture."""
         for class_id in np.unique(seen.class_id):
             if class_id >= 0:
-                np.add.at(self._row(int(class_id), seen.all_ids), seen.all_ids[seen.class_id == class_id], 1)
+                np.add.at(
+                    self._row(int(class_id), seen.all_ids),
+                    seen.all_ids[seen.class_id == class_id],
+                    1,
+                )
 
     def of(self, ids: IntArray) -> IntArray:
         """Return the class (n,) with most votes; 0, unknown, without any."""

@@ -1,4 +1,4 @@
-"""Name every mask after an instance: by the landmarks tracked in it, and by what is known, projected into it."""
+"""Name every mask after an instance: by its landmarks and by the map projected into it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def name_masks(
     building_classes: frozenset[int],
     range_m: float,
 ) -> list[MaskAssignment]:
-    """Assign each mask of a picture to the instance with most evidence, 0 where there is too little.
+    """Assign each mask of a picture to the instance with most evidence, 0 with too little.
 
     Args:
         state: The map.
@@ -88,17 +88,19 @@ def _tracked_votes(instances: IntArray) -> Counter[int]:
     """Return shares of the landmarks tracked in a mask; a few weigh less than many."""
     weight = _TRACKED_WEIGHT * min(len(instances), _ENOUGH_TRACKED) / _ENOUGH_TRACKED
     found, count = np.unique(instances, return_counts=True)
-    return Counter({int(i): weight * n / len(instances) for i, n in zip(found, count, strict=True)})
+    return Counter(
+        {int(i): weight * n / len(instances) for i, n in zip(found, count, strict=True)}
+    )
 
 
 def _projected_votes(mask: Mask, nearest: cKDTree, shown: IntArray) -> Counter[int]:
-    """Return shares of the mask's area by the instance of the projected point nearest to each pixel."""
+    """Return shares of the mask's area, each pixel going to the nearest projected point."""
     crop = pixel_masks.decode_crop(mask.bbox_px, mask.runs)
     v, u = np.nonzero(crop)
     step = max(1, len(u) // _NUM_SAMPLES)
     pixels = np.stack([u[::step] + mask.bbox_px[0], v[::step] + mask.bbox_px[1]], axis=1)
     reach = max(4.0, 0.4 * float(np.sqrt(len(u))))
-    distance, row = nearest.query(pixels, distance_upper_bound=reach)
+    distance, row = map(np.asarray, nearest.query(pixels, distance_upper_bound=reach))
     found, count = np.unique(shown[row[np.isfinite(distance)]], return_counts=True)
     return Counter({int(i): n / len(pixels) for i, n in zip(found, count, strict=True)})
 

@@ -1,4 +1,4 @@
-"""Partition of a graph with attractive and repulsive edges (correlation clustering, solved greedily)."""
+"""Partition of a graph with attractive and repulsive edges (greedy correlation clustering)."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from collections.abc import Iterable
 Edges = dict[int, dict[int, float]]
 
 
-def greedy_partition(edges: Edges, nodes: Iterable[int], min_weight: float = 0.0) -> list[list[int]]:
+def greedy_partition(
+    edges: Edges, nodes: Iterable[int], min_weight: float = 0.0
+) -> list[list[int]]:
     """Contract the most attractive edge until none exceeds `min_weight`; parallel edges add up.
 
-    Greedy additive edge contraction (Keuper et al. 2015, "Efficient decomposition of image and mesh graphs by
-    lifted multicuts"): repulsive edges keep apart what a chain of attractive ones would join.
+    Greedy additive edge contraction (Keuper et al. 2015, "Efficient decomposition of image and
+    mesh graphs by lifted multicuts"): repulsive edges keep apart what a chain of attractive ones
+    would join.
 
     Args:
         edges: Symmetric weights by node; changed in place.
@@ -23,7 +26,9 @@ def greedy_partition(edges: Edges, nodes: Iterable[int], min_weight: float = 0.0
         Groups of nodes, each sorted, in the order of their first node.
     """
     members = {n: [n] for n in nodes}
-    heap = [(-w, a, b) for a, row in edges.items() for b, w in row.items() if a < b and w > min_weight]
+    heap = [
+        (-w, a, b) for a, row in edges.items() for b, w in row.items() if a < b and w > min_weight
+    ]
     heapq.heapify(heap)
     while heap:
         negative, a, b = heapq.heappop(heap)

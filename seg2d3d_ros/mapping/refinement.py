@@ -1,4 +1,4 @@
-"""Bundle adjustment of the whole map, with odometry and GNSS as factors; accepted only if the cost falls."""
+"""Bundle adjustment of the whole map, with odometry and GNSS as factors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LANDMARKS_PER_PICTURE = 150
 
 @dataclass(frozen=True)
 class Observed:
-    """Observations of all keyframes in flat arrays: position of the keyframe, camera, landmark, ideal pixel."""
+    """Observations of all keyframes: position of the keyframe, camera, landmark, ideal pixel."""
 
     keyframes: list[int]
     frame: IntArray
@@ -32,7 +32,7 @@ class Observed:
 
 @dataclass(frozen=True)
 class Refinement:
-    """Landmarks that were adjusted, and counters: observations, robust cost before and after, odometry's scale."""
+    """Landmarks that were adjusted, and counters (observations, robust cost, odometry's scale)."""
 
     adjusted: IntArray
     counts: dict[str, float]
@@ -41,13 +41,14 @@ class Refinement:
 def refine(state: MapState, positions: tuple[bundle.PositionPrior, ...]) -> Refinement:
     """Adjust all keyframes and landmarks together, dropping what disagrees between two rounds.
 
-    Wheels are off by a few percent always in the same direction, which is not noise. The first round therefore
-    barely listens to odometry; where cameras overlap or GNSS speaks, the scale comes out right, and its ratio to
-    the odometry's corrects the increments of the second round.
+    Wheels are off by a few percent always in the same direction, which is not noise. The first
+    round therefore barely listens to odometry; where cameras overlap or GNSS speaks, the scale
+    comes out right, and its ratio to the odometry's corrects the increments of the second round.
 
     Args:
         state: The map; changed in place.
-        positions: GNSS factors; `frame` is a position in `state.frames`. With any, no pose is held.
+        positions: GNSS factors; `frame` is a position in `state.frames`. With any, no pose is
+            held.
 
     Returns:
         The landmarks that were adjusted, and counters.
@@ -60,7 +61,10 @@ def refine(state: MapState, positions: tuple[bundle.PositionPrior, ...]) -> Refi
     keep = np.ones(len(seen.ids), dtype=bool)
     knows_scale = bool(positions) or _num_across(seen) >= 5 * len(seen.keyframes)
     weight = 0.01 if knows_scale else 1.0
-    for bound_px, odometry_weight, iterations in ((4 * _MAX_ERROR_PX, weight, 10), (_MAX_ERROR_PX, 1.0, 6)):
+    for bound_px, odometry_weight, iterations in (
+        (4 * _MAX_ERROR_PX, weight, 10),
+        (_MAX_ERROR_PX, 1.0, 6),
+    ):
         keep &= _errors_px(state, seen) < bound_px
         rows, unique, point = _landmarks_seen_often(seen, keep)
         if len(rows) < 50:
@@ -84,7 +88,7 @@ def refine(state: MapState, positions: tuple[bundle.PositionPrior, ...]) -> Refi
 
 
 def _keep_scale(state: MapState) -> None:
-    """Give the map the scale of its odometry again: nothing else knows it, and adjusting lets it drift."""
+    """Give the map the scale of its odometry again: adjusting lets it drift."""
     scale = 1.0 / odometry_scale(state)
     origin = state.frames[0].T_world_base[:3, 3].copy()
     S = np.eye(4)
@@ -94,7 +98,7 @@ def _keep_scale(state: MapState) -> None:
 
 
 def odometry_scale(state: MapState) -> float:
-    """Return true way per way the odometry tells, robustly over all increments; 1.0 without enough way."""
+    """Return true way per way the odometry tells, robustly; 1.0 without enough way."""
     told, true = [], []
     for (i, j), r in sorted(state.odometry.items()):
         T = transforms.invert(state.frames[i].T_world_base) @ state.frames[j].T_world_base
@@ -131,7 +135,7 @@ def _odometry(state: MapState, scale: float, weight: float) -> tuple[bundle.Rela
 
 
 def _thinned(seen: Observed) -> Observed:
-    """Keep some landmarks of each picture: those with four views and more alike, those across cameras first.
+    """Keep some landmarks of each picture, those seen across cameras first.
 
     A preference for long tracks would be one for far points, whose small errors bend the scale.
     """
@@ -147,11 +151,13 @@ def _thinned(seen: Observed) -> Observed:
     rank[order] = np.arange(len(order)) - start
     wanted = np.unique(seen.ids[rank < _LANDMARKS_PER_PICTURE])
     rows = np.isin(seen.ids, wanted)
-    return Observed(seen.keyframes, seen.frame[rows], seen.camera[rows], seen.ids[rows], seen.uv_ideal_px[rows])
+    return Observed(
+        seen.keyframes, seen.frame[rows], seen.camera[rows], seen.ids[rows], seen.uv_ideal_px[rows]
+    )
 
 
 def _together(seen: Observed) -> tuple[IntArray, IntArray]:
-    """Return each observation's moment (landmark and keyframe) and how many cameras saw it then."""
+    """Return each observation's moment and how many cameras saw the landmark then."""
     moment = seen.ids * max(len(seen.keyframes), 1) + seen.frame
     _, at, together = np.unique(moment, return_inverse=True, return_counts=True)
     return at, together
@@ -162,7 +168,7 @@ def _num_across(seen: Observed) -> int:
 
 
 def retriangulate(state: MapState, adjusted: IntArray) -> int:
-    """Place all tracks that were not adjusted anew, and renew all uncertainties, from every keyframe's rays.
+    """Place all tracks that were not adjusted anew, from every keyframe's rays.
 
     Args:
         state: The map; changed in place.
@@ -175,7 +181,10 @@ def retriangulate(state: MapState, adjusted: IntArray) -> int:
     if state.rig is None or not len(seen.ids):
         return 0
     T_base_cam = np.stack([c.T_base_cam for c in state.rig.cameras])
-    T = np.stack([state.frames[k].T_world_base for k in seen.keyframes])[seen.frame] @ T_base_cam[seen.camera]
+    T = (
+        np.stack([state.frames[k].T_world_base for k in seen.keyframes])[seen.frame]
+        @ T_base_cam[seen.camera]
+    )
     K = np.stack([c.K for c in state.rig.cameras])[seen.camera]
     focal = np.stack([K[:, 0, 0], K[:, 1, 1]], axis=1)
     xy = (seen.uv_ideal_px - K[:, :2, 2]) / focal
@@ -192,7 +201,9 @@ def retriangulate(state: MapState, adjusted: IntArray) -> int:
     fixed = np.isin(unique, adjusted)
     state.set_points(unique[fixed], state.points(unique[fixed]), found.sigma_m[fixed])
     good = (count >= 2) & found.is_front & (worst < 1.5 * _MAX_ERROR_PX)
-    good &= (found.parallax_rad > _MIN_PARALLAX_RAD) & (found.sigma_m < _MAX_RELATIVE_SIGMA * reach)
+    good &= (found.parallax_rad > _MIN_PARALLAX_RAD) & (
+        found.sigma_m < _MAX_RELATIVE_SIGMA * reach
+    )
     free = ~fixed
     points = np.where(good[:, None], found.points, np.nan)
     state.set_points(unique[free], points[free], found.sigma_m[free])
@@ -221,7 +232,9 @@ def _observed(state: MapState) -> Observed:
 
 def _errors_px(state: MapState, seen: Observed) -> FloatArray:
     assert state.rig is not None
-    T_base_world = np.stack([transforms.invert(state.frames[k].T_world_base) for k in seen.keyframes])
+    T_base_world = np.stack(
+        [transforms.invert(state.frames[k].T_world_base) for k in seen.keyframes]
+    )
     T_cam_base = np.stack([transforms.invert(c.T_base_cam) for c in state.rig.cameras])
     T = T_cam_base[seen.camera] @ T_base_world[seen.frame]
     p = np.einsum("nij,nj->ni", T[:, :3, :3], state.points(seen.ids)) + T[:, :3, 3]

@@ -1,4 +1,4 @@
-"""The third stage: where is it, and which one is it? Clusters in, updates of one labelled map out."""
+"""The third stage: where is it, and which one is it? Clusters in, updates of one map out."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _MIN_SHARED = 30
 
 
 class MappingStage:
-    """Synchronous and seeded; the world frame is the first cluster's local frame until GNSS places it."""
+    """Synchronous, seeded; the world is the first cluster's local frame until GNSS places it."""
 
     def __init__(self, config: Config) -> None:
         """Start with an empty map."""
@@ -73,10 +73,12 @@ class MappingStage:
             self._labels.add(picture.seen)
         confirmed = self._name(new)
         self._count(cluster)
-        return self._change(increment.frames, increment.landmark_ids, confirmed, tuple(events), new)
+        return self._change(
+            increment.frames, increment.landmark_ids, confirmed, tuple(events), new
+        )
 
     def finish(self) -> MapUpdate:
-        """Refine the whole map, decide about identities once more, and return everything; idempotent."""
+        """Refine the whole map, decide about identities again, return everything; idempotent."""
         if self._full is not None:
             return self._full
         start = time.perf_counter()
@@ -100,23 +102,27 @@ class MappingStage:
         update = self._update(frames, ids, instances, tuple(self._events), is_full=True)
         return update
 
-    # ------------------------------------------------------------------------------------------ geometry
+    # -------------------------------------------------------------- geometry
 
     def _align(self, cluster: Cluster) -> None:
-        """Hold the cluster against what it shares with the map; realign only when the map was corrected."""
+        """Hold the cluster against what it shares with the map; realign after corrections."""
         ids = cluster.landmarks.ids
         known = self._state.points(ids)
         shared = np.isfinite(known[:, 0])
         if shared.sum() < _MIN_SHARED:
             return
         local = cluster.landmarks.points_local[shared]
-        distance = np.linalg.norm(transforms.apply(self._T_world_local, local) - known[shared], axis=1)
+        distance = np.linalg.norm(
+            transforms.apply(self._T_world_local, local) - known[shared], axis=1
+        )
         residual = float(np.median(distance))
         if residual > _MAX_RESIDUAL_M:
             found = align_points(known[shared], local, self._scale == "unknown", delta_m=0.3)
             if not found.is_degenerate and found.residual_m < residual:
                 self._T_world_local, residual = found.S_a_b, found.residual_m
-        self.counts["alignment_residual_m"] = max(self.counts.get("alignment_residual_m", 0.0), residual)
+        self.counts["alignment_residual_m"] = max(
+            self.counts.get("alignment_residual_m", 0.0), residual
+        )
 
     def _place(self) -> None:
         """Carry the map into ENU once the fixes tell where it lies."""
@@ -132,7 +138,7 @@ class MappingStage:
         self._associator.rebuild(self._state)
         _LOG.info("map placed by GNSS: heading %.1f deg", np.rad2deg(np.arctan2(S[1, 0], S[0, 0])))
 
-    # ----------------------------------------------------------------------------------------- identities
+    # ------------------------------------------------------------ identities
 
     def _confirmed(self) -> dict[int, IntArray]:
         """Return the landmarks of each instance with enough of them."""
@@ -150,7 +156,9 @@ class MappingStage:
     def _name(self, pictures: list) -> dict[int, IntArray]:
         confirmed = self._confirmed()
         members = [np.full(len(v), k) for k, v in confirmed.items()]
-        ids = np.concatenate(list(confirmed.values())) if confirmed else np.zeros(0, dtype=np.int64)
+        ids = (
+            np.concatenate(list(confirmed.values())) if confirmed else np.zeros(0, dtype=np.int64)
+        )
         owner = np.concatenate(members) if members else ids
         labelled = LabelledPoints.of(self._state.points(ids), self._state.sigma(ids), owner)
         known = np.array(sorted(confirmed), dtype=np.int64)
@@ -158,7 +166,11 @@ class MappingStage:
             instance_of = self._associator.instances_of(self._state, picture.seen.ids)
             instance_of[~np.isin(instance_of, known)] = 0
             self._assignments[(picture.frame, picture.camera)] = name_masks(
-                self._state, picture, labelled, instance_of, self._associator.building_classes,
+                self._state,
+                picture,
+                labelled,
+                instance_of,
+                self._associator.building_classes,
                 self._config.mapping.naming_range_m,
             )
         return confirmed
@@ -170,7 +182,9 @@ class MappingStage:
             masks = self._state.frames[frame].masks[camera]
             for mask, a in zip(masks, assignments, strict=True):
                 if a.instance in support:
-                    area = float(pixel_masks.area(mask.bbox_px, mask.runs)) if mask.crop_jpeg else 0.0
+                    area = (
+                        float(pixel_masks.area(mask.bbox_px, mask.runs)) if mask.crop_jpeg else 0.0
+                    )
                     support[a.instance].add(a, mask.crop_jpeg, area)
         return tuple(
             describe(i, self._state.points(ids), self._state.sigma(ids), support[i])
@@ -178,23 +192,35 @@ class MappingStage:
             if len(support[i].stamps) >= self._config.mapping.min_instance_views
         )
 
-    # --------------------------------------------------------------------------------------------- output
+    # ---------------------------------------------------------------- output
 
     def _change(
-        self, frames: list[int], ids: IntArray, confirmed: dict[int, IntArray],
-        events: tuple[InstanceEvent, ...], pictures: list,
+        self,
+        frames: list[int],
+        ids: IntArray,
+        confirmed: dict[int, IntArray],
+        events: tuple[InstanceEvent, ...],
+        pictures: list,
     ) -> MapUpdate:
         instances = self._describe(confirmed)
         return self._update(frames, ids, instances, events, is_full=False)
 
     def _update(
-        self, frames: list[int], ids: IntArray, instances: tuple[Instance, ...],
-        events: tuple[InstanceEvent, ...], is_full: bool,
+        self,
+        frames: list[int],
+        ids: IntArray,
+        instances: tuple[Instance, ...],
+        events: tuple[InstanceEvent, ...],
+        is_full: bool,
     ) -> MapUpdate:
         state = self._state
         shown = {i.id for i in instances}
         removed = tuple(sorted(set(self._known) - shown))
-        changed = instances if is_full else tuple(i for i in instances if _differs(self._known.get(i.id), i))
+        changed = (
+            instances
+            if is_full
+            else tuple(i for i in instances if _differs(self._known.get(i.id), i))
+        )
         self._known = {i.id: i for i in instances}
         wanted = set(frames)
         assignments = tuple(
@@ -251,7 +277,9 @@ class MappingStage:
 
 
 def _differs(before: Instance | None, now: Instance) -> bool:
-    return before is None or before.num_points != now.num_points or before.num_views != now.num_views
+    return (
+        before is None or before.num_points != now.num_points or before.num_views != now.num_views
+    )
 
 
 def _unassigned(a: MaskAssignment) -> MaskAssignment:

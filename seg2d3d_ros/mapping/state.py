@@ -1,4 +1,4 @@
-"""Everything the map knows, in arrays: frames, landmarks, observations and masks, in one world frame."""
+"""Everything the map knows: frames, landmarks, observations and masks, in one world frame."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class MapState:
         self._colors = np.zeros((4096, 3), dtype=np.uint8)
         self._sigma = np.full(4096, np.inf, dtype=np.float32)
 
-    # ---------------------------------------------------------------------------------------- landmarks
+    # ------------------------------------------------------------- landmarks
 
     def points(self, ids: IntArray) -> FloatArray:
         """Return positions (n, 3) in the world, NaN for landmarks that are unknown."""
@@ -85,7 +85,9 @@ class MapState:
         out[known] = self._points[ids[known]]
         return out
 
-    def set_points(self, ids: IntArray, points_world: FloatArray, sigma_m: FloatArray | None = None) -> None:
+    def set_points(
+        self, ids: IntArray, points_world: FloatArray, sigma_m: FloatArray | None = None
+    ) -> None:
         """Store positions (n, 3) and, where given, their uncertainty (n,)."""
         self._points[ids] = points_world
         if sigma_m is not None:
@@ -109,12 +111,13 @@ class MapState:
         rotation = S[:3, :3] / scale
         for f in self.frames:
             f.T_world_base = transforms.rigid(
-                rotation @ f.T_world_base[:3, :3], transforms.apply(S, f.T_world_base[None, :3, 3])[0]
+                rotation @ f.T_world_base[:3, :3],
+                transforms.apply(S, f.T_world_base[None, :3, 3])[0],
             )
             f.T_ref_base = f.T_ref_base.copy()
             f.T_ref_base[:3, 3] *= scale
 
-    # ------------------------------------------------------------------------------------------- frames
+    # ---------------------------------------------------------------- frames
 
     def add(self, cluster: Cluster, T_world_local: FloatArray) -> MapIncrement:
         """Take a cluster in; what it shares with the last one replaces the older values."""
@@ -128,7 +131,9 @@ class MapState:
         self._colors[landmarks.ids] = landmarks.colors_rgb
         self._sigma[landmarks.ids] = landmarks.sigma_m
         order = np.argsort(cluster.observations.frame, kind="stable")
-        bounds = np.searchsorted(cluster.observations.frame[order], np.arange(len(cluster.frames) + 1))
+        bounds = np.searchsorted(
+            cluster.observations.frame[order], np.arange(len(cluster.frames) + 1)
+        )
         touched, new = [], []
         for k, frame in enumerate(cluster.frames):
             index, is_new = self._place(cluster, frame, T_world_local)
@@ -143,14 +148,25 @@ class MapState:
         self._attach_masks(cluster.segmentations, cluster.rig, new)
         return MapIncrement(touched, new, known)
 
-    def _place(self, cluster: Cluster, frame: Keyframe, T_world_local: FloatArray) -> tuple[int, bool]:
+    def _place(
+        self, cluster: Cluster, frame: Keyframe, T_world_local: FloatArray
+    ) -> tuple[int, bool]:
         key = (cluster.session, frame.stamp_ns)
         T = T_world_local @ frame.T_local_base
         is_new = key not in self._by_stamp
         if is_new:
             empty = np.zeros(0, dtype=np.int64)
-            made = MapFrame(frame.stamp_ns, T, frame.is_keyframe, frame.cameras, frame.picture_stamps_ns,
-                            frame.status, empty, empty, np.zeros((0, 2)))
+            made = MapFrame(
+                frame.stamp_ns,
+                T,
+                frame.is_keyframe,
+                frame.cameras,
+                frame.picture_stamps_ns,
+                frame.status,
+                empty,
+                empty,
+                np.zeros((0, 2)),
+            )
             self._by_stamp[key] = len(self.frames)
             self.frames.append(made)
         index = self._by_stamp[key]
@@ -164,9 +180,14 @@ class MapState:
             f.T_ref_base = transforms.invert(self.frames[f.reference].T_world_base) @ T
         return index, is_new
 
-    def _attach_masks(self, segmentations: tuple[Segmentation, ...], rig: Rig, new: list[int]) -> None:
-        places = {(c, s): i for i in new
-                  for c, s in zip(self.frames[i].cameras, self.frames[i].picture_stamps_ns, strict=True)}
+    def _attach_masks(
+        self, segmentations: tuple[Segmentation, ...], rig: Rig, new: list[int]
+    ) -> None:
+        places = {
+            (c, s): i
+            for i in new
+            for c, s in zip(self.frames[i].cameras, self.frames[i].picture_stamps_ns, strict=True)
+        }
         for segmentation in segmentations:
             camera = rig.index(segmentation.camera)
             index = places.get((camera, segmentation.stamp_ns))

@@ -18,7 +18,7 @@ _LONE = 1 << 62
 
 @dataclass(frozen=True)
 class PictureVotes:
-    """Pairs (n, 2) of places seen in one picture and their votes (n,): +1 same mask, -1 different."""
+    """Pairs (n, 2) of places in a picture and their votes (n,): +1 same mask, -1 different."""
 
     pairs: IntArray
     weight: FloatArray
@@ -27,8 +27,9 @@ class PictureVotes:
 def place_keys(ids: IntArray, points: FloatArray, sigma_m: FloatArray, voxel_m: float) -> IntArray:
     """Return one integer per landmark (n,) that names its place.
 
-    A landmark that is better known than a voxel is wide shares its voxel's key with all others in there, so that
-    what was seen on another pass is the same place; an uncertain one is a place of its own.
+    A landmark that is better known than a voxel is wide shares its voxel's key with all others in
+    there, so that what was seen on another pass is the same place; an uncertain one is a place of
+    its own.
     """
     cell = np.floor(np.nan_to_num(points) / voxel_m).astype(np.int64) + (1 << (_BITS - 1))
     cell = np.clip(cell, 0, (1 << _BITS) - 1)
@@ -60,10 +61,12 @@ def picture_votes(
     places = points[first]
     ranks = [r for r in (*range(2, 2 + _NEAR), *_FAR_RANKS) if r <= len(keys)]
     reach = np.maximum(reach_m, 10.0 * np.minimum(sigma_m[first], 10.0))
-    distance, other = cKDTree(places).query(places, k=ranks, distance_upper_bound=float(reach.max()))
+    distance, other = cKDTree(places).query(
+        places, k=ranks, distance_upper_bound=float(reach.max())
+    )
     a = np.repeat(np.arange(len(keys)), len(ranks))
-    b = other.ravel()
-    near = distance.ravel() <= reach[a]
+    b = np.asarray(other).ravel()
+    near = np.asarray(distance).ravel() <= reach[a]
     a, b = a[near], b[near]
     low, high = np.minimum(a, b), np.maximum(a, b)
     joined = np.unique(low * len(keys) + high)

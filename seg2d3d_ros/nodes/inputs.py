@@ -139,6 +139,7 @@ class Inputs:
         layout = self._choose(topics)
         self._layout, self._hearing = layout, Hearing(topics)
         self._subscribe(layout)
+        self.problem = "the cameras have sent no picture yet"
         self._listeners.on_layout(layout)
 
     def _choose(self, topics: list[Topic]) -> Layout:

@@ -179,7 +179,7 @@ class SensorNode(StageNode):
     def flush_stage(self) -> str:
         """Work off all that has come and finish the stage; return what went wrong, else empty."""
         with self._flush_lock:
-            if self.worker is None or self.inputs is None or self.stage is None:
+            if not self._wait_for_stage() or self.worker is None or self.inputs is None:
                 missing = self.inputs.problem if self.inputs is not None else "it is not active"
                 return f"{self.get_name()} has nothing to flush: {missing}"
             limit_s = time.monotonic() + _QUIET_LIMIT_S
@@ -191,6 +191,15 @@ class SensorNode(StageNode):
             if not self.worker.drain(_DRAIN_LIMIT_S):
                 return f"{self.get_name()} is still busy; call again"
             return ""
+
+    def _wait_for_stage(self) -> bool:
+        """Return whether there is a stage; pictures that have come may still wait for the rig."""
+        limit_s = time.monotonic() + 2 * self.options.inputs_wait_s + _QUIET_LIMIT_S
+        while self.stage is None and self.inputs is not None and self.inputs.num_pictures:
+            if time.monotonic() > limit_s:
+                break
+            time.sleep(_GATE_S)
+        return self.stage is not None
 
     def ask_stage(self, call: Callable[[], Any]) -> Any:
         """Return what a call gives or raises, made in the worker's thread between two items."""

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seg2d3d_ros.errors import ResultError
-from seg2d3d_ros.io import geodesy, palette, ply, tum
+from seg2d3d_ros.geometry import geodesy
+from seg2d3d_ros.io import palette, ply, tum
 from seg2d3d_ros.types import Origin
 
 
