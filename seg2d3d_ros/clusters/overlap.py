@@ -14,7 +14,8 @@ from seg2d3d_ros.types import Camera, FloatArray, IntArray, Rig
 
 _DEPTHS_M = (5.0, 9.0, 18.0, 45.0)
 _MIN_DISPARITY_PX = 2.0
-_WINDOW_PX = 11
+# A narrow strip of common view has no room for deep pyramids; several depths are tried instead.
+_NUM_LEVELS = 2
 _MIN_SHARE = 0.04
 _FULL_SHARE = 0.5
 
@@ -81,7 +82,9 @@ class CameraPair:
             rows = np.flatnonzero(
                 visible & inside & (np.isfinite(depth_m) <= (hypothesis == _DEPTHS_M[0]))
             )
-            uv, good = flow(turned, image_b, at_infinity[rows], guess[rows], window_px=_WINDOW_PX)
+            uv, good = flow(
+                turned, image_b, at_infinity[rows], guess[rows], num_levels=_NUM_LEVELS
+            )
             rows, uv = rows[good], uv[good]
             error = self._dissimilarity(turned, image_b, at_infinity[rows], uv)
             error[self._epipolar_px(rays_a[rows], uv) > 1.0] = np.inf

@@ -7,9 +7,10 @@ import numpy as np
 
 from seg2d3d_ros.types import FloatArray, IntArray
 
-_WINDOW_PX = 11
+_WINDOW_PX = (11, 11)
 _CRITERIA = (cv2.TERM_CRITERIA_COUNT + cv2.TERM_CRITERIA_EPS, 20, 0.01)
 _BORDER_PX = 6
+_MAX_RETURN_PX = 0.7
 
 
 def flow(
@@ -17,16 +18,14 @@ def flow(
     after: np.ndarray,
     uv: FloatArray,
     guess: FloatArray,
-    max_return_px: float = 0.7,
-    window_px: int = _WINDOW_PX,
+    num_levels: int = 4,
 ) -> tuple[FloatArray, np.ndarray]:
     """Follow pixels (n, 2) from one grey picture into another, starting at a guess (n, 2).
 
-    A small window follows surfaces that turn away more exactly; a large one is surer where views
-    differ.
+    Each level of the pyramid doubles the reach, and the room that a corner needs around it.
 
     Returns:
-        New pixels (n, 2) and which of them (n,) came back to their start within `max_return_px`.
+        New pixels (n, 2) and which of them (n,) came back to their start within 0.7 px.
     """
     if len(uv) == 0:
         return np.zeros((0, 2)), np.zeros(0, dtype=bool)
@@ -38,8 +37,8 @@ def flow(
         after,
         start,
         initial,
-        winSize=(window_px, window_px),
-        maxLevel=3,
+        winSize=_WINDOW_PX,
+        maxLevel=num_levels - 1,
         criteria=_CRITERIA,
         flags=flags,
     )
@@ -48,7 +47,7 @@ def flow(
         before,
         there,
         start.copy(),
-        winSize=(window_px, window_px),
+        winSize=_WINDOW_PX,
         maxLevel=1,
         criteria=_CRITERIA,
         flags=flags,
@@ -56,7 +55,7 @@ def flow(
     height, width = after.shape[:2]
     new = there[:, 0].astype(np.float64)
     good = (ok[:, 0] > 0) & (ok_back[:, 0] > 0)
-    good &= np.linalg.norm(back[:, 0] - start[:, 0], axis=1) < max_return_px
+    good &= np.linalg.norm(back[:, 0] - start[:, 0], axis=1) < _MAX_RETURN_PX
     good &= (new > _BORDER_PX).all(axis=1)
     good &= (new[:, 0] < width - 1 - _BORDER_PX) & (new[:, 1] < height - 1 - _BORDER_PX)
     return new, good
