@@ -161,6 +161,9 @@ class MappingConfig:
         1.5, "Sum of votes that two places must exceed to be joined.", 0, 1000
     )
     min_instance_places: int = option(3, "Smaller groups of places are no instance.", 1)
+    min_companion_votes: float = option(
+        3.0, "Pictures in one mask, less those in two, that join two instances.", 0, 1000
+    )
     naming_range_m: float = option(
         200.0, "Masks are named by instances up to this distance.", 1, 10000
     )

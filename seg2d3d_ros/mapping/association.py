@@ -14,7 +14,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from seg2d3d_ros.config import Config
-from seg2d3d_ros.mapping.consensus import MaskTable, build_table, reassign, weakest
+from seg2d3d_ros.mapping.consensus import (
+    MaskTable,
+    build_table,
+    companions,
+    mask_key,
+    reassign,
+    weakest,
+)
 from seg2d3d_ros.mapping.incidence import Incidence, incidence
 from seg2d3d_ros.mapping.partition import Edges, greedy_partition
 from seg2d3d_ros.mapping.state import MapState
@@ -75,7 +82,8 @@ class Associator:
         self.instance_of_place = {k: min(c, key=lambda i: (-c[i], i)) for k, c in former.items()}
         events = self._decide(touched, self._stamp(state))
         events += self._settle(state)
-        gone = before - set(self.instance_of_place.values()) - {e.other for e in events}
+        named = {e.other for e in events} | {e.instance for e in events if e.kind == EventKind.GONE}
+        gone = before - set(self.instance_of_place.values()) - named
         return events + [self._event(self._stamp(state), EventKind.GONE, i) for i in sorted(gone)]
 
     def instances_of(self, state: MapState, ids: IntArray) -> IntArray:
@@ -149,37 +157,49 @@ class Associator:
         return events
 
     def _settle(self, state: MapState) -> list[InstanceEvent]:
-        """Merge instances into, or dissolve them among, those in whose masks they mostly lie.
+        """Look at whole instances: join those that share masks, dissolve those that own none.
 
-        What hides a facade (leaves, poles) drags corners through the masks of one building after
-        another; such an instance owns hardly a mask of its own. One that lies in the masks of the
-        same other again and again is part of that one.
+        Parts of a building too far apart to vote place by place (a tree between them) still lie in
+        one mask again and again. What hides a facade (leaves, poles) drags corners through the masks
+        of one building after another; such an instance owns hardly a mask of its own.
         """
-        events = []
-        stamp = self._stamp(state)
         table = self._mask_table(state)
+        events = []
+        edges = companions(table)
+        for group in greedy_partition(edges, sorted(edges), self._options.min_companion_votes):
+            for other in group[1:]:
+                events.append(self._merge(state, group[0], other))
+                table = reassign(table, other, group[0])
         while (verdict := weakest(table)) is not None:
             instance, host = verdict
-            places = [n for n, i in self.instance_of_place.items() if i == instance]
-            for n in places:
-                if host:
-                    self.instance_of_place[n] = host
-                else:
-                    del self.instance_of_place[n]
-            kind, first, second = (
-                (EventKind.MERGED, host, instance) if host else (EventKind.GONE, instance, 0)
-            )
-            events.append(self._event(stamp, kind, first, second, {"places": float(len(places))}))
+            if host:
+                instance, host = max(instance, host), min(instance, host)
+                events.append(self._merge(state, host, instance))
+            else:
+                events.append(self._dissolve(state, instance))
             table = reassign(table, instance, host)
         return events
 
+    def _merge(self, state: MapState, keeper: int, other: int) -> InstanceEvent:
+        places = [n for n, i in self.instance_of_place.items() if i == other]
+        for n in places:
+            self.instance_of_place[n] = keeper
+        evidence = {"places": float(len(places))}
+        return self._event(self._stamp(state), EventKind.MERGED, keeper, other, evidence)
+
+    def _dissolve(self, state: MapState, instance: int) -> InstanceEvent:
+        places = [n for n, i in self.instance_of_place.items() if i == instance]
+        for n in places:
+            del self.instance_of_place[n]
+        evidence = {"places": float(len(places))}
+        return self._event(self._stamp(state), EventKind.GONE, instance, 0, evidence)
+
     def _mask_table(self, state: MapState) -> MaskTable:
         rows, owners = [], []
-        first = 0
-        for picture in self.pictures:
-            rows.append(picture.seen.mask + first)
-            owners.append(self.instances_of(state, picture.seen.ids))
-            first += int(picture.seen.mask.max()) + 1 if len(picture.seen.mask) else 0
+        for k, picture in enumerate(self.pictures):
+            if picture.is_voting:
+                rows.append(mask_key(k, picture.seen.mask))
+                owners.append(self.instances_of(state, picture.seen.ids))
         if not rows:
             return {}
         return build_table(np.concatenate(rows), np.concatenate(owners))

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import combinations
 from typing import TypeAlias
 
 import numpy as np
 
+from seg2d3d_ros.mapping.partition import Edges
 from seg2d3d_ros.types import IntArray
 
-# Landmarks by instance, for every mask that holds any.
+# Landmarks by instance, for every mask that holds any; masks are named by `mask_key`.
 MaskTable: TypeAlias = dict[int, Counter[int]]
 
 _MIN_OWN_SHARE = 0.35
 _HOST_SHARE = 0.6
+_MASKS_PER_PICTURE = 4096
+
+
+def mask_key(picture: int, mask: IntArray) -> IntArray:
+    """Return the names (n,) of masks (n,) of a picture, unique over all pictures."""
+    return picture * _MASKS_PER_PICTURE + mask
 
 
 def build_table(mask: IntArray, instance: IntArray) -> MaskTable:
@@ -65,3 +73,25 @@ def reassign(table: MaskTable, instance: int, host: int) -> MaskTable:
         if row:
             out[m] = row
     return out
+
+
+def companions(table: MaskTable) -> Edges:
+    """Compare the masks of instances that are seen together, picture by picture.
+
+    Returns:
+        For each pair, the pictures in which both lie mainly in one mask less those in which they do
+        not; only instances with at least two landmarks in their mask are compared.
+    """
+    pictures: dict[int, dict[int, tuple[int, int]]] = {}
+    for key in sorted(table):
+        main = pictures.setdefault(key // _MASKS_PER_PICTURE, {})
+        for i, n in table[key].items():
+            if n >= 2 and n > main.get(i, (0, 0))[0]:
+                main[i] = (n, key)
+    edges: Edges = {}
+    for main in pictures.values():
+        for a, b in combinations(sorted(main), 2):
+            vote = 1.0 if main[a][1] == main[b][1] else -1.0
+            row = edges.setdefault(a, {})
+            row[b] = edges.setdefault(b, {})[a] = row.get(b, 0.0) + vote
+    return edges
