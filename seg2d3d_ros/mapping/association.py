@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from seg2d3d_ros.config import Config
+from seg2d3d_ros.geometry.masks import contains_each
 from seg2d3d_ros.mapping.consensus import (
     MaskTable,
     build_table,
@@ -25,10 +26,12 @@ from seg2d3d_ros.mapping.consensus import (
 from seg2d3d_ros.mapping.incidence import Incidence, incidence
 from seg2d3d_ros.mapping.partition import Edges, greedy_partition
 from seg2d3d_ros.mapping.state import MapState
+from seg2d3d_ros.mapping.visibility import LAYER_RATIO, LabelledPoints, show
 from seg2d3d_ros.mapping.votes import PictureVotes, VoteGraph, picture_votes, place_keys
 from seg2d3d_ros.types import EventKind, InstanceEvent, IntArray
 
 _MIN_STEP_M = 0.25
+_COMPANION_RANGE_M = 60.0
 
 
 @dataclass(frozen=True)
@@ -165,7 +168,7 @@ class Associator:
         """
         table = self._mask_table(state)
         events = []
-        edges = companions(table)
+        edges = companions(self._shown_table(state))
         for group in greedy_partition(edges, sorted(edges), self._options.min_companion_votes):
             for other in group[1:]:
                 events.append(self._merge(state, group[0], other))
@@ -200,6 +203,36 @@ class Associator:
             if picture.is_voting:
                 rows.append(mask_key(k, picture.seen.mask))
                 owners.append(self.instances_of(state, picture.seen.ids))
+        if not rows:
+            return {}
+        return build_table(np.concatenate(rows), np.concatenate(owners))
+
+    def _shown_table(self, state: MapState) -> MaskTable:
+        """Count by mask the points of each instance that should be seen in it.
+
+        Points found later count in earlier pictures, too: so parts of one building meet that were
+        never followed at the same time.
+        """
+        ids = state.landmark_ids()
+        owner = self.instances_of(state, ids)
+        ids, owner = ids[owner > 0], owner[owner > 0]
+        labelled = LabelledPoints.of(state.points(ids), state.sigma(ids), owner)
+        rows, owners = [], []
+        for k, picture in enumerate(self.pictures):
+            masks = state.frames[picture.frame].masks[picture.camera]
+            places = [j for j, m in enumerate(masks) if m.class_id in self._buildings]
+            if not picture.is_voting or len(places) < 2:
+                continue
+            shown = show(state, picture.frame, picture.camera, labelled, _COMPANION_RANGE_M)
+            runs = [(masks[j].bbox_px, masks[j].runs) for j in places]
+            for j, inside in zip(places, contains_each(runs, shown.uv_px), strict=True):
+                depth = shown.depth_m[inside]
+                if len(depth):
+                    # What shines through from behind a facade does not count.
+                    front = depth <= LAYER_RATIO * np.quantile(depth, 0.25)
+                    found = shown.instances[inside][front]
+                    rows.append(mask_key(k, np.full(len(found), j)))
+                    owners.append(found)
         if not rows:
             return {}
         return build_table(np.concatenate(rows), np.concatenate(owners))

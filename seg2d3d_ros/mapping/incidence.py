@@ -9,7 +9,8 @@ import numpy as np
 from seg2d3d_ros.geometry import masks as pixel_masks
 from seg2d3d_ros.types import IntArray, Mask
 
-_MIN_EDGE_PX = 2.0
+_EDGE_RATIO = 0.1
+_MAX_EDGE_PX = 4.0
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,8 @@ def incidence(
 ) -> Incidence:
     """Look landmarks up in the masks; where masks overlap, the smallest one counts.
 
-    Landmarks closer to the border of a building mask than two pixels (one in narrow masks) are
-    left out: at a silhouette a corner often belongs to what lies behind.
+    Landmarks close to the border of a building mask are left out: at a silhouette a corner often
+    belongs to what lies behind, at a hole to what stands before. In small masks close is closer.
     """
     owner = np.full(len(ids), -1, dtype=np.int64)
     class_id = np.full(len(ids), -1, dtype=np.int64)
@@ -48,7 +49,7 @@ def incidence(
         if mask.class_id in building_classes and inside.any():
             rows = np.flatnonzero(inside)
             edge = pixel_masks.edge_distance_px(mask.bbox_px, mask.runs, uv_px[rows])
-            narrow = min(mask.bbox_px[2] - mask.bbox_px[0], mask.bbox_px[3] - mask.bbox_px[1]) < 32
-            owner[rows[edge >= (1.0 if narrow else _MIN_EDGE_PX)]] = k
+            margin_px = np.clip(_EDGE_RATIO * np.sqrt(sizes[k]), 1.0, _MAX_EDGE_PX)
+            owner[rows[edge >= margin_px]] = k
     found = np.flatnonzero(owner >= 0)
     return Incidence(ids[found], owner[found], ids, class_id)

@@ -3,41 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 
 import numpy as np
 from scipy.spatial import cKDTree
 
-from seg2d3d_ros.geometry import cameras as models
 from seg2d3d_ros.geometry import masks as pixel_masks
-from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.mapping.association import Picture
 from seg2d3d_ros.mapping.state import MapState
-from seg2d3d_ros.types import FloatArray, IntArray, Mask, MaskAssignment
+from seg2d3d_ros.mapping.visibility import LabelledPoints, show
+from seg2d3d_ros.types import IntArray, Mask, MaskAssignment
 
 _TRACKED_WEIGHT = 1.5
 _ENOUGH_TRACKED = 6.0
 _MIN_VOTES = 0.3
 _NUM_SAMPLES = 80
-_LAYER_RATIO = 1.35
-_CELL_PX = 12
-_MAX_RELATIVE_SIGMA = 0.03
-
-
-@dataclass(frozen=True)
-class LabelledPoints:
-    """Landmarks that carry an instance: points_world (n, 3), sigma_m (n,), instances (n,)."""
-
-    points_world: FloatArray
-    sigma_m: FloatArray
-    instances: IntArray
-    tree: cKDTree | None
-
-    @staticmethod
-    def of(points_world: FloatArray, sigma_m: FloatArray, instances: IntArray) -> LabelledPoints:
-        """Index the points by their place on the ground."""
-        tree = cKDTree(points_world[:, :2]) if len(points_world) else None
-        return LabelledPoints(points_world, sigma_m, instances, tree)
 
 
 def name_masks(
@@ -65,8 +44,8 @@ def name_masks(
     masks = frame.masks[picture.camera]
     stamp = frame.picture_stamps_ns[frame.cameras.index(picture.camera)]
     camera = state.rig.cameras[picture.camera].name  # type: ignore[union-attr]
-    uv, shown = _project(state, picture, labelled, range_m)
-    nearest = cKDTree(uv) if len(uv) else None
+    shown = show(state, picture.frame, picture.camera, labelled, range_m)
+    nearest = cKDTree(shown.uv_px) if len(shown.uv_px) else None
     out = []
     for k, mask in enumerate(masks):
         own = instance_of[picture.seen.mask == k]
@@ -74,7 +53,7 @@ def name_masks(
         if mask.class_id in building_classes:
             votes = _tracked_votes(own[own > 0])
             if nearest is not None:
-                votes.update(_projected_votes(mask, nearest, shown))
+                votes.update(_projected_votes(mask, nearest, shown.instances))
         total = sum(votes.values())
         best = min(votes, key=lambda i: (-votes[i], i)) if votes else 0
         if not best or votes[best] < _MIN_VOTES:
@@ -103,30 +82,3 @@ def _projected_votes(mask: Mask, nearest: cKDTree, shown: IntArray) -> Counter[i
     distance, row = map(np.asarray, nearest.query(pixels, distance_upper_bound=reach))
     found, count = np.unique(shown[row[np.isfinite(distance)]], return_counts=True)
     return Counter({int(i): n / len(pixels) for i, n in zip(found, count, strict=True)})
-
-
-def _project(
-    state: MapState, picture: Picture, labelled: LabelledPoints, range_m: float
-) -> tuple[FloatArray, IntArray]:
-    """Return pixels (n, 2) and instances (n,) of the points nothing nearer hides."""
-    empty = np.zeros((0, 2)), np.zeros(0, dtype=np.int64)
-    if labelled.tree is None or state.rig is None:
-        return empty
-    camera = state.rig.cameras[picture.camera]
-    T_world_cam = state.frames[picture.frame].T_world_base @ camera.T_base_cam
-    near = np.array(labelled.tree.query_ball_point(T_world_cam[:2, 3], range_m), dtype=np.int64)
-    if not len(near):
-        return empty
-    near.sort()
-    p_cam = transforms.apply(transforms.invert(T_world_cam), labelled.points_world[near])
-    uv, inside = models.project(camera, p_cam)
-    inside &= labelled.sigma_m[near] <= _MAX_RELATIVE_SIGMA * p_cam[:, 2]
-    if not inside.any():
-        return empty
-    near, uv, depth = near[inside], uv[inside], p_cam[inside, 2]
-    cell = (uv[:, 1] // _CELL_PX).astype(np.int64) * 4096 + (uv[:, 0] // _CELL_PX).astype(np.int64)
-    _, index = np.unique(cell, return_inverse=True)
-    nearest = np.full(index.max() + 1 if len(index) else 0, np.inf)
-    np.minimum.at(nearest, index, depth)
-    visible = depth <= _LAYER_RATIO * nearest[index]
-    return uv[visible], labelled.instances[near[visible]]

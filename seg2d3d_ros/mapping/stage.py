@@ -15,9 +15,10 @@ from seg2d3d_ros.mapping.association import Associator
 from seg2d3d_ros.mapping.georeference import GeoReference
 from seg2d3d_ros.mapping.instances import Support, describe
 from seg2d3d_ros.mapping.labels import LabelVotes
-from seg2d3d_ros.mapping.naming import LabelledPoints, name_masks
+from seg2d3d_ros.mapping.naming import name_masks
 from seg2d3d_ros.mapping.refinement import refine, retriangulate
 from seg2d3d_ros.mapping.state import MapState
+from seg2d3d_ros.mapping.visibility import LabelledPoints
 from seg2d3d_ros.types import (
     Cluster,
     FloatArray,

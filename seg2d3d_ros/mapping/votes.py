@@ -66,7 +66,8 @@ def picture_votes(
     )
     a = np.repeat(np.arange(len(keys)), len(ranks))
     b = np.asarray(other).ravel()
-    near = np.asarray(distance).ravel() <= reach[a]
+    # Where places coincide, the nearest one need not be the place itself.
+    near = (np.asarray(distance).ravel() <= reach[a]) & (a != b)
     a, b = a[near], b[near]
     low, high = np.minimum(a, b), np.maximum(a, b)
     joined = np.unique(low * len(keys) + high)
