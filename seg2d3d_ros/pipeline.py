@@ -50,7 +50,7 @@ class Pipeline:
         self._started_s = time.perf_counter()
         self._finished_s = self._started_s
         self.segmentation = SegmentationStage(config, rig, backend)
-        self.segmentation.backend.activate()
+        self.segmentation.activate()
         self._clusters = ClusterStage(config, rig)
         self._mapping = MappingStage(config)
         self._map_worker = _Worker("mapping", self._map)

@@ -1,8 +1,15 @@
-"""What tests of several rooms share: a small simulated drive, a ROS 2 domain of one's own."""
+"""What tests of several rooms share: a drive, tiny weights, a ROS 2 domain of one's own."""
 
 import os
+import sys
+from pathlib import Path
 
 import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TRANSFORMERS_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+sys.path.insert(0, str(Path(__file__).parent / "segmentation"))  # tiny_weights
 
 
 @pytest.fixture(scope="session")
@@ -15,6 +22,24 @@ def drive(tmp_path_factory):
         seed=3, length_m=30.0, width_px=384, height_px=224, trees_per_100m=2.0, moving_cars=0
     )
     simulate(options, folder, lambda done, total: None)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def torch():
+    module = pytest.importorskip("torch", reason="the models extra is not installed")
+    pytest.importorskip("transformers", reason="the models extra is not installed")
+    module.set_num_threads(1)
+    return module
+
+
+@pytest.fixture(scope="session")
+def weights(torch, tmp_path_factory):
+    """A folder with tiny weights of every network backend and the manifest that names them."""
+    from tiny_weights import save_weights
+
+    folder = tmp_path_factory.mktemp("weights")
+    save_weights(folder)
     return folder
 
 

@@ -55,7 +55,7 @@ class SegmentationBackend(Protocol):
         """Look for other classes from now on; BackendError if it takes no prompt."""
 
     def activate(self, shapes: Sequence[tuple[int, int]] = ()) -> None:
-        """Take the device, and warm up for pictures of these shapes (h, w); idempotent.
+        """Take the device, and warm up for cameras with these shapes (h, w); idempotent.
 
         Models are on the device only from here, or the first picture, to `deactivate`.
         """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
@@ -103,12 +104,16 @@ class NetworkBackend:
         self.classes |= prompt.names
 
     def activate(self, shapes: Sequence[tuple[int, int]] = ()) -> None:
-        """Take the device and warm up with black pictures of these shapes (h, w)."""
+        """Take the device; on a GPU, warm up with a black picture of every camera's shape (h, w).
+
+        Equal shapes are run together, as later. On a processor there is nothing to warm up.
+        """
         while not self._try_ready() and self.ladder.step_down():
             self._count(f"memory_step_{self.ladder.taken[-1]}")
-        for h, w in dict.fromkeys(shapes):
-            black = Frame("warm-up", 0, np.zeros((h, w, 3), np.uint8))
-            self.segment([black] * self.ladder.settings.batch)
+        for (h, w), num in Counter(shapes).items():
+            if self.ladder.settings.device != "cpu":
+                black = Frame("warm-up", 0, np.zeros((h, w, 3), np.uint8))
+                self.segment([black] * num)
 
     def deactivate(self) -> None:
         """Move the networks to main memory."""

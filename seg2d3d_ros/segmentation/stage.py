@@ -108,8 +108,10 @@ class SegmentationStage:
     def shed(self, frame: Frame) -> list[Segmentation]:
         """Let a picture pass without looking at it, because there is no time for it."""
         self._check_camera(frame.camera)
-        self._ready += self._segment_batch()
-        self._ready.append(self._empty(frame, Status.OVERLOAD))
+        try:
+            self._ready += self._segment_batch()
+        finally:
+            self._ready.append(self._empty(frame, Status.OVERLOAD))
         return self._take_ready()
 
     def set_prompt(self, classes: Sequence[str]) -> int:
@@ -120,6 +122,7 @@ class SegmentationStage:
 
         Raises:
             BackendError: the backend takes no prompt.
+            ConfigError: the prompt is not well formed.
         """
         self._ready += self._segment_batch()
         self.backend.set_prompt(classes)

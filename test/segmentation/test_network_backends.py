@@ -1,5 +1,7 @@
 """Every network backend on tiny checkpoints: the real architectures, loaded by the real code."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -159,6 +161,20 @@ def test_backend_deactivated_leaves_and_comes_back_with_the_same_result(tiny_con
     second = backend.segment(to_frames(pictures[:1]))
     assert to_comparable(first[0]) == to_comparable(second[0])
     backend.close()
+
+
+def test_activate_on_a_gpu_warms_up_once_per_shape_with_a_picture_per_camera(
+    tiny_config, monkeypatch
+):
+    backend = create_backend("grounded_sam2", tiny_config("grounded_sam2"))
+    warmed = []
+    monkeypatch.setattr(backend, "_try_ready", lambda: True)
+    monkeypatch.setattr(backend, "segment", lambda f: warmed.append([x.image.shape for x in f]))
+    backend.activate([(72, 120), (40, 50), (72, 120)])
+    assert warmed == []  # a processor needs none
+    backend.ladder.settings = dataclasses.replace(backend.ladder.settings, device="cuda")
+    backend.activate([(72, 120), (40, 50), (72, 120)])
+    assert warmed == [[(72, 120, 3)] * 2, [(40, 50, 3)]]
 
 
 def test_backend_threads_of_the_processor_are_those_of_the_configuration(torch, tiny_config):

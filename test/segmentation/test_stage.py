@@ -238,6 +238,26 @@ def test_shed_picture_is_overload_and_counted():
     assert stage.counts == {"a": {"overload": 1}}
 
 
+def test_shed_picture_is_not_lost_when_the_batch_before_it_fails():
+    backend = BatchRecorder()
+    stage = SegmentationStage(Config(), make_rig("a", "b"), backend)
+    stage.push(make_frame("a", 0))
+    backend.segment = lambda frames: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        stage.shed(make_frame("b", 0))
+    assert [(m.camera, m.status.value) for m in stage.finish()] == [
+        ("a", "failed"),
+        ("b", "overload"),
+    ]
+
+
+def test_activate_names_the_shape_of_every_camera():
+    backend, shapes = BatchRecorder(), []
+    backend.activate = shapes.extend
+    SegmentationStage(Config(), make_rig("a", "b"), backend).activate()
+    assert shapes == [SHAPE, SHAPE]
+
+
 def test_set_prompt_pictures_pushed_before_keep_the_old_version():
     backend = BatchRecorder()
     stage = SegmentationStage(Config(), make_rig("a", "b"), backend)
