@@ -124,7 +124,7 @@ class ClustersNode(SensorNode):
                 **{f"skipped.{k}": v for k, v in sorted(self.num_skipped.items())},
                 **{f"lost.{k}": v for k, v in sorted(self.inputs.num_lost.items())},
             },
-            "received": dict(self.inputs.num_pictures),
+            "received": self.accounts.received,
             "remarks": list(self.setup.rig.remarks),
             "wall_s": self.wall_s(),
         }

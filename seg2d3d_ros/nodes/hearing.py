@@ -25,6 +25,9 @@ from seg2d3d_ros.io.rosbag_topics import (
 _TYPES = (IMAGE, COMPRESSED, CAMERA_INFO, ODOMETRY, FIX, TF)
 _MOST_KEPT = 200
 
+#: Last part of the names of our own pictures for eyes: never an input.
+LABEL_PICTURE = "label_picture"
+
 
 def published_topics(node: Node) -> list[Topic]:
     """Return the topics of the graph that somebody publishes and that we could use, sorted."""
@@ -32,7 +35,8 @@ def published_topics(node: Node) -> list[Topic]:
         Topic(name, msgtype, 1)
         for name, msgtypes in node.get_topic_names_and_types()
         for msgtype in msgtypes
-        if msgtype in _TYPES and node.count_publishers(name) > 0
+        if msgtype in _TYPES and not name.endswith(f"/{LABEL_PICTURE}")
+        if node.count_publishers(name) > 0
     )
 
 

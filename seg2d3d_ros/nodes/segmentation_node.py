@@ -10,16 +10,19 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from sensor_msgs.msg import Image
 
 import seg2d3d_ros.msg as msg
-from seg2d3d_ros.errors import BackendError
+from seg2d3d_ros.errors import Seg2D3DError
 from seg2d3d_ros.io.rosbag_rig import RigSetup
-from seg2d3d_ros.nodes.conversions.segmentations import to_segmentation
+from seg2d3d_ros.nodes.conversions.segmentations import to_label_picture, to_segmentation
+from seg2d3d_ros.nodes.hearing import LABEL_PICTURE
 from seg2d3d_ros.nodes.inputs import Arrival
 from seg2d3d_ros.nodes.lifecycle import run
 from seg2d3d_ros.nodes.loaded_backend import LoadedBackend
 from seg2d3d_ros.nodes.parameters import KEEP_ALL
 from seg2d3d_ros.nodes.sensor_node import SensorNode
+from seg2d3d_ros.nodes.worker import Job
 from seg2d3d_ros.segmentation.stage import SegmentationStage
 from seg2d3d_ros.srv import Flush, SetPrompt
 from seg2d3d_ros.types import Frame, Segmentation, SegmentationStatus
@@ -35,6 +38,7 @@ class SegmentationNode(SensorNode):
         super().__init__("segmentation")
         self._loaded: LoadedBackend | None = None
         self._outputs: dict[str, Any] = {}
+        self._pictures: dict[str, Any] = {}
         self.num_published: Counter[str] = Counter()
 
     def open(self) -> None:
@@ -56,9 +60,9 @@ class SegmentationNode(SensorNode):
         if self._loaded is not None:
             self._loaded.backend.close()
             self._loaded = None
-        for output in self._outputs.values():
+        for output in (*self._outputs.values(), *self._pictures.values()):
             self.destroy_publisher(output)
-        self._outputs = {}
+        self._outputs, self._pictures = {}, {}
         self.num_published.clear()
 
     def make_stage(self, setup: RigSetup) -> SegmentationStage:
@@ -70,12 +74,20 @@ class SegmentationNode(SensorNode):
             name, topic = camera.name, f"segmentation/{camera.name}"
             if name not in self._outputs:
                 self._outputs[name] = self.create_publisher(msg.Segmentation, topic, KEEP_ALL)
-        return SegmentationStage(self.config, setup.rig, backend)
+                self._pictures[name] = self.create_publisher(Image, f"{topic}/{LABEL_PICTURE}", 5)
+        stage = SegmentationStage(self.config, setup.rig, backend)
+        if self.stage is not None:  # started anew: the backend keeps its prompt
+            stage.prompt_version = self.stage.prompt_version
+        return stage
 
     def on_ready(self) -> None:
-        """Take the device."""
-        assert self._loaded is not None
-        self._loaded.backend.activate()
+        """Take the device and warm up, in the worker's thread: pictures go on coming meanwhile."""
+        assert self.worker is not None
+        self.worker.put(Job(make=lambda: self._activate), is_first=True)
+
+    def _activate(self) -> Iterable[Segmentation]:
+        self.stage.activate()
+        return ()
 
     def has_listeners(self) -> bool:
         """Return whether every camera's segmentation has a subscriber."""
@@ -96,15 +108,27 @@ class SegmentationNode(SensorNode):
                 raise
             self.note_error(f"segmentation failed: {type(error).__name__}: {error}")
             height, width = item.image.shape[:2]
-            failed, name = SegmentationStatus.FAILED, self.stage.backend.name
+            failed, made_by = SegmentationStatus.FAILED, self.stage.backend.name
             self.stage.counts[item.camera][failed.value] += 1
-            return [Segmentation(item.camera, item.stamp_ns, width, height, (), failed, name)]
+            of_picture = (item.camera, item.stamp_ns, width, height)
+            return [Segmentation(*of_picture, (), failed, made_by, self.stage.prompt_version)]
 
     def emit(self, output: Segmentation) -> None:
-        """Publish a segmentation."""
-        made = to_segmentation(output, self.frame_ids[output.camera])
-        self._outputs[output.camera].publish(made)
+        """Publish a segmentation, and the picture of it if somebody looks."""
+        frame_id = self.frame_ids[output.camera]
+        self._outputs[output.camera].publish(to_segmentation(output, frame_id))
         self.num_published[output.camera] += 1
+        picture = self._pictures[output.camera]
+        if picture.get_subscription_count():
+            picture.publish(to_label_picture(output, frame_id))
+
+    def state_of_work(self) -> dict[str, float | int | str]:
+        """Return the worker's counters, and pictures per camera and status of segmentation."""
+        values = super().state_of_work()
+        if self.stage is not None:
+            for camera, statuses in self.stage.counts.items():
+                values |= {f"segmentation.{camera}.{k}": v for k, v in sorted(statuses.items())}
+        return values
 
     def _flush(self, request: Flush.Request, response: Flush.Response) -> Flush.Response:
         response.message = self.flush_stage()
@@ -134,10 +158,11 @@ class SegmentationNode(SensorNode):
             return response
         try:
             version = self.ask_stage(lambda: self.stage.set_prompt(list(request.classes)))
-        except BackendError as error:
+        except Seg2D3DError as error:
             response.message = str(error)
             return response
         response.success, response.prompt_version = True, version
+        response.message = f"from the next picture on: {', '.join(request.classes)}"
         return response
 
 

@@ -11,13 +11,15 @@ from typing import Any
 
 from std_srvs.srv import Trigger
 
+from seg2d3d_ros.errors import NodeError
 from seg2d3d_ros.io.rosbag_rig import RigSetup
 from seg2d3d_ros.io.rosbag_topics import Layout
 from seg2d3d_ros.nodes.conversions.inputs import to_item
 from seg2d3d_ros.nodes.inputs import Arrival, Inputs, Listeners
 from seg2d3d_ros.nodes.lifecycle import StageNode
+from seg2d3d_ros.nodes.picture_accounts import PictureAccounts
 from seg2d3d_ros.nodes.worker import Job, Worker
-from seg2d3d_ros.types import Dropped
+from seg2d3d_ros.types import Dropped, Frame
 
 _GATE_S = 0.05
 _QUIET_LIMIT_S = 5.0
@@ -44,6 +46,7 @@ class SensorNode(StageNode):
         self._is_flushed = False
         self._flush_lock = threading.Lock()
         self.num_skipped: Counter[str] = Counter()
+        self.accounts = PictureAccounts()
         self.frame_ids: dict[str, str] = {}
 
     # --------------------------------------------------------------------- what subclasses define
@@ -95,10 +98,12 @@ class SensorNode(StageNode):
             self.inputs.close()
         if self.worker is not None and not self.worker.stop():
             self.note_error("the stage is still busy with one item; it is left behind")
+        self.accounts.drop_waiting("stopped")
 
     def close(self) -> None:
         """Forget the stage and the rig."""
         self.stage = self.setup = self.worker = self.inputs = None
+        self.accounts = PictureAccounts()
         self._is_flushed = False
 
     # --------------------------------------------------------------------------------------- flow
@@ -134,12 +139,15 @@ class SensorNode(StageNode):
         if self.worker is None:
             return
         if arrival.kind == "frame":
+            self.accounts.receive(arrival.camera)
             self._first_s = self._first_s or time.monotonic()
             self.frame_ids[arrival.camera] = arrival.message.header.frame_id
         if arrival.reason or self._is_flushed:
             reason = arrival.reason or "after_finish"
             if arrival.kind != "frame" or self._is_flushed:
                 self.num_skipped[f"{arrival.kind}.{reason}"] += 1
+                if arrival.kind == "frame":
+                    self.accounts.drop(arrival.camera, reason)
                 return
             dropped = Dropped(arrival.camera, arrival.stamp_ns, reason)
             self.worker.put(Job(make=lambda: dropped))
@@ -153,6 +161,8 @@ class SensorNode(StageNode):
         kind, camera, stamp_ns, message, _ = arrival
         if camera and camera not in self._names(self.setup):
             self.num_skipped[f"{kind}.camera_left_out"] += 1
+            if kind == "frame":
+                self.accounts.drop(camera, "camera_left_out")
             return None
         item = to_item(kind, camera, stamp_ns, message, self.setup, self.config.inputs)
         if isinstance(item, str):
@@ -163,12 +173,25 @@ class SensorNode(StageNode):
     def _shed(self, arrival: Arrival) -> Any:
         assert self.setup is not None
         is_ours = arrival.camera in self._names(self.setup)
+        self.accounts.drop(arrival.camera, "overload" if is_ours else "camera_left_out")
         return self.shed(arrival, self.setup) if is_ours else None
 
     def _push(self, item: Any) -> Iterable[Any]:
         if item is None:
             return ()
-        return item() if callable(item) else self.push(item)
+        if callable(item):
+            return item()
+        if isinstance(item, Dropped) and item.reason != "overload":  # counted when it was shed
+            self.accounts.drop(item.camera, item.reason)
+        if not isinstance(item, Frame):
+            return self.push(item)
+        try:
+            outputs = self.push(item)
+        except Exception:
+            self.accounts.drop(item.camera, "failed")
+            raise
+        self.accounts.process(item.camera)
+        return outputs
 
     def push(self, item: Any) -> Iterable[Any]:
         """Push an item through the stage; in the worker's thread."""
@@ -202,8 +225,13 @@ class SensorNode(StageNode):
         return self.stage is not None
 
     def ask_stage(self, call: Callable[[], Any]) -> Any:
-        """Return what a call gives or raises, made in the worker's thread between two items."""
+        """Return what a call gives or raises, made in the worker's thread between two items.
+
+        Raises:
+            NodeError: the node is not active, or stops before the call is made.
+        """
         answer: Future[Any] = Future()
+        worker = self.worker
 
         def work() -> Iterable[Any]:
             try:
@@ -212,9 +240,13 @@ class SensorNode(StageNode):
                 answer.set_exception(error)
             return ()
 
-        assert self.worker is not None
-        self.worker.put(Job(make=lambda: work))
-        return answer.result(_DRAIN_LIMIT_S)
+        if worker is not None and worker.is_running:
+            worker.put(Job(make=lambda: work))
+        while worker is not None and worker.is_running and not answer.done():
+            time.sleep(_GATE_S)
+        if not answer.done():
+            raise NodeError(f"{self.get_name()} is not active; activate it and ask again")
+        return answer.result()
 
     def _reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         with self._flush_lock:
@@ -224,6 +256,7 @@ class SensorNode(StageNode):
             self.worker.drain(_DRAIN_LIMIT_S)
             self.stage = self.make_stage(self.setup)
             self._is_flushed, self._first_s = False, 0.0
+            self.accounts = PictureAccounts()
             response.success, response.message = True, "started anew"
         return response
 
@@ -234,12 +267,12 @@ class SensorNode(StageNode):
         return time.monotonic() - self._first_s if self._first_s else 0.0
 
     def state_of_work(self) -> dict[str, float | int | str]:
-        """Return the worker's counters, pictures per camera and what was skipped."""
+        """Return the worker's counters, the accounts of pictures, and what was skipped."""
         values: dict[str, float | int | str] = {}
         if self.inputs is not None and self.worker is not None:
             values["problem"] = self.inputs.problem or self.worker.last_error
             values |= self.worker.stats()
-            values |= {f"received.{k}": v for k, v in sorted(self.inputs.num_pictures.items())}
+            values |= self.accounts.values()
             values |= {f"lost.{k}": v for k, v in sorted(self.inputs.num_lost.items())}
             values |= {f"skipped.{k}": v for k, v in sorted(self.num_skipped.items())}
         return values

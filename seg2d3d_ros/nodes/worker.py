@@ -76,11 +76,19 @@ class Worker:
             self._thread.join(timeout_s)
         return self._thread is None or not self._thread.is_alive()
 
-    def put(self, job: Job) -> None:
-        """Take a job; never blocks."""
+    @property
+    def is_running(self) -> bool:
+        """Return whether jobs are worked off, now or after a pause."""
+        return self._is_running
+
+    def put(self, job: Job, is_first: bool = False) -> None:
+        """Take a job, to be done after those that wait, or before them; never blocks."""
         with self._changed:
             self._counts["received"] += 1
-            self._jobs.append(job)
+            if is_first:
+                self._jobs.appendleft(job)
+            else:
+                self._jobs.append(job)
             if job.shed is not None:
                 self._num_sheddable += 1
                 if self._num_sheddable > self._capacity:

@@ -21,6 +21,7 @@ from seg2d3d_ros.nodes.conversions import (
     primitives,
     segmentations,
 )
+from seg2d3d_ros.segmentation.masks import encode
 
 PROPERTY = settings(
     max_examples=60,
@@ -210,6 +211,22 @@ def over_the_wire(message):
 def test_segmentation_any_value_survives_the_wire_unchanged(same, value):
     message = over_the_wire(segmentations.to_segmentation(value, "optical"))
     assert same(segmentations.from_segmentation(message), value)
+
+
+def test_label_picture_shows_every_mask_in_its_colour_the_smaller_on_top():
+    large, small = np.zeros((4, 6), bool), np.zeros((4, 6), bool)
+    large[1:, 1:], small[2, 2:4] = True, True
+    masks = tuple(
+        types.Mask(label, 11, 1.0, *encode(mask)) for label, mask in ((11001, small), (23, large))
+    )
+    made = types.Segmentation("front", 7, 6, 4, masks)
+    message = over_the_wire(segmentations.to_label_picture(made, "optical"))
+    assert (message.encoding, message.header.frame_id) == ("rgb8", "optical")
+    assert (message.height, message.width, message.step) == (4, 6, 18)
+    assert message.header.stamp.nanosec == 7
+    expected = np.zeros((4, 6, 3), np.uint8)
+    expected[large], expected[small] = instance_color_rgb(23), instance_color_rgb(11001)
+    assert np.array_equal(np.frombuffer(message.data, np.uint8).reshape(4, 6, 3), expected)
     assert message.header.frame_id == "optical"
 
 

@@ -101,6 +101,17 @@ def test_worker_paused_keeps_what_comes_and_goes_on_after_resume(gated):
     assert out == [1]
 
 
+def test_worker_job_put_first_is_done_before_those_that_wait(gated):
+    worker, gate, out = gated
+    gate.opened.set()
+    worker.pause(True)
+    worker.put(picture(1))
+    worker.put(Job(make=lambda: "warm-up"), is_first=True)
+    worker.pause(False)
+    assert worker.drain(10)
+    assert out == ["warm-up", 1]
+
+
 def test_worker_stopped_counts_what_still_waited(gated):
     worker, gate, out = gated
     worker.put(picture(0))

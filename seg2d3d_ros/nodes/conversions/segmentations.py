@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import array
 
+import numpy as np
+from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 import seg2d3d_ros.msg as msg
 from seg2d3d_ros import types
+from seg2d3d_ros.io.palette import instance_color_rgb
 from seg2d3d_ros.nodes.conversions.primitives import from_array, from_time, to_array, to_time
+from seg2d3d_ros.segmentation.masks import to_label_image
 
 
 def to_mask(mask: types.Mask) -> msg.Mask:
@@ -68,3 +72,17 @@ def from_segmentation(message: msg.Segmentation) -> types.Segmentation:
         backend=message.backend,
         prompt_version=message.prompt_version,
     )
+
+
+def to_label_picture(segmentation: types.Segmentation, frame_id: str = "") -> Image:
+    """Return a picture of the masks for eyes: rgb8, a colour per label, black where there is none.
+
+    Of masks that overlap the smaller is seen; the masks themselves are in the Segmentation.
+    """
+    shape = (segmentation.height_px, segmentation.width_px)
+    labels, place = np.unique(to_label_image(segmentation.masks, shape), return_inverse=True)
+    colors = np.array([instance_color_rgb(int(v)) if v else (0, 0, 0) for v in labels], np.uint8)
+    made = Image(height=shape[0], width=shape[1], step=3 * shape[1], encoding="rgb8")
+    made.header = Header(stamp=to_time(segmentation.stamp_ns), frame_id=frame_id)
+    made.data = to_array(colors[place], "u1")
+    return made
