@@ -108,6 +108,7 @@ class MapState:
     def transform(self, S: FloatArray, scale: float) -> None:
         """Carry the whole map into another world frame: p_new = S @ p."""
         self._points = transforms.apply(S, self._points)
+        self._sigma = (self._sigma * scale).astype(np.float32)
         rotation = S[:3, :3] / scale
         for f in self.frames:
             f.T_world_base = transforms.rigid(

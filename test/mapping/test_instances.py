@@ -1,0 +1,100 @@
+import numpy as np
+import pytest
+
+from seg2d3d_ros.geometry import transforms
+from seg2d3d_ros.mapping.instances import Support, describe
+from seg2d3d_ros.types import MaskAssignment
+
+LENGTH_M, HEIGHT_M = 12.0, 6.0
+CENTER = np.array([40.0, -7.0, 3.0])
+
+
+def facade(yaw_rad=0.0, depth_m=0.0, num=2000):
+    """Landmarks (n, 3) of a wall, evenly spread, and its truth: the box of 98 % of them."""
+    rng = np.random.default_rng(0)
+    local = rng.uniform(-0.5, 0.5, (num, 3)) * [LENGTH_M, depth_m, HEIGHT_M]
+    return transforms.apply(transforms.exp([0, 0, yaw_rad, *CENTER]), local)
+
+
+def assignment(stamp, label=11001, instance=3, score=0.8, class_id=11, camera="c"):
+    return MaskAssignment(stamp, camera, label, instance, score, 5, class_id)
+
+
+def supported(stamps, **changes):
+    support = Support()
+    for stamp in stamps:
+        support.add(assignment(stamp, **changes), b"", 0.0)
+    return support
+
+
+@pytest.mark.parametrize("yaw_deg", [0.0, 30.0, 80.0, -60.0])
+def test_describe_box_and_footprint_are_those_of_the_facade(yaw_deg):
+    yaw = np.deg2rad(yaw_deg)
+    made = describe(3, facade(yaw), np.full(2000, 0.05), supported(range(5)))
+    # a few percent at each end are cut off as outliers
+    np.testing.assert_allclose(made.box_center_map, CENTER, atol=0.25)
+    np.testing.assert_allclose(made.box_size_m, [LENGTH_M, 0.0, HEIGHT_M], atol=0.06 * LENGTH_M)
+    assert made.box_yaw_rad == pytest.approx(yaw, abs=0.01)
+    along = np.array([np.cos(yaw), np.sin(yaw)])
+    reach = (made.footprint_map - CENTER[:2]) @ along
+    assert np.ptp(reach) == pytest.approx(made.box_size_m[0], abs=1e-5)
+
+
+def test_describe_footprint_is_counter_clockwise_and_has_the_area_of_the_box():
+    made = describe(3, facade(0.4, depth_m=5.0), np.full(2000, 0.05), supported(range(5)))
+    x, y = made.footprint_map.T
+    area = 0.5 * float(np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y))
+    assert area == pytest.approx(made.box_size_m[0] * made.box_size_m[1], rel=1e-6)
+    assert area > 0
+
+
+def test_describe_two_stray_landmarks_do_not_stretch_the_box():
+    points = facade()
+    points[:2] = [[400.0, 90.0, 50.0], [-300.0, -80.0, -20.0]]
+    made = describe(3, points, np.full(2000, 0.05), supported(range(5)))
+    assert made.box_size_m[0] < LENGTH_M + 0.1
+    assert made.box_size_m[2] < HEIGHT_M + 0.1
+    assert np.linalg.norm(made.centroid_map - CENTER) < 0.4
+
+
+def test_describe_sums_up_stamps_masks_and_scores():
+    few, many = supported([5, 9, 9, 2]), supported(range(40))
+    made = describe(3, facade(), np.full(2000, 0.05), few)
+    assert (made.id, made.class_id, made.num_points, made.num_views) == (3, 11, 2000, 4)
+    assert (made.first_stamp_ns, made.last_stamp_ns) == (2, 9)
+    assert 0.0 < made.score < describe(3, facade(), np.full(2000, 0.05), many).score <= 0.8
+
+
+def test_describe_class_is_that_of_most_masks():
+    support = supported([1, 2], class_id=0)
+    for stamp in (3, 4, 5):
+        support.add(assignment(stamp, class_id=11), b"", 0.0)
+    assert describe(3, facade(), np.full(2000, 0.05), support).class_id == 11
+
+
+def test_describe_uncertainty_of_the_centroid_falls_with_the_number_of_landmarks():
+    support = supported(range(5))
+    few = describe(3, facade(num=25), np.full(25, 0.5), support).sigma_m
+    # independent errors: sigma / sqrt(n)
+    assert few == pytest.approx(0.5 / 5.0)
+    assert describe(3, facade(num=400), np.full(400, 0.5), support).sigma_m == pytest.approx(0.025)
+    assert np.isfinite(describe(3, facade(num=4), np.full(4, np.inf), support).sigma_m)
+
+
+def test_describe_best_views_are_the_largest_with_a_crop():
+    support = Support()
+    for stamp, area, crop in ((1, 50, b"a"), (2, 900, b""), (3, 70, b"b"), (4, 10, b"c")):
+        support.add(assignment(stamp), crop, area)
+    for stamp, area, crop in ((5, 60, b"d"), (6, 70, b"e")):
+        support.add(assignment(stamp), crop, area)
+    views = describe(3, facade(), np.full(2000, 0.05), support).best_views
+    assert [v.crop_jpeg for v in views] == [b"b", b"e", b"d"]
+
+
+@pytest.mark.parametrize("num", [1, 2, 3])
+def test_describe_few_points_give_a_box_around_them(num):
+    points = np.array([[1.0, 2.0, 3.0], [4.0, 6.0, 3.5], [1.0, 6.0, 5.0]])[:num]
+    made = describe(1, points, np.full(num, 0.1), Support())
+    assert np.isfinite(made.footprint_map).all()
+    assert (made.box_size_m >= 0).all()
+    assert made.box_size_m[2] == pytest.approx(np.ptp(points[:, 2]))

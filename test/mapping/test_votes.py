@@ -1,0 +1,89 @@
+import numpy as np
+import pytest
+
+from seg2d3d_ros.mapping.votes import VoteGraph, picture_votes, place_keys
+
+
+def votes(x, mask, reach_m=8.0, sigma_m=0.01, keys=None):
+    """Votes of places on a line."""
+    points = np.c_[np.array(x, dtype=float), np.zeros((len(x), 2))]
+    keys = np.arange(len(x)) if keys is None else np.array(keys)
+    sigma = np.broadcast_to(np.asarray(sigma_m, dtype=float), len(x))
+    found = picture_votes(keys, points, sigma, np.array(mask), reach_m)
+    return {tuple(p): w for p, w in zip(found.pairs.tolist(), found.weight.tolist(), strict=True)}
+
+
+def test_place_keys_certain_landmarks_of_a_voxel_share_it():
+    points = np.array([[0.1, 0.1, 0.1], [0.4, 0.4, 0.4], [0.6, 0.1, 0.1], [-0.1, 0.1, 0.1]])
+    keys = place_keys(np.array([7, 3, 9, 4]), points, np.full(4, 0.1), 0.5)
+    assert keys[0] == keys[1]
+    assert len(set(keys.tolist())) == 3
+
+
+def test_place_keys_do_not_depend_on_ids_of_certain_landmarks():
+    points = np.random.default_rng(0).uniform(-300, 300, (50, 3))
+    sigma = np.full(50, 0.2)
+    a = place_keys(np.arange(50), points, sigma, 0.5)
+    np.testing.assert_array_equal(a, place_keys(np.arange(50) + 1000, points, sigma, 0.5))
+
+
+@pytest.mark.parametrize("sigma_m", [0.51, np.inf, np.nan])
+def test_place_keys_uncertain_landmarks_are_places_of_their_own(sigma_m):
+    points = np.zeros((3, 3))
+    keys = place_keys(np.array([1, 2, 3]), points, np.array([sigma_m, sigma_m, 0.5]), 0.5)
+    assert len(set(keys.tolist())) == 3
+    assert (keys >= 0).all()
+
+
+def test_votes_are_plus_one_within_a_mask_and_minus_one_across():
+    assert votes([0.0, 1.0, 2.0], [0, 0, 1]) == {(0, 1): 1.0, (0, 2): -1.0, (1, 2): -1.0}
+
+
+def test_votes_place_counts_in_the_mask_of_most_of_its_landmarks():
+    # place 5 has two landmarks in mask 1 and one in mask 0
+    found = votes([0.0, 0.1, 0.2, 1.0], [1, 0, 1, 1], keys=[5, 5, 5, 6])
+    assert found == {(5, 6): 1.0}
+
+
+def test_votes_beyond_reach_are_not_counted():
+    assert votes([0.0, 7.9, 16.0], [0, 0, 0], reach_m=8.0) == {(0, 1): 1.0}
+
+
+def test_votes_uncertain_places_reach_ten_sigmas():
+    assert votes([0.0, 16.0], [0, 0], reach_m=8.0) == {}
+    assert votes([0.0, 16.0], [0, 0], reach_m=8.0, sigma_m=[2.0, 0.1]) == {(0, 1): 1.0}
+
+
+def test_votes_number_grows_linearly_with_places():
+    rng = np.random.default_rng(0)
+    for n in (200, 400):
+        found = votes(rng.uniform(0, 8, n), np.zeros(n, dtype=int))
+        # six near ones and four further ones for each
+        assert 3 * n < len(found) <= 10 * n
+
+
+@pytest.mark.parametrize("x", [[], [1.0]])
+def test_votes_of_less_than_two_places_are_none(x):
+    assert votes(x, [0] * len(x)) == {}
+
+
+def test_votes_coincident_places_do_not_vote_about_themselves():
+    found = votes([3.0] * 5, [0, 0, 0, 1, 1])
+    assert all(a != b for a, b in found)
+    assert found[0, 1] == 1.0
+
+
+def test_graph_sums_votes_of_pictures_both_ways():
+    graph = VoteGraph()
+    one = picture_votes(np.array([4, 5]), np.zeros((2, 3)), np.zeros(2), np.array([0, 0]), 1.0)
+    two = picture_votes(np.array([5, 6]), np.eye(3)[:2], np.zeros(2), np.array([0, 1]), 2.0)
+    assert graph.add([one, one, two]) == {4, 5, 6}
+    assert graph.add([one]) == {4, 5}
+    assert graph.edges == {4: {5: 3.0}, 5: {4: 3.0, 6: -1.0}, 6: {5: -1.0}}
+
+
+def test_graph_without_votes_is_untouched():
+    graph = VoteGraph()
+    empty = picture_votes(np.zeros(0, int), np.zeros((0, 3)), np.zeros(0), np.zeros(0, int), 1.0)
+    assert graph.add([]) == graph.add([empty]) == set()
+    assert graph.edges == {}
