@@ -52,7 +52,9 @@ class GeoReference:
             ]
         )
         sigma = float(np.median([self._sigma(self.fixes[r])[0] for r in rows]))
-        extent = float(np.linalg.norm(np.ptp(enu[:, :2], axis=0)))
+        # Where the map knows its metres it says how far the vehicle went: noise has an extent too.
+        path = enu if with_scale else world
+        extent = float(np.linalg.norm(np.ptp(path[:, :2], axis=0)))
         if extent < _MIN_EXTENT_SIGMAS * sigma / np.sqrt(max(len(rows) / 4, 1.0)) or extent < 5.0:
             return None
         flat_a, flat_b = enu.copy(), world.copy()
@@ -70,6 +72,10 @@ class GeoReference:
         S = np.eye(4)
         S[:3, :3] = scale * R
         S[:3, 3] = np.median(enu - world @ (scale * R).T, axis=0)
+        off = np.linalg.norm((enu - transforms.apply(S, world))[:, :2], axis=1)
+        extent = scale * float(np.linalg.norm(np.ptp(world[:, :2], axis=0)))
+        if with_scale and extent < _MIN_EXTENT_SIGMAS * float(np.median(off)):
+            return None
         return S, scale
 
     def factors(self, state: MapState) -> tuple[bundle.PositionPrior, ...]:
@@ -77,8 +83,10 @@ class GeoReference:
         rows, T = self._matched(state)
         stamps = np.array([f.stamp_ns for f in state.frames])
         keyframes = np.array(
-            [k for k, f in enumerate(state.frames) if f.is_keyframe and len(f.ids)]
+            [k for k, f in enumerate(state.frames) if f.is_keyframe and len(f.ids)], dtype=np.int64
         )
+        if not len(keyframes):
+            return ()
         # Errors of fixes that follow each other quickly are nearly the same: count one per second.
         span_s = (
             (self.fixes[rows[-1]].stamp_ns - self.fixes[rows[0]].stamp_ns) * 1e-9 if rows else 0.0
@@ -125,6 +133,10 @@ class GeoReference:
 
 
 def _planar_scale(a: FloatArray, b: FloatArray) -> float:
-    da, db = a - np.median(a, axis=0), b - np.median(b, axis=0)
-    spread = float(np.sum(db**2))
-    return float(np.sqrt(np.sum(da**2) / spread)) if spread > 0 else 1.0
+    """Return metres of a per unit of b: the median over pairs half a drive and far apart."""
+    half = len(a) // 2
+    distance_a, distance_b = (
+        np.linalg.norm(p[half:] - p[: len(p) - half], axis=1) for p in (a, b)
+    )
+    far = (distance_b >= np.median(distance_b)) & (distance_b > 0)
+    return float(np.median(distance_a[far] / distance_b[far])) if far.any() else 1.0

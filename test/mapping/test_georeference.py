@@ -131,11 +131,14 @@ def test_fit_fixes_that_are_not_finite_are_ignored():
     np.testing.assert_allclose(reference.fit(state, False)[0], truth, atol=1e-5)
 
 
-def test_fit_standing_still_or_hardly_moving_tells_no_heading():
-    for step_m in (0.0, 0.03):
-        state = drive(step_m=step_m)
-        found = fixes(state, similarity(40.0), sigma_m=1.0, every=4)
-        assert pushed(found).fit(state, False) is None
+@pytest.mark.parametrize("with_scale", [False, True])
+@pytest.mark.parametrize("step_m", [0.0, 0.03])
+def test_fit_standing_still_or_hardly_moving_tells_no_heading(step_m, with_scale):
+    state = drive(step_m=step_m)
+    for seed in range(10):
+        # thirty fixes of 1 m lie 5 m apart by noise alone
+        found = fixes(state, similarity(40.0), sigma_m=1.0, every=4, seed=seed)
+        assert pushed(found).fit(state, with_scale) is None
 
 
 def test_fit_extent_must_exceed_the_noise():
