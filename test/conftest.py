@@ -1,6 +1,7 @@
 """What tests of several rooms share: a drive, tiny weights, a ROS 2 domain of one's own."""
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -41,6 +42,23 @@ def weights(torch, tmp_path_factory):
     folder = tmp_path_factory.mktemp("weights")
     save_weights(folder)
     return folder
+
+
+@pytest.fixture
+def slow_backend(tmp_path, monkeypatch):
+    """Install the package of the backend `slow`; return a call that reads its diary by lines."""
+    site, diary = tmp_path / "site", tmp_path / "diary.txt"
+    about = site / "slow_backend-1.0.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: slow-backend\nVersion: 1.0\n")
+    group = "seg2d3d_ros.segmentation_backends"
+    (about / "entry_points.txt").write_text(f"[{group}]\nslow = slow_backend:create\n")
+    shutil.copy(Path(__file__).parent / "segmentation" / "slow_backend.py", site)
+    monkeypatch.syspath_prepend(site)
+    monkeypatch.setenv("PYTHONPATH", str(site), prepend=os.pathsep)
+    monkeypatch.setenv("SLOW_BACKEND_DIARY", str(diary))
+    monkeypatch.setenv("SLOW_BACKEND_S", "0.1")
+    return lambda: diary.read_text().splitlines() if diary.exists() else []
 
 
 @pytest.fixture(scope="session")

@@ -1,73 +1,20 @@
 """The segmentation and clusters nodes as real processes, fed by a camera of the test's own."""
 
-import array
 import json
 
-import cv2
-import numpy as np
 import pytest
 
 pytest.importorskip("rclpy", reason="rclpy is not installed: source env.bash after make setup")
 pytest.importorskip("seg2d3d_ros.msg", reason="the messages are not built: make setup")
 
+from camera_on_graph import HEIGHT, STEP_NS, T0_NS, WIDTH, CameraOnGraph
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.qos import qos_profile_sensor_data
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 import seg2d3d_ros.msg as msg
 from seg2d3d_ros.nodes.conversions.clusters import from_cluster
 from seg2d3d_ros.nodes.conversions.primitives import to_time
 from seg2d3d_ros.nodes.parameters import KEEP_ALL
 from seg2d3d_ros.srv import Flush
-
-WIDTH, HEIGHT = 320, 192
-T0_NS = 1_700_000_000_000_000_000
-STEP_NS = 100_000_000
-
-
-def picture(i):
-    """Return the i-th picture of a camera that pans over a wall of random blocks."""
-    blocks = np.random.default_rng(1).integers(0, 255, (24, 80, 3), dtype=np.uint8)
-    wall = cv2.resize(blocks, (1280, 384), interpolation=cv2.INTER_NEAREST)
-    return np.ascontiguousarray(wall[:HEIGHT, 2 * i : 2 * i + WIDTH])
-
-
-class CameraOnGraph:
-    """A best-effort camera without TF, raw or compressed."""
-
-    def __init__(self, node, is_compressed=False):
-        self._kind = CompressedImage if is_compressed else Image
-        name = "/cam/image_raw/compressed" if is_compressed else "/cam/image_raw"
-        self.pictures = node.create_publisher(self._kind, name, qos_profile_sensor_data)
-        self.infos = node.create_publisher(CameraInfo, "/cam/camera_info", qos_profile_sensor_data)
-
-    @property
-    def is_heard(self):
-        publishers = (self.pictures, self.infos)
-        return all(publisher.get_subscription_count() == 1 for publisher in publishers)
-
-    def message(self, i):
-        if self._kind is CompressedImage:
-            made = CompressedImage(format="jpeg")
-            made.data = array.array("B", cv2.imencode(".jpg", picture(i))[1].tobytes())
-        else:
-            made = Image(width=WIDTH, height=HEIGHT, step=3 * WIDTH, encoding="bgr8")
-            made.data = array.array("B", picture(i).tobytes())
-        made.header.frame_id = "cam_optical"
-        made.header.stamp = to_time(T0_NS + i * STEP_NS)
-        return made
-
-    def info(self):
-        K = [250.0, 0.0, WIDTH / 2, 0.0, 250.0, HEIGHT / 2, 0.0, 0.0, 1.0]
-        made = CameraInfo(width=WIDTH, height=HEIGHT, distortion_model="plumb_bob", k=K)
-        made.header.frame_id = "cam_optical"
-        return made
-
-    def send(self, *messages):
-        for message in messages:
-            self.infos.publish(self.info())
-            self.pictures.publish(message)
-
 
 FAST = {"node__discovery_s": 0.5, "node__inputs_wait_s": 1.0, "node__diagnostics_period_s": 0.1}
 
