@@ -162,8 +162,9 @@ class MappingConfig:
     )
     min_instance_places: int = option(3, "Smaller groups of places are no instance.", 1)
     min_companion_votes: float = option(
-        3.0, "Pictures in one mask, less those in two, that join two instances.", 0, 1000
+        5.0, "Pictures in one mask, less those in two, that join two instances.", 0, 1000
     )
+    max_gap_m: float = option(6.0, "Instances further apart are not joined.", 0.1, 1000)
     naming_range_m: float = option(
         200.0, "Masks are named by instances up to this distance.", 1, 10000
     )

@@ -139,6 +139,7 @@ class Accounts:
         self._received: Counter[str] = Counter()
         self._processed: Counter[str] = Counter()
         self._dropped: dict[str, Counter[str]] = {}
+        self._session = 0
         self._counted_ns = -(1 << 62)
         self._first_ns: int | None = None
         self._last_ns = 0
@@ -155,6 +156,8 @@ class Accounts:
 
     def mapped(self, cluster: Cluster) -> None:
         """Count what a cluster used for the first time, and what it says was dropped."""
+        if cluster.session != self._session:
+            self._session, self._counted_ns = cluster.session, -(1 << 62)
         for frame in cluster.frames:
             if frame.stamp_ns > self._counted_ns:
                 for camera in frame.cameras:

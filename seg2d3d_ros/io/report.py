@@ -25,6 +25,7 @@ REASONS = {
     "stamp_ahead": "its time lies far in the future of all others",
     "no_stamp": "it carries no time",
     "no_pose": "no position could be found for it",
+    "not_mapped": "the run ended before it could be mapped",
     "overload": "the computer could not keep up",
     "late": "it came too late",
     "time_jump": "the time jumped before its neighbours came",

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from seg2d3d_ros.config import Config
 from seg2d3d_ros.geometry.masks import contains_each
@@ -85,9 +86,9 @@ class Associator:
         self.instance_of_place = {k: min(c, key=lambda i: (-c[i], i)) for k, c in former.items()}
         events = self._decide(touched, self._stamp(state))
         events += self._settle(state)
-        named = {e.other for e in events} | {e.instance for e in events if e.kind == EventKind.GONE}
-        gone = before - set(self.instance_of_place.values()) - named
-        return events + [self._event(self._stamp(state), EventKind.GONE, i) for i in sorted(gone)]
+        named = {e.other for e in events} | {e.instance for e in events if e.kind ==
+        EventKind.GONE} gone = before - set(self.instance_of_place.values()) - named return events
+        + [self._event(self._stamp(state), EventKind.GONE, i) for i in sorted(gone)]
 
     def instances_of(self, state: MapState, ids: IntArray) -> IntArray:
         """Return the instance (n,) of the voxel each landmark lies in, 0 for none."""
@@ -163,12 +164,12 @@ class Associator:
         """Look at whole instances: join those that share masks, dissolve those that own none.
 
         Parts of a building too far apart to vote place by place (a tree between them) still lie in
-        one mask again and again. What hides a facade (leaves, poles) drags corners through the masks
-        of one building after another; such an instance owns hardly a mask of its own.
+        one mask again and again. What hides a facade (leaves, poles) drags corners through the
+        masks of one building after another; such an instance owns hardly a mask of its own.
         """
         table = self._mask_table(state)
         events = []
-        edges = companions(self._shown_table(state))
+        edges = self._near(state, companions(self._shown_table(state)))
         for group in greedy_partition(edges, sorted(edges), self._options.min_companion_votes):
             for other in group[1:]:
                 events.append(self._merge(state, group[0], other))
@@ -182,6 +183,19 @@ class Associator:
                 events.append(self._dissolve(state, instance))
             table = reassign(table, instance, host)
         return events
+
+    def _near(self, state: MapState, edges: Edges) -> Edges:
+        """Drop what speaks for joining instances with a gap between them: a street, another house."""
+        ids = state.landmark_ids()
+        owner = self.instances_of(state, ids)
+        trees = {i: cKDTree(state.points(ids[owner == i])) for i in edges if (owner == i).any()}
+        for a, row in edges.items():
+            for b, vote in row.items():
+                if a < b and vote > 0 and a in trees and b in trees:
+                    gap = trees[a].query(trees[b].data)[0]
+                    if float(np.quantile(gap, 0.1)) > self._options.max_gap_m:
+                        row[b] = edges[b][a] = -vote
+        return edges
 
     def _merge(self, state: MapState, keeper: int, other: int) -> InstanceEvent:
         places = [n for n, i in self.instance_of_place.items() if i == other]

@@ -79,8 +79,8 @@ def companions(table: MaskTable) -> Edges:
     """Compare the masks of instances that are seen together, picture by picture.
 
     Returns:
-        For each pair, the pictures in which both lie mainly in one mask less those in which they do
-        not; only instances with at least two landmarks in their mask are compared.
+        For each pair, the pictures in which both lie mainly in one mask less those in which they
+        do not; only instances with at least two landmarks in their mask are compared.
     """
     pictures: dict[int, dict[int, tuple[int, int]]] = {}
     for key in sorted(table):

@@ -11,6 +11,8 @@ import numpy as np
 from seg2d3d_ros.types import FloatArray, Instance, MaskAssignment, View
 
 _NUM_VIEWS = 3
+_STRAY_RATIO = 2.5
+_LEAST_SPREAD_M = 0.3
 
 
 @dataclass
@@ -41,11 +43,10 @@ def describe(
 ) -> Instance:
     """Sum an instance up from its landmarks (n, 3) and its masks.
 
-    The oriented box and the footprint leave out the outermost 2 % of the points in each direction.
+    The oriented box and the footprint leave out stray points: those much further from the median
+    than most, along the building's own axes.
     """
-    low, high = np.quantile(points_map, [0.02, 0.98], axis=0)
-    inner = points_map[((points_map >= low) & (points_map <= high)).all(axis=1)]
-    inner = inner if len(inner) >= 3 else points_map
+    inner = _without_strays(points_map)
     center_xy, (length, width), yaw = _rectangle(inner[:, :2])
     bottom, top = float(inner[:, 2].min()), float(inner[:, 2].max())
     class_id = (
@@ -70,6 +71,18 @@ def describe(
         ),
         best_views=tuple(v for _, v in support.views),
     )
+
+
+def _without_strays(points: FloatArray) -> FloatArray:
+    """Return the points (m, 3) of (n, 3) within a few typical deviations along their main axes."""
+    centered = points - np.median(points, axis=0)
+    spread = np.linalg.norm(centered[:, :2], axis=1)
+    core = centered[spread <= np.quantile(spread, 0.8), :2]
+    _, axes = np.linalg.eigh(core.T @ core)
+    along = np.abs(np.column_stack([centered[:, :2] @ axes, centered[:, 2]]))
+    typical = np.maximum(np.quantile(along, 0.7, axis=0), _LEAST_SPREAD_M)
+    inner = points[(along <= _STRAY_RATIO * typical).all(axis=1)]
+    return inner if len(inner) >= 3 else points
 
 
 def _rectangle(xy: FloatArray) -> tuple[FloatArray, tuple[float, float], float]:

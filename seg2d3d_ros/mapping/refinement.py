@@ -211,7 +211,7 @@ def retriangulate(state: MapState, adjusted: IntArray) -> int:
 
 
 def _observed(state: MapState) -> Observed:
-    keyframes = [k for k, f in enumerate(state.frames) if f.is_keyframe and len(f.ids)]
+    keyframes = [k for k, f in enumerate(state.frames) if f.is_keyframe]
     assert state.rig is not None or not keyframes
     frame, camera, ids, uv = [], [], [], []
     for position, k in enumerate(keyframes):
@@ -264,16 +264,15 @@ def _problem(
 ) -> bundle.BundleProblem:
     assert state.rig is not None
     place = {k: i for i, k in enumerate(seen.keyframes)}
-    used = set(np.unique(seen.frame[rows]).tolist())
     relative = tuple(
         replace(r, i=place[r.i], j=place[r.j])
         for r in factors.relative
-        if place.get(r.i) in used and place.get(r.j) in used
+        if r.i in place and r.j in place
     )
     fixes = tuple(
         bundle.PositionPrior(place[p.frame], p.position_world, p.covariance)
         for p in factors.positions
-        if place.get(p.frame) in used
+        if p.frame in place
     )
     constant = np.zeros(len(seen.keyframes), dtype=bool)
     constant[0] = not fixes

@@ -66,7 +66,7 @@ class MappingStage:
         increment = self._state.add(cluster, self._T_world_local)
         for fix in cluster.fixes:
             self._georeference.push(fix)
-        self._place()
+        is_moved = self._place()
         events = self._associator.add(self._state, increment.new_frames)
         self._events += events
         new = self._associator.pictures[len(self._assignments) :]
@@ -74,6 +74,8 @@ class MappingStage:
             self._labels.add(picture.seen)
         confirmed = self._name(new)
         self._count(cluster)
+        if is_moved:
+            return self.snapshot()
         return self._change(
             increment.frames, increment.landmark_ids, confirmed, tuple(events), new
         )
@@ -125,19 +127,20 @@ class MappingStage:
             self.counts.get("alignment_residual_m", 0.0), residual
         )
 
-    def _place(self) -> None:
-        """Carry the map into ENU once the fixes tell where it lies."""
+    def _place(self) -> bool:
+        """Carry the map into ENU once the fixes tell where it lies; return whether it moved."""
         if self._is_placed or self._georeference.origin is None:
-            return
+            return False
         found = self._georeference.fit(self._state, self._scale == "unknown")
         if found is None:
-            return
+            return False
         S, scale = found
         self._state.transform(S, scale)
         self._T_world_local = S @ self._T_world_local
         self._is_placed = True
-        self._associator.rebuild(self._state)
+        self._events += self._associator.rebuild(self._state)
         _LOG.info("map placed by GNSS: heading %.1f deg", np.rad2deg(np.arctan2(S[1, 0], S[0, 0])))
+        return True
 
     # ------------------------------------------------------------ identities
 
