@@ -86,9 +86,10 @@ class Associator:
         self.instance_of_place = {k: min(c, key=lambda i: (-c[i], i)) for k, c in former.items()}
         events = self._decide(touched, self._stamp(state))
         events += self._settle(state)
-        named = {e.other for e in events} | {e.instance for e in events if e.kind ==
-        EventKind.GONE} gone = before - set(self.instance_of_place.values()) - named return events
-        + [self._event(self._stamp(state), EventKind.GONE, i) for i in sorted(gone)]
+        named = {e.other for e in events}
+        named |= {e.instance for e in events if e.kind == EventKind.GONE}
+        gone = before - set(self.instance_of_place.values()) - named
+        return events + [self._event(self._stamp(state), EventKind.GONE, i) for i in sorted(gone)]
 
     def instances_of(self, state: MapState, ids: IntArray) -> IntArray:
         """Return the instance (n,) of the voxel each landmark lies in, 0 for none."""
@@ -185,7 +186,7 @@ class Associator:
         return events
 
     def _near(self, state: MapState, edges: Edges) -> Edges:
-        """Drop what speaks for joining instances with a gap between them: a street, another house."""
+        """Drop what speaks for joining instances with a gap between them."""
         ids = state.landmark_ids()
         owner = self.instances_of(state, ids)
         trees = {i: cKDTree(state.points(ids[owner == i])) for i in edges if (owner == i).any()}
