@@ -1,4 +1,4 @@
-"""Making masks: from and to label pictures and COCO's run-length encoding.
+"""Making masks: from and to label pictures, PNG and COCO's run-length encoding.
 
 The run encoding itself, and looking keypoints up in it, is `seg2d3d_ros.geometry.masks`: the
 stages that look masks up live beside this room, not above it.
@@ -37,6 +37,7 @@ __all__ = [
     "from_coco",
     "to_coco",
     "to_label_image",
+    "to_png",
 ]
 
 
@@ -97,11 +98,19 @@ def to_label_image(masks: Sequence[Mask], shape: tuple[int, int]) -> NDArray[np.
     return labels
 
 
+def to_png(masks: Sequence[Mask], shape: tuple[int, int]) -> bytes:
+    """Return masks as a label picture of shape (h, w) in a PNG of 16 bits; overlaps are lost."""
+    import cv2
+
+    return cv2.imencode(".png", to_label_image(masks, shape))[1].tobytes()
+
+
 def to_coco(bbox_px: Box, runs: Runs, shape: tuple[int, int]) -> dict[str, Any]:
-    """Return the mask as COCO's compressed run-length encoding of the whole picture."""
+    """Return the mask as COCO's compressed run-length encoding of the whole picture, for JSON."""
     from pycocotools import mask as coco
 
-    return coco.encode(np.asfortranarray(decode(bbox_px, runs, shape), dtype=np.uint8))
+    rle = coco.encode(np.asfortranarray(decode(bbox_px, runs, shape), dtype=np.uint8))
+    return {"size": rle["size"], "counts": rle["counts"].decode("ascii")}
 
 
 def from_coco(rle: dict[str, Any]) -> tuple[Box, Runs]:

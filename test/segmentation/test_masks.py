@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,6 +12,7 @@ from seg2d3d_ros.segmentation.masks import (
     from_coco,
     to_coco,
     to_label_image,
+    to_png,
 )
 from seg2d3d_ros.types import Mask
 
@@ -44,6 +46,15 @@ def test_to_label_image_small_mask_over_large_stays_visible():
     labels = to_label_image(masks, (6, 6))
     assert (labels[small] == 11002).all()
     assert (labels[~small] == 11001).all()
+
+
+@given(LABELS)
+@settings(max_examples=50, deadline=None)
+def test_to_png_masks_that_do_not_overlap_come_back_as_they_were(labels):
+    masks = [Mask(v, v // 1000, 1.0, box, runs) for v, box, runs in encode_labels(labels)]
+    read = cv2.imdecode(np.frombuffer(to_png(masks, labels.shape), np.uint8), cv2.IMREAD_UNCHANGED)
+    assert read.dtype == np.uint16
+    np.testing.assert_array_equal(read, labels)
 
 
 @given(arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12))))
