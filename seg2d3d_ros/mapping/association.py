@@ -140,6 +140,7 @@ class Associator:
         old = {n: self.instance_of_place.get(n, 0) for n in touched}
         events: list[InstanceEvent] = []
         taken: set[int] = set()
+        heirs: dict[int, int] = {}
         for group in sorted(groups, key=lambda g: (g[0] >= 0, -len(g), g[0])):
             places = [n for n in group if n >= 0]
             owner, absorbed = self._owner(group, [old[n] for n in places], taken)
@@ -149,16 +150,31 @@ class Associator:
                         self.instance_of_place.pop(n, None)
                     continue
                 owner, self._next_id = self._next_id, self._next_id + 1
-                source = Counter(i for i in (old[n] for n in places) if i).most_common(1)
+                source = Counter(heirs.get(i, i) for i in (old[n] for n in places) if i)
                 kind = EventKind.SPLIT if source else EventKind.CREATED
-                first, second = (source[0][0], owner) if source else (owner, 0)
+                first, second = (source.most_common(1)[0][0], owner) if source else (owner, 0)
                 events.append(
                     self._event(stamp_ns, kind, first, second, {"places": float(len(places))})
                 )
-            taken.add(owner)
+            taken.update((owner, *absorbed))
+            heirs.update(dict.fromkeys(absorbed, owner))
             for n in places:
                 self.instance_of_place[n] = owner
             events += self._absorb(owner, absorbed, stamp_ns)
+        return events + self._bury({n: i for n, i in old.items() if i not in heirs}, stamp_ns)
+
+    def _bury(self, former: dict[int, int], stamp_ns: int) -> list[InstanceEvent]:
+        """Say what became of instances that lost all their places to others, or to none."""
+        events = []
+        alive = {0, *self.instance_of_place.values()}
+        for lost in sorted(set(former.values()) - alive):
+            places = [n for n, i in former.items() if i == lost and n in self.instance_of_place]
+            heirs = Counter(self.instance_of_place[n] for n in places)
+            if heirs:
+                heir = min(heirs, key=lambda i: (-heirs[i], i))
+                events += self._absorb(min(lost, heir), [max(lost, heir)], stamp_ns)
+            else:
+                events.append(self._event(stamp_ns, EventKind.GONE, lost))
         return events
 
     def _settle(self, state: MapState) -> list[InstanceEvent]:

@@ -52,7 +52,7 @@ class MaskErrors:
     merged: float = 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Street:
     """Truth. House k stands left of the road for k < n/2, houses are numbered from 1.
 
@@ -69,6 +69,9 @@ class Street:
     points: np.ndarray
     house: np.ndarray
     facades: dict
+
+    def __repr__(self):
+        return f"Street({len(self.facades)} houses)"
 
     @property
     def stamps_ns(self):
@@ -136,13 +139,16 @@ def _regions(street, camera, T, errors, rng):
     return out
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Drive:
     """Clusters of a drive, and the houses (a tuple) under each mask by (stamp, camera, label)."""
 
     street: Street
     clusters: tuple
     houses: dict
+
+    def __repr__(self):
+        return f"Drive({len(self.clusters)} clusters, {len(self.houses)} masks)"
 
 
 def segment(street, errors=MaskErrors(), seed=0, frames=None):
