@@ -123,11 +123,12 @@ class SegmentationNode(SensorNode):
             picture.publish(to_label_picture(output, frame_id))
 
     def state_of_work(self) -> dict[str, float | int | str]:
-        """Return the worker's counters, and pictures per camera and status of segmentation."""
+        """Return the accounts, pictures by status, and what happened in the backend."""
         values = super().state_of_work()
         if self.stage is not None:
             for camera, statuses in self.stage.counts.items():
                 values |= {f"segmentation.{camera}.{k}": v for k, v in sorted(statuses.items())}
+            values |= {f"backend.{k}": v for k, v in sorted(self.stage.backend_counts.items())}
         return values
 
     def _flush(self, request: Flush.Request, response: Flush.Response) -> Flush.Response:

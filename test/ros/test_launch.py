@@ -66,7 +66,7 @@ def test_launch_file_is_understood_by_the_real_launch(file):
     assert set(names) >= {c.args[0].value for c in calls(file, "DeclareLaunchArgument")}
 
 
-def test_rviz_configuration_shows_what_the_mapping_node_publishes():
+def test_rviz_configuration_shows_what_the_nodes_publish():
     shown = yaml.safe_load((ROOT / "config/rviz/mapping.rviz").read_text())[
         "Visualization Manager"
     ]
@@ -75,6 +75,10 @@ def test_rviz_configuration_shows_what_the_mapping_node_publishes():
         for d in shown["Displays"]
         if "Topic" in d
     }
+    of_pictures = [topic for topic in durability if topic.startswith("/segmentation/")]
+    assert of_pictures == ["/segmentation/camera_front_left/label_picture"]
+    assert durability.pop(of_pictures[0]) == "Volatile"
+    assert 'LABEL_PICTURE = "label_picture"' in (ROOT / "seg2d3d_ros/nodes/hearing.py").read_text()
     source = (ROOT / "seg2d3d_ros/nodes/map_output.py").read_text()
     for topic, policy in durability.items():
         name = topic.removeprefix("/mapping/")

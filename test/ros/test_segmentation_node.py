@@ -115,6 +115,26 @@ def test_node_with_networks_follows_prompts_and_transitions(
     assert process.is_alive
 
 
+@pytest.mark.parametrize("name", ["grounded_sam", "grounded_sam2", "sam3", "sam_auto"])
+def test_node_with_network_segments_what_a_camera_sends(
+    start, peer, street, weights, tmp_path, monkeypatch, name
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    start("segmentation", **to_parameters(tiny_values(weights, name)), **FAST)
+    street.show(0, 2)
+    made = street.wait_for(2)
+    assert [s.stamp_ns for s in made] == [T0_NS, T0_NS + STEP_NS]
+    assert {(s.status, s.backend, s.width_px, s.height_px) for s in made} == {
+        ("ok", name, WIDTH, HEIGHT)
+    }
+    masks = [m for s in made for m in s.masks]
+    assert masks or name == "sam_auto"  # random weights find no mask good enough for it
+    for mask in masks:
+        x0, y0, x1, y1 = mask.bbox_px
+        assert 0 <= x0 < x1 <= WIDTH and 0 <= y0 < y1 <= HEIGHT
+        assert decode(mask.bbox_px, mask.runs, (HEIGHT, WIDTH)).any()
+
+
 def test_node_under_load_passes_the_oldest_by_and_accounts_for_every_picture(
     start, peer, street, slow_backend
 ):
