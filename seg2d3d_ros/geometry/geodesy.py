@@ -26,7 +26,9 @@ def geodetic_to_enu(lat_lon_alt: FloatArray, origin: Origin) -> FloatArray:
 
 
 def _pipeline(pyproj, origin: Origin):  # type: ignore[no-untyped-def]
-    at = f"+lon_0={origin.lon_deg!r} +lat_0={origin.lat_deg!r} +h_0={origin.alt_m!r}"
+    # NumPy's floats print as np.float64(...), which PROJ would read as 0.
+    lat, lon, alt = (float(x) for x in (origin.lat_deg, origin.lon_deg, origin.alt_m))
+    at = f"+lon_0={lon!r} +lat_0={lat!r} +h_0={alt!r}"
     return pyproj.Transformer.from_pipeline(
         "+proj=pipeline "
         f"+step +inv +proj=topocentric +ellps=WGS84 {at} "

@@ -183,6 +183,28 @@ def test_refine_too_few_keyframes_are_left_as_they_are(street, frames):
     np.testing.assert_array_equal([f.T_world_base for f in state.frames], before)
 
 
+def test_refine_blind_keyframes_follow_their_odometry(street):
+    # nothing is seen for 5 m in the middle of the drive, where odometry is off by a metre before
+    blind = [k for k, f in enumerate(state_of(street).frames) if 20 <= k < 30]
+    T = street.T_world_base.copy()
+    T[blind, 1, 3] += 1.0
+    state = state_of(street, T)
+    for k in blind:
+        f = state.frames[k]
+        f.ids, f.camera, f.uv_px = f.ids[:0], f.camera[:0], f.uv_px[:0]
+    refine(state, ())
+    assert position_errors(state, street)[blind].max() < 0.05
+
+
+def test_refine_drive_that_saw_nothing_is_left_as_it_is(street):
+    state = state_of(street)
+    for f in state.frames:
+        f.ids, f.camera, f.uv_px = f.ids[:0], f.camera[:0], f.uv_px[:0]
+    assert len(refine(state, ()).adjusted) == 0
+    assert retriangulate(state, np.zeros(0, dtype=np.int64)) == 0
+    np.testing.assert_array_equal(poses(state), street.T_world_base)
+
+
 def test_refine_landmarks_that_disagree_are_left_out_and_do_no_harm(street):
     state = state_of(street)
     rng = np.random.default_rng(0)
