@@ -38,6 +38,12 @@ def fallible(street):
     return make_drive(street, DriveOptions(errors=FALLIBLE))
 
 
+@pytest.fixture(scope="module")
+def expected(fallible):
+    """What grew from the fallible masks."""
+    return assigned(run(fallible.clusters)[0].finish())
+
+
 def run(clusters, config=UNREFINED):
     stage = MappingStage(config)
     updates = [stage.push(c) for c in clusters]
@@ -106,7 +112,7 @@ def test_association_landmarks_carry_the_instance_of_their_building(street):
 
 @pytest.mark.parametrize(("errors", "least"), [(FALLIBLE, 0.95), (HARD, 0.85)])
 def test_association_outvotes_fallible_masks(street, errors, least):
-    for seed in range(3):
+    for seed in range(2):
         drive = make_drive(street, DriveOptions(errors=errors, seed=seed))
         stage, _ = run(drive.clusters, Config())
         full = stage.finish()
@@ -172,30 +178,39 @@ def test_association_other_classes_make_no_instances(street):
 # ------------------------------------------------------------------------ what must not matter
 
 
-@settings(deadline=None, max_examples=8)
-@given(seed=st.integers(0, 1000))
-def test_association_order_and_labels_within_a_cluster_do_not_matter(fallible, seed):
+def run_shuffled(clusters, seed, config):
+    """Assignments of reordered and relabelled clusters under the labels there were before."""
     rng = np.random.default_rng(seed)
-    expected = assigned(run(fallible.clusters)[0].finish())
-    clusters, new_label = [], {}
-    for cluster in fallible.clusters:
-        changed, labels = shuffled(cluster, rng)
-        clusters.append(changed)
+    changed, new_label = [], {}
+    for cluster in clusters:
+        made, labels = shuffled(cluster, rng)
+        changed.append(made)
         new_label |= labels
-    found = assigned(run(clusters)[0].finish())
-    back = {(s, c, n): (s, c, old) for (s, c, old), n in new_label.items()}
-    found = {back[k]: i for k, i in found.items()}
-    assert agreement(found, expected) == 1.0
+    found = assigned(run(changed, config)[0].finish())
+    return {key: found[*key[:2], new_label[key]] for key in new_label}
 
 
-@settings(deadline=None, max_examples=8)
+@settings(deadline=None, max_examples=5)
+@given(seed=st.integers(0, 1000))
+def test_association_order_and_labels_within_a_cluster_do_not_matter(fallible, expected, seed):
+    assert agreement(run_shuffled(fallible.clusters, seed, UNREFINED), expected) == 1.0
+
+
+def test_association_order_and_labels_hardly_matter_after_refinement(fallible):
+    # the solver sums in another order, so that geometry differs by rounding
+    refined = assigned(run(fallible.clusters, Config())[0].finish())
+    assert agreement(run_shuffled(fallible.clusters, 0, Config()), refined) >= 0.99
+
+
+@settings(deadline=None, max_examples=5)
 @given(
     yaw=st.floats(-3.0, 3.0),
     tilt=st.floats(-0.2, 0.2),
     shift=st.tuples(*[st.floats(-200.0, 200.0)] * 3),
 )
-def test_association_rigid_motion_of_the_world_hardly_matters(fallible, yaw, tilt, shift):
-    expected = assigned(run(fallible.clusters)[0].finish())
+def test_association_rigid_motion_of_the_world_hardly_matters(
+    fallible, expected, yaw, tilt, shift
+):
     T = transforms.exp([tilt, 0.0, yaw, *shift])
     found = assigned(run([moved(c, T) for c in fallible.clusters])[0].finish())
     assert agreement(found, expected) >= 0.99
@@ -216,11 +231,10 @@ def test_association_rebuilt_at_once_agrees_with_what_grew(street, errors):
 
 
 @pytest.mark.parametrize("size", [16, 60])
-def test_association_cut_into_other_clusters_hardly_matters(street, fallible, size):
+def test_association_cut_into_other_clusters_hardly_matters(street, fallible, expected, size):
     other = make_drive(street, DriveOptions(errors=FALLIBLE, size=size))
     assert other.houses == fallible.houses
-    found, expected = (assigned(run(d.clusters)[0].finish()) for d in (other, fallible))
-    assert agreement(found, expected) >= 0.98
+    assert agreement(assigned(run(other.clusters)[0].finish()), expected) >= 0.98
 
 
 # ------------------------------------------------------------------------------ ids and events
@@ -258,7 +272,7 @@ def check_bookkeeping(events, alive):
     assert now == alive
 
 
-@settings(deadline=None, max_examples=12)
+@settings(deadline=None, max_examples=8)
 @given(
     seed=st.integers(0, 1000),
     missed=st.sampled_from([0.0, 0.3, 0.6]),
