@@ -58,7 +58,7 @@ def test_match_corners_are_found_where_they_truly_are(scene, corridor, is_depth_
     camera = rig.cameras[1]
     size = np.array([camera.width_px, camera.height_px])
     inside = ((expected > 8) & (expected < size - 9)).all(axis=1)
-    # not all: surfaces are slanted, grain fades with distance, and patches need room to the border;
+    # not all: surfaces are slanted, grain fades with distance, patches need room to the border;
     # a pyramid of four levels would leave less than half in a strip of 10 degrees
     assert len(found.rows) > 0.6 * inside.sum() > 40
     error = np.linalg.norm(found.uv_px - expected[found.rows], axis=1)
