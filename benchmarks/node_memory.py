@@ -4,7 +4,7 @@
     python benchmarks/node_memory.py OUT [--backends classical grounded_sam2] [--pictures 2000]
         [--shape 192 320] [--device auto]
 
-Networks have the real architectures in a small size, with random weights. Pictures are sent as
+The networks have the real architectures in a small size, with random weights. Pictures are sent as
 fast as the node works them off, so that none is shed. Prints resident memory of the node's process
 (and memory in use on the GPU, where there is one) eleven times, and writes JSON.
 """
@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import psutil
 
+BACKENDS = ["classical", "grounded_sam2"]  # those with random weights of a small size
 MAX_UNDER_WAY = 4
 LIMIT_S = 120.0
 
@@ -56,7 +57,7 @@ def parse_arguments() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description="Memory of the segmentation node.")
     parser.add_argument("out", type=Path, help="folder for weights and the JSON")
-    parser.add_argument("--backends", nargs="+", default=["classical", "grounded_sam2"])
+    parser.add_argument("--backends", nargs="+", default=BACKENDS, choices=BACKENDS)
     parser.add_argument("--pictures", type=int, default=2000)
     parser.add_argument("--shape", nargs=2, type=int, default=[192, 320], help="height, width")
     parser.add_argument("--device", default="auto")
@@ -128,7 +129,7 @@ def watch(
     for i in range(num_pictures):
         street.send(i)
         street.wait(lambda i=i: i - street.num_made < MAX_UNDER_WAY, "the node does not answer")
-        if i + 1 == 1 or (i + 1) % every == 0:
+        if i == 0 or (i + 1) % every == 0:
             street.wait(lambda i=i: street.num_made > i, "a picture is missing")
             notes.append({"pictures": i + 1.0, "resident_mib": process.memory_info().rss / 2**20})
             if has_gpu:

@@ -5,9 +5,11 @@
 
 Prints pictures per second, latency and memory per backend, batch and precision at 720p, and the
 ratio to running the same networks naively (one picture at a time, fp32, the library's own
-preparation) in the same run. The floor beside it is the time that the device would need for the
-counted arithmetic at the rate of a large matrix product measured here. Without a GPU it says so,
-and the ratio is that of the processor. `--soak` watches memory over many pictures instead.
+preparation) in the same run. The floors beside it are the time that the device would need for the
+counted arithmetic at the rate of a large matrix product measured here, and for reading all
+weights once per batch at the rate of a large copy. Then it says which part takes how much of a
+picture's time. Without a GPU it says so, and the ratio is that of the processor. `--soak` watches
+memory over many pictures instead.
 """
 
 from __future__ import annotations
@@ -119,7 +121,7 @@ def measure(name: str, args: argparse.Namespace, manifest: Path) -> list[dict[st
     naive_s = time_naive(naive(manifest.parent, device), pictures, device) if naive else None
     rows = []
     for precision in args.precisions:
-        rate = matmul_rate(device, PRECISIONS[precision])
+        rate, bytes_per_s = matmul_rate(device, PRECISIONS[precision]), copy_rate(device)
         for batch in args.batches:
             backend = make_backend(name, args, manifest, batch, precision)
             row = time_backend(backend, pictures, batch, device)
@@ -127,6 +129,8 @@ def measure(name: str, args: argparse.Namespace, manifest: Path) -> list[dict[st
             row |= {"backend": name, "batch": batch, "precision": precision}
             row["gflop"] = flops / 1e9 if flops else rows[-1]["gflop"]
             row["floor_ms"] = row["gflop"] * 1e9 / rate * 1e3
+            row["bytes_floor_ms"] = weight_bytes(backend) / batch / bytes_per_s * 1e3
+            row["parts_ms"] = time_parts(backend, pictures, batch, device)
             row["ratio_to_naive"] = naive_s * row["pictures_per_s"] if naive_s else None
             rows.append(row)
             backend.close()
@@ -231,6 +235,61 @@ def matmul_rate(device: str, dtype: torch.dtype) -> float:
     return 2 * side**3 / min(clock(lambda: a @ a, device) for _ in range(5))
 
 
+def copy_rate(device: str) -> float:
+    """Return bytes per second, read and written, of a large copy."""
+    source = torch.ones(2**28 if device != "cpu" else 2**25, device=device)
+    target = torch.empty_like(source)
+    times = [clock(lambda: target.copy_(source), device) for _ in range(5)]
+    return 2 * source.nbytes / min(times)
+
+
+def network_parts(backend: NetworkBackend) -> list[Any]:
+    """Return the pipeline of a backend and what it is made of."""
+    return [backend._pipeline, *vars(backend._pipeline).values()]
+
+
+def weight_bytes(backend: NetworkBackend) -> int:
+    """Return the size of all weights on the device."""
+    values = [v for part in network_parts(backend) for v in getattr(part, "__dict__", {}).values()]
+    networks = {id(v): v for v in values if isinstance(v, torch.nn.Module)}
+    return sum(p.nbytes for network in networks.values() for p in network.parameters())
+
+
+def time_parts(
+    backend: NetworkBackend, pictures: list[Frame], batch: int, device: str
+) -> dict[str, float]:
+    """Return milliseconds per picture of the parts; `other` is preparation and suppression."""
+    spent: dict[str, float] = {}
+
+    def watch(owner: Any, method: str, name: str) -> None:
+        work = getattr(owner, method)
+
+        def timed(*args: Any) -> Any:
+            given: list[Any] = []
+            seconds = clock(lambda: given.append(work(*args)), device)
+            spent[name] = spent.get(name, 0.0) + seconds
+            return given[0]
+
+        setattr(owner, method, timed)
+        watched.append((owner, method))
+
+    watched: list[tuple[Any, str]] = []
+    parts = {"detect": "detector", "segment_boxes": "segmenter"}
+    for part in network_parts(backend):
+        for method in parts.keys() & set(dir(part)):
+            watch(part, method, parts[method])
+    if not watched:
+        watch(backend._pipeline, "run", "networks")
+    watch(backend, "_to_masks", "masks")
+    num = len(pictures) // batch * batch
+    chunks = [pictures[i : i + batch] for i in range(0, num, batch)]
+    total = sum(clock(lambda c=chunk: backend.segment(c), device) for chunk in chunks)
+    for owner, method in watched:
+        delattr(owner, method)
+    spent["other"] = total - sum(spent.values())
+    return {name: seconds / num * 1e3 for name, seconds in spent.items()}
+
+
 def clock(work: Callable[[], Any], device: str) -> float:
     """Return the seconds some work takes."""
     start = time.perf_counter()
@@ -279,7 +338,7 @@ def print_table(rows: list[dict[str, Any]]) -> None:
     """Print one line per setting."""
     table = Table(box=box.SIMPLE)
     columns = ("backend", "batch", "precision", "pictures/s", "p50 ms", "p95 ms", "memory MiB")
-    for name in (*columns, "to naive", "GFLOP", "floor ms"):
+    for name in (*columns, "to naive", "GFLOP", "floor ms", "bytes ms"):
         table.add_column(name, justify="left" if name in ("backend", "precision") else "right")
     for row in rows:
         ratio = row["ratio_to_naive"]
@@ -294,8 +353,13 @@ def print_table(rows: list[dict[str, Any]]) -> None:
             "" if ratio is None else f"{ratio:.2f} x",
             f"{row['gflop']:.0f}",
             f"{row['floor_ms']:.1f}",
+            f"{row['bytes_floor_ms']:.1f}",
         )
-    Console(width=120).print(table)
+    Console(width=130).print(table)
+    for row in rows:
+        parts = ", ".join(f"{name} {ms:.1f}" for name, ms in row["parts_ms"].items())
+        title = f"{row['backend']}, batch {row['batch']}, {row['precision']}"
+        print(f"{title}: of a picture's time, ms: {parts}")
 
 
 if __name__ == "__main__":
