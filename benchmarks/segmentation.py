@@ -107,6 +107,7 @@ def make_backend(
         "segmentation.precision": precision,
         "segmentation.compile": args.compile,
         "runtime.device": args.device,
+        "runtime.num_threads": args.threads,
     }
     backend = create_backend(name, override(Config(), values))
     assert isinstance(backend, NetworkBackend)
