@@ -110,7 +110,7 @@ def test_fit_unknown_scale_is_found(scale):
 @pytest.mark.parametrize("with_scale", [False, True])
 def test_fit_jumps_of_50_m_hardly_matter(with_scale):
     state, truth = drive(), similarity(40.0)
-    found = fixes(state, truth, sigma_m=0.3, every=5, jump=(3, 17))
+    found = fixes(state, truth, sigma_m=0.3, every=5, jump=(21, 23))
     S, scale = pushed(found).fit(state, with_scale)
     assert heading_error_deg(S, truth) < 1.0
     assert scale == pytest.approx(1.0, abs=0.02)

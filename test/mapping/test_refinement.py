@@ -139,6 +139,14 @@ def test_refine_one_camera_keeps_the_scale_of_its_odometry(bias):
     assert path_m(poses(state)) == pytest.approx(bias * path_m(street.T_world_base), rel=0.002)
 
 
+def test_refine_one_camera_follows_its_odometry_where_the_map_drifted():
+    street = make_street(3, SINGLE, turn_rad=0.002)
+    state = state_of(street, odometry_scale=1.03, noise_px=0.2)
+    refine(state, ())
+    assert odometry_scale(state) == pytest.approx(1.0, abs=1e-6)
+    assert path_m(poses(state)) == pytest.approx(1.03 * path_m(street.T_world_base), rel=0.002)
+
+
 def test_refine_gnss_factors_place_the_map():
     street = make_street(3, TURNED)
     off = transforms.exp([0, 0, 0.05, 2.0, -1.0, 0.5])
@@ -230,13 +238,17 @@ def test_odometry_scale_of_a_short_or_no_way_is_one(street):
 
 
 def test_thinned_keeps_what_two_cameras_see_together():
-    # one keyframe: 400 landmarks in the left picture, the last 100 of them in the right one too
-    ids = np.r_[np.arange(400), np.arange(300, 400)]
-    camera = np.r_[np.zeros(400, int), np.ones(100, int)]
-    kept = _thinned(Observed([0], np.zeros(500, int), camera, ids, np.zeros((500, 2))))
-    assert np.isin(np.arange(300, 400), kept.ids).all()
-    assert (kept.camera == 0).sum() == 150
-    assert (kept.camera == 1).sum() == 100
+    # each of two cameras sees 300 landmarks at four moments, and both see 100 others at one
+    alone = [np.arange(300), np.arange(300, 600)]
+    shared = np.arange(600, 700)
+    ids = np.concatenate([np.r_[np.tile(a, 4), shared] for a in alone])
+    frame = np.tile(np.r_[np.repeat(np.arange(4), 300), np.zeros(100, int)], 2)
+    camera = np.repeat([0, 1], 1300)
+    kept = _thinned(Observed([0, 1, 2, 3], frame, camera, ids, np.zeros((2600, 2))))
+    assert np.isin(shared, kept.ids).all()
+    for a in alone:
+        # 150 of each picture, the same ones in all four
+        assert np.isin(a, kept.ids).sum() == 150
 
 
 def test_thinned_landmark_keeps_all_its_observations():
