@@ -46,7 +46,7 @@ class Picture:
 
 
 class Associator:
-    """Keeps the votes, the voxels' instances, and the log of what was decided."""
+    """Keeps the votes, the places' instances, and the log of what was decided."""
 
     def __init__(self, config: Config) -> None:
         """Start with no instance; the first id is 1."""
@@ -65,7 +65,7 @@ class Associator:
         return self._buildings
 
     def add(self, state: MapState, new_frames: list[int]) -> list[InstanceEvent]:
-        """Take the masks of new frames and decide again about every voxel they touch."""
+        """Take the masks of new frames and decide again about every place they touch."""
         new = [p for k in new_frames for p in self._look_up(state, k)]
         self.pictures += new
         touched = self._graph.add([self._votes(state, p) for p in new if p.is_voting])
@@ -92,7 +92,7 @@ class Associator:
         return events + [self._event(self._stamp(state), EventKind.GONE, i) for i in sorted(gone)]
 
     def instances_of(self, state: MapState, ids: IntArray) -> IntArray:
-        """Return the instance (n,) of the voxel each landmark lies in, 0 for none."""
+        """Return the instance (n,) of the place each landmark lies in, 0 for none."""
         points = state.points(ids)
         out = np.zeros(len(ids), dtype=np.int64)
         known = np.isfinite(points[:, 0])

@@ -11,7 +11,7 @@ from seg2d3d_ros.config import Config
 from seg2d3d_ros.geometry import masks as pixel_masks
 from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.geometry.alignment import align_points
-from seg2d3d_ros.mapping.association import Associator
+from seg2d3d_ros.mapping.association import Associator, Picture
 from seg2d3d_ros.mapping.georeference import GeoReference
 from seg2d3d_ros.mapping.instances import Support, describe
 from seg2d3d_ros.mapping.labels import LabelVotes
@@ -76,8 +76,9 @@ class MappingStage:
         self._count(cluster)
         if is_moved:
             return self.snapshot()
-        return self._change(
-            increment.frames, increment.landmark_ids, confirmed, tuple(events), new
+        instances = self._describe(confirmed)
+        return self._update(
+            increment.frames, increment.landmark_ids, instances, tuple(events), is_full=False
         )
 
     def finish(self) -> MapUpdate:
@@ -102,8 +103,7 @@ class MappingStage:
         ids = self._state.landmark_ids()
         frames = list(range(len(self._state.frames)))
         instances = self._describe(self._confirmed())
-        update = self._update(frames, ids, instances, tuple(self._events), is_full=True)
-        return update
+        return self._update(frames, ids, instances, tuple(self._events), is_full=True)
 
     # -------------------------------------------------------------- geometry
 
@@ -157,7 +157,7 @@ class MappingStage:
                 out[int(i)] = rows
         return out
 
-    def _name(self, pictures: list) -> dict[int, IntArray]:
+    def _name(self, pictures: list[Picture]) -> dict[int, IntArray]:
         confirmed = self._confirmed()
         members = [np.full(len(v), k) for k, v in confirmed.items()]
         ids = (
@@ -197,17 +197,6 @@ class MappingStage:
         )
 
     # ---------------------------------------------------------------- output
-
-    def _change(
-        self,
-        frames: list[int],
-        ids: IntArray,
-        confirmed: dict[int, IntArray],
-        events: tuple[InstanceEvent, ...],
-        pictures: list,
-    ) -> MapUpdate:
-        instances = self._describe(confirmed)
-        return self._update(frames, ids, instances, events, is_full=False)
 
     def _update(
         self,
