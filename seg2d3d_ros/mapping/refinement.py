@@ -17,6 +17,7 @@ _MIN_PARALLAX_RAD = 0.004
 _MAX_RELATIVE_SIGMA = 0.3
 _ROTATION_WEIGHT = 0.04
 _LANDMARKS_PER_PICTURE = 150
+_MIN_OBSERVATIONS = 50
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,9 @@ def refine(state: MapState, positions: tuple[bundle.PositionPrior, ...]) -> Refi
     """
     seen = _thinned(_observed(state))
     counts: dict[str, float] = {}
-    unique: IntArray = np.zeros(0, dtype=np.int64)
+    adjusted: IntArray = np.zeros(0, dtype=np.int64)
     if state.rig is None or len(seen.keyframes) < 3:
-        return Refinement(unique, counts)
+        return Refinement(adjusted, counts)
     keep = np.ones(len(seen.ids), dtype=bool)
     knows_scale = bool(positions) or _num_across(seen) >= 5 * len(seen.keyframes)
     weight = 0.01 if knows_scale else 1.0
@@ -67,8 +68,8 @@ def refine(state: MapState, positions: tuple[bundle.PositionPrior, ...]) -> Refi
     ):
         keep &= _errors_px(state, seen) < bound_px
         rows, unique, point = _landmarks_seen_often(seen, keep)
-        if len(rows) < 50:
-            return Refinement(unique[:0], counts)
+        if len(rows) < _MIN_OBSERVATIONS:
+            break
         scale = odometry_scale(state) if counts and knows_scale else 1.0
         factors = Factors(_odometry(state, scale, odometry_weight), positions)
         problem = _problem(state, seen, rows, unique, point, factors)
@@ -76,15 +77,17 @@ def refine(state: MapState, positions: tuple[bundle.PositionPrior, ...]) -> Refi
         for index, T in zip(seen.keyframes, result.T_world_base, strict=True):
             state.frames[index].T_world_base = T
         state.set_points(unique, result.points_world)
+        adjusted = unique
         counts["refine_observations"] = float(len(rows))
         counts.setdefault("refine_cost_before", result.initial_cost)
         counts["refine_cost_after"] = result.final_cost
         if state.odometry:
             counts["odometry_scale"] = odometry_scale(state)
-    state.settle()
-    if state.odometry and not knows_scale:
-        _keep_scale(state)
-    return Refinement(unique, counts)
+    if counts:
+        state.settle()
+        if state.odometry and not knows_scale:
+            _keep_scale(state)
+    return Refinement(adjusted, counts)
 
 
 def _keep_scale(state: MapState) -> None:
