@@ -73,7 +73,8 @@ class SegmentationStage:
         self._shapes = [(c.height_px, c.width_px) for c in rig.cameras]
         self._labelled = rig.has_labels or frozenset(self.counts)
         self._pairing = LabelPairing(round(self._options.label_wait_s * 1e9))
-        log.info("%s", self.reason)
+        if backend is None:  # who hands one over has said why
+            log.info("%s", self.reason)
 
     @property
     def classes(self) -> dict[int, str]:
