@@ -169,9 +169,6 @@ class MappingConfig:
         200.0, "Masks are named by instances up to this distance.", 1, 10000
     )
     gnss_sigma_m: float = option(1.0, "Noise of a fix that brings no covariance.", 0.001, 1000)
-    gnss_gate_sigma: float = option(
-        4.0, "Fixes further off than this are down-weighted.", 0.5, 100
-    )
     refine: bool = option(True, "Run the global bundle adjustment at finish.")
 
 

@@ -87,20 +87,6 @@ def interpolate_many(stamps_ns: ArrayLike, T: FloatArray, query_ns: ArrayLike) -
     return out
 
 
-def adjoint_rotation_translation(T_a_b: FloatArray) -> FloatArray:
-    """Return the (6, 6) map of [rotation, translation] errors of increments of b to those of a.
-
-    For D_a = T_a_b D_b T_b_a with small errors [w, v]: w_a = R w_b, v_a = R v_b + t x (R w_b).
-    """
-    R, t = T_a_b[:3, :3], T_a_b[:3, 3]
-    t_cross = np.array([[0, -t[2], t[1]], [t[2], 0, -t[0]], [-t[1], t[0], 0]])
-    out = np.zeros((6, 6))
-    out[:3, :3] = R
-    out[3:, 3:] = R
-    out[3:, :3] = t_cross @ R
-    return out
-
-
 def yaw_rad(T: FloatArray) -> float:
     """Return the heading of a pose about z."""
     return float(np.arctan2(T[1, 0], T[0, 0]))
