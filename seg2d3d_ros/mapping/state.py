@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from seg2d3d_ros.geometry import transforms
+from seg2d3d_ros.mapping.archive import Archive, FrameContent, Frozen, MemoryStore
 from seg2d3d_ros.types import (
     Cluster,
     FloatArray,
@@ -16,6 +17,11 @@ from seg2d3d_ros.types import (
     RelativePose,
     Rig,
     Segmentation,
+)
+
+BLOCK_FRAMES = 32
+_NOTHING_SEEN = FrameContent(
+    np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros((0, 2), dtype=np.float32)
 )
 
 
@@ -30,10 +36,7 @@ class MapFrame:
         cameras: Cameras whose pictures it holds, with their stamps.
         picture_stamps_ns: Stamp of each picture.
         status: `tracked` or `coasted`.
-        ids: (n,) landmarks seen.
-        camera: (n,) by which camera.
-        uv_px: (n, 2) where.
-        masks: Masks by camera.
+        held: What it saw and showed, or where that lies in the archive.
         reference: Position of the keyframe this frame hangs on; its own for a keyframe.
         T_ref_base: (4, 4) pose in that keyframe.
     """
@@ -44,12 +47,34 @@ class MapFrame:
     cameras: tuple[int, ...]
     picture_stamps_ns: tuple[int, ...]
     status: str
-    ids: IntArray
-    camera: IntArray
-    uv_px: np.ndarray
-    masks: dict[int, tuple[Mask, ...]] = field(default_factory=dict)
+    held: FrameContent | Frozen
     reference: int = 0
     T_ref_base: FloatArray = field(default_factory=lambda: np.eye(4))
+
+    @property
+    def content(self) -> FrameContent:
+        """Return what it saw and showed; read from the archive where it is frozen."""
+        return self.held.content
+
+    @property
+    def ids(self) -> IntArray:
+        """Return the landmarks seen (n,)."""
+        return self.content.ids
+
+    @property
+    def camera(self) -> IntArray:
+        """Return by which camera each landmark was seen (n,)."""
+        return self.content.camera
+
+    @property
+    def uv_px(self) -> np.ndarray:
+        """Return where each landmark was seen (n, 2)."""
+        return self.content.uv_px
+
+    @property
+    def masks(self) -> dict[int, tuple[Mask, ...]]:
+        """Return the masks by camera."""
+        return self.content.masks
 
 
 @dataclass
@@ -62,10 +87,18 @@ class MapIncrement:
 
 
 class MapState:
-    """Frames in stamp order and landmarks by id; rows of a landmark are found by its id itself."""
+    """Frames in stamp order and landmarks by id; rows of a landmark are found by its id itself.
 
-    def __init__(self) -> None:
-        """Start empty."""
+    Poses, landmarks and odometry stay in memory. What frames saw and showed, which is most of it,
+    goes to the archive as soon as the clusters have gone on.
+    """
+
+    def __init__(self, archive: Archive | None = None) -> None:
+        """Start empty; without an archive, in one that lies in memory."""
+        self.archive = archive or Archive(MemoryStore())
+        self.num_keyframes = 0
+        self.num_coasted = 0
+        self._num_frozen = 0
         self.rig: Rig | None = None
         self.frames: list[MapFrame] = []
         self.odometry: dict[tuple[int, int], RelativePose] = {}
@@ -139,14 +172,19 @@ class MapState:
         for k, frame in enumerate(cluster.frames):
             index, is_new = self._place(cluster, frame, T_world_local)
             rows = order[bounds[k] : bounds[k + 1]]
-            f = self.frames[index]
-            f.ids = landmarks.ids[cluster.observations.landmark[rows]]
-            f.camera, f.uv_px = cluster.observations.camera[rows], cluster.observations.uv_px[rows]
+            f, seen = self.frames[index], cluster.observations
+            f.held = FrameContent(
+                landmarks.ids[seen.landmark[rows]],
+                seen.camera[rows],
+                seen.uv_px[rows],
+                {} if is_new else f.masks,
+            )
             touched.append(index)
             new += [index] if is_new else []
         for r in cluster.odometry:
             self.odometry[(touched[r.frame_i], touched[r.frame_j])] = r
         self._attach_masks(cluster.segmentations, cluster.rig, new)
+        self._freeze(min(touched, default=0))
         return MapIncrement(touched, new, known)
 
     def _place(
@@ -156,25 +194,25 @@ class MapState:
         T = T_world_local @ frame.T_local_base
         is_new = key not in self._by_stamp
         if is_new:
-            empty = np.zeros(0, dtype=np.int64)
             made = MapFrame(
                 frame.stamp_ns,
                 T,
-                frame.is_keyframe,
+                False,
                 frame.cameras,
                 frame.picture_stamps_ns,
-                frame.status,
-                empty,
-                empty,
-                np.zeros((0, 2)),
+                "",
+                _NOTHING_SEEN,
             )
             self._by_stamp[key] = len(self.frames)
             self.frames.append(made)
         index = self._by_stamp[key]
         f = self.frames[index]
+        self.num_coasted += (frame.status == "coasted") - (f.status == "coasted")
         f.T_world_base, f.status = T, frame.status
+        self.num_keyframes += frame.is_keyframe - f.is_keyframe
+        f.is_keyframe = frame.is_keyframe
         if frame.is_keyframe or self._last_keyframe < 0:
-            f.is_keyframe, f.reference, f.T_ref_base = frame.is_keyframe, index, np.eye(4)
+            f.reference, f.T_ref_base = index, np.eye(4)
             self._last_keyframe = index
         else:
             f.reference = self._last_keyframe
@@ -194,6 +232,16 @@ class MapState:
             index = places.get((camera, segmentation.stamp_ns))
             if index is not None:
                 self.frames[index].masks[camera] = segmentation.masks
+
+    def _freeze(self, end: int) -> None:
+        """Hand what the frames before `end` saw and showed to the archive, in whole blocks."""
+        while end - self._num_frozen >= BLOCK_FRAMES:
+            block = self.frames[self._num_frozen : self._num_frozen + BLOCK_FRAMES]
+            for f, place in zip(
+                block, self.archive.freeze([f.content for f in block]), strict=True
+            ):
+                f.held = place
+            self._num_frozen += BLOCK_FRAMES
 
     def _reserve(self, size: int) -> None:
         if size > len(self._points):

@@ -6,6 +6,7 @@ import pytest
 from seg2d3d_ros.config import MappingConfig
 from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.geometry.geodesy import enu_to_geodetic
+from seg2d3d_ros.mapping.archive import FrameContent
 from seg2d3d_ros.mapping.georeference import GeoReference
 from seg2d3d_ros.mapping.state import MapFrame, MapState
 from seg2d3d_ros.types import Fix, Origin
@@ -24,7 +25,13 @@ def drive(num=120, step_m=1.0, turn_rad=0.01):
         seen = np.zeros(1, dtype=np.int64)
         state.frames.append(
             MapFrame(
-                k * SECOND_NS // 10, T, True, (0,), (k,), "tracked", seen, seen, np.zeros((1, 2))
+                k * SECOND_NS // 10,
+                T,
+                True,
+                (0,),
+                (k,),
+                "tracked",
+                FrameContent(seen, seen, np.zeros((1, 2))),
             )
         )
         T = T @ transforms.exp([0, 0, turn_rad, step_m, 0, 0.02])
@@ -195,5 +202,5 @@ def test_factors_fix_without_covariance_has_the_configured_noise():
 def test_factors_of_a_map_that_never_saw_a_landmark_are_none():
     state = drive()
     for f in state.frames:
-        f.ids = f.camera = NONE
+        f.held = FrameContent(NONE, NONE, np.zeros((0, 2)))
     assert pushed(fixes(state, np.eye(4))).factors(state) == ()

@@ -3,6 +3,7 @@ import pytest
 from street_maker import BUILDING, make_camera
 
 from seg2d3d_ros.geometry import cameras, masks, transforms
+from seg2d3d_ros.mapping.archive import FrameContent
 from seg2d3d_ros.mapping.association import Picture
 from seg2d3d_ros.mapping.incidence import Incidence
 from seg2d3d_ros.mapping.naming import LabelledPoints, name_masks
@@ -34,8 +35,8 @@ def name(regions, points_by_instance, tracked=(), sigma_m=0.05, range_m=200.0):
     """Name masks of one picture; `tracked` holds (mask, instance of its landmark)."""
     state = MapState()
     state.rig = Rig((CAMERA,))
-    frame = MapFrame(7, np.eye(4), True, (0,), (7,), "tracked", NONE, NONE, np.zeros((0, 2)))
-    frame.masks[0] = tuple(regions)
+    content = FrameContent(NONE, NONE, np.zeros((0, 2)), {0: tuple(regions)})
+    frame = MapFrame(7, np.eye(4), True, (0,), (7,), "tracked", content)
     state.frames.append(frame)
     owner = np.array([k for k, _ in tracked], dtype=np.int64)
     picture = Picture(0, 0, Incidence(np.arange(len(owner)), owner, NONE, NONE), True)

@@ -1,0 +1,209 @@
+"""What frames saw and showed: at hand while it is new, frozen in a store in blocks after that."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seg2d3d_ros.types import IntArray, Mask
+
+Arrays: TypeAlias = Mapping[str, NDArray[Any]]
+
+_CACHED_BLOCKS = 8
+
+
+class BlockStore(Protocol):
+    """Groups of arrays by name, kept in memory or on disk."""
+
+    def put(self, name: str, arrays: Arrays) -> None:
+        """Keep a group; one of the same name is replaced."""
+
+    def get(self, name: str) -> dict[str, NDArray[Any]]:
+        """Return a group; KeyError where there is none of that name."""
+
+    def names(self) -> list[str]:
+        """Return the names of all groups, sorted."""
+
+
+class MemoryStore:
+    """A store in memory, for tests and short drives."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self._groups: dict[str, dict[str, NDArray[Any]]] = {}
+
+    def put(self, name: str, arrays: Arrays) -> None:
+        """Keep a group; one of the same name is replaced."""
+        self._groups[name] = dict(arrays)
+
+    def get(self, name: str) -> dict[str, NDArray[Any]]:
+        """Return a group; KeyError where there is none of that name."""
+        return dict(self._groups[name])
+
+    def names(self) -> list[str]:
+        """Return the names of all groups, sorted."""
+        return sorted(self._groups)
+
+
+@dataclass(frozen=True)
+class FrameContent:
+    """What a rig frame saw and what its pictures show.
+
+    Attributes:
+        ids: (n,) landmarks seen.
+        camera: (n,) by which camera.
+        uv_px: (n, 2) where, float32.
+        masks: Masks by camera.
+    """
+
+    ids: IntArray
+    camera: IntArray
+    uv_px: NDArray[np.float32]
+    masks: dict[int, tuple[Mask, ...]] = field(default_factory=dict)
+
+    @property
+    def content(self) -> FrameContent:
+        """Return itself: this one is at hand."""
+        return self
+
+
+class Archive:
+    """Frozen contents by block and row; the blocks read last are kept at hand."""
+
+    def __init__(self, store: BlockStore, prefix: str = "frames") -> None:
+        """Freeze into a store, which may hold blocks of this prefix already."""
+        self.store = store
+        self._prefix = prefix
+        self._recent: OrderedDict[int, list[FrameContent]] = OrderedDict()
+        self.num_blocks = sum(name.startswith(f"{prefix}/") for name in store.names())
+
+    def freeze(self, contents: Sequence[FrameContent]) -> list[Frozen]:
+        """Write contents as the next block; return where each one is."""
+        block, self.num_blocks = self.num_blocks, self.num_blocks + 1
+        self.store.put(self.name(block), encode(contents))
+        return [Frozen(self, block, row) for row in range(len(contents))]
+
+    def rewrite(self, block: int, contents: Sequence[FrameContent]) -> None:
+        """Replace the contents of a block, row by row."""
+        self._recent.pop(block, None)
+        self.store.put(self.name(block), encode(contents))
+
+    def read(self, block: int) -> list[FrameContent]:
+        """Return the contents of a block."""
+        contents = self._recent.pop(block, None)
+        if contents is None:
+            contents = decode(self.store.get(self.name(block)))
+            while len(self._recent) >= _CACHED_BLOCKS:
+                self._recent.popitem(last=False)
+        self._recent[block] = contents
+        return contents
+
+    def name(self, block: int) -> str:
+        """Return the name of a block in the store."""
+        return f"{self._prefix}/{block:06d}"
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """Where a content lies in the archive."""
+
+    archive: Archive
+    block: int
+    row: int
+
+    @property
+    def content(self) -> FrameContent:
+        """Return the content, read from the store unless its block is at hand."""
+        return self.archive.read(self.block)[self.row]
+
+
+# ------------------------------------------------------------------ format (docs/map_format.md)
+
+
+def encode(contents: Sequence[FrameContent]) -> dict[str, NDArray[Any]]:
+    """Return contents as flat arrays; those of frame k end where the next one's begin."""
+    rows = [(k, c, m) for k, f in enumerate(contents) for c in sorted(f.masks) for m in f.masks[c]]
+    pictures = [(k, c) for k, f in enumerate(contents) for c in sorted(f.masks)]
+    masks = [m for _, _, m in rows]
+    models = sorted({m.embedding_model_id for m in masks})
+    embeddings = [_flat(m.embedding) for m in masks]
+    return {
+        "num_seen": np.array([len(f.ids) for f in contents], dtype=np.int32),
+        "seen_id": _joined([f.ids for f in contents], np.int64),
+        "seen_camera": _joined([f.camera for f in contents], np.int16),
+        "seen_uv_px": _joined([np.ravel(f.uv_px) for f in contents], np.float32).reshape(-1, 2),
+        "picture": np.array(pictures, dtype=np.int32).reshape(-1, 2),
+        "mask_picture": np.array([(k, c) for k, c, _ in rows], dtype=np.int32).reshape(-1, 2),
+        "mask_label": np.array([m.label for m in masks], dtype=np.int64),
+        "mask_class_id": np.array([m.class_id for m in masks], dtype=np.int64),
+        "mask_score": np.array([m.score for m in masks], dtype=np.float64),
+        "mask_bbox_px": np.array([m.bbox_px for m in masks], dtype=np.int32).reshape(-1, 4),
+        "num_runs": np.array([len(m.runs) for m in masks], dtype=np.int32),
+        "runs": _joined([m.runs for m in masks], np.uint32),
+        "num_embedding": np.array([len(e) for e in embeddings], dtype=np.int32),
+        "embedding": _joined(embeddings, np.float32),
+        "model_id": np.array(models, dtype=np.str_) if models else np.zeros(0, dtype="U1"),
+        "mask_model": np.array([models.index(m.embedding_model_id) for m in masks], np.int32),
+        "num_crop": np.array([len(m.crop_jpeg) for m in masks], dtype=np.int32),
+        "crop_jpeg": np.frombuffer(b"".join(m.crop_jpeg for m in masks), dtype=np.uint8),
+    }
+
+
+def decode(a: Arrays) -> list[FrameContent]:
+    """Return the contents that `encode` was given."""
+    seen = _bounds(a["num_seen"])
+    masks: list[dict[int, list[Mask]]] = [{} for _ in a["num_seen"]]
+    for k, c in a["picture"].tolist():
+        masks[k][c] = []
+    for (k, c), mask in zip(a["mask_picture"].tolist(), _masks(a), strict=True):
+        masks[k][c].append(mask)
+    ids, camera, uv_px = a["seen_id"], a["seen_camera"].astype(np.int64), a["seen_uv_px"]
+    return [
+        FrameContent(
+            ids[low:high],
+            camera[low:high],
+            uv_px[low:high],
+            {c: tuple(m) for c, m in of_camera.items()},
+        )
+        for low, high, of_camera in zip(seen, seen[1:], masks, strict=False)
+    ]
+
+
+def _masks(a: Arrays) -> list[Mask]:
+    runs, crops = _bounds(a["num_runs"]), _bounds(a["num_crop"])
+    vectors, models = _bounds(a["num_embedding"]), a["model_id"].tolist()
+    columns = [a[n].tolist() for n in ("mask_label", "mask_class_id", "mask_score", "mask_model")]
+    jpeg = a["crop_jpeg"].tobytes()
+    out = []
+    for i, (label, class_id, score, model) in enumerate(zip(*columns, strict=True)):
+        has_embedding = vectors[i] < vectors[i + 1]
+        out.append(
+            Mask(
+                label=label,
+                class_id=class_id,
+                score=score,
+                bbox_px=tuple(a["mask_bbox_px"][i].tolist()),
+                runs=a["runs"][runs[i] : runs[i + 1]],
+                embedding=a["embedding"][vectors[i] : vectors[i + 1]] if has_embedding else None,
+                embedding_model_id=models[model],
+                crop_jpeg=jpeg[crops[i] : crops[i + 1]],
+            )
+        )
+    return out
+
+
+def _flat(embedding: NDArray[np.float32] | None) -> NDArray[np.float32]:
+    return np.zeros(0, dtype=np.float32) if embedding is None else embedding
+
+
+def _joined(parts: Sequence[NDArray[Any]], kind: Any) -> NDArray[Any]:
+    return np.concatenate([np.zeros(0, dtype=kind), *parts]).astype(kind)
+
+
+def _bounds(sizes: NDArray[Any]) -> list[int]:
+    return [0, *np.cumsum(sizes, dtype=np.int64).tolist()]
