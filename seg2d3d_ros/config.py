@@ -103,8 +103,8 @@ class SegmentationConfig:
     memory_ladder: list[str] = option(
         ["batch", "half", "input", "model", "cpu"],
         "What to give up, in this order, when GPU memory runs out: batch (half of it), half "
-        "(precision), input (smaller pictures), model (the manifest's smaller one), cpu. At its "
-        "end pictures fail and are counted.",
+        "(precision), input (smaller pictures), model (the manifest's smaller one), cpu, stop "
+        "(replay ends, the node deactivates). Without stop, pictures fail at its end.",
     )
     compile: bool = option(False, "Compile networks with CUDA graphs; GPU only, slow to start.")
 

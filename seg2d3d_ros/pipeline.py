@@ -98,7 +98,12 @@ class Pipeline:
             peak_memory_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0,
             config=configuration.to_tree(self._config),
             classes=self.segmentation.classes,
-            remarks=(*self._rig.remarks, *remarks, self.segmentation.reason),
+            remarks=(
+                *self._rig.remarks,
+                *remarks,
+                *self.segmentation.remarks,
+                *self._mapping.remarks,
+            ),
         )
 
     # ----------------------------------------------------------------------------- one stage after

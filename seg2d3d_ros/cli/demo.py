@@ -78,7 +78,8 @@ def _map(bag: Path, out: Path, should_stop: Callable[[], bool]) -> float:
     from seg2d3d_ros.nodes.player import Player, PlayOptions
     from seg2d3d_ros.nodes.remote import Remote
 
-    with ros_graph(), Graph(GraphOptions()) as graph:
+    unhurried = GraphOptions(parameters=(("node.max_wait_s", "0.0"),))  # the player waits for us
+    with ros_graph(), Graph(unhurried) as graph:
         remote = Remote()
         player = Player(bag, PlayOptions(min_subscribers=2, max_waiting=_MAX_WAITING))
         try:

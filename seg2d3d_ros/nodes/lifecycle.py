@@ -52,6 +52,8 @@ class StageNode(LifecycleNode):
         self._diagnostics: Any = None
         self._offered: list[Any] = []
         self._timer: Any = None
+        self._giving_up: Any = None
+        self.has_given_up = False
         self.num_errors = 0
         self.last_error = ""
 
@@ -99,6 +101,7 @@ class StageNode(LifecycleNode):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Begin to work."""
+        self.has_given_up = False
         return self._guarded("activate", self.start)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -170,15 +173,29 @@ class StageNode(LifecycleNode):
         self.last_error = text
         self.get_logger().error(text)
 
+    def give_up(self, text: str) -> None:
+        """Say an error and deactivate, from any thread; the node can be activated again."""
+        self.note_error(text)
+        self.has_given_up = True
+
+        def deactivate() -> None:
+            self._giving_up.cancel()
+            self.trigger_deactivate()
+
+        self._giving_up = self.create_timer(
+            0.0, deactivate, self._timers_group, clock=self.steady_clock
+        )
+
     # -------------------------------------------------------------------------------- diagnostics
 
     def _diagnose(self) -> None:
         values = self.state_of_work()
         problem = str(values.pop("problem", "")) or self.last_error
+        level = DiagnosticStatus.WARN if problem else DiagnosticStatus.OK
         status = DiagnosticStatus(
             name=self.get_fully_qualified_name().lstrip("/"),
             hardware_id="seg2d3d_ros",
-            level=DiagnosticStatus.WARN if problem else DiagnosticStatus.OK,
+            level=DiagnosticStatus.ERROR if self.has_given_up else level,
             message=problem or "working",
             values=[
                 KeyValue(key=key, value=f"{value:g}" if isinstance(value, float) else str(value))

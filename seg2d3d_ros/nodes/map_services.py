@@ -90,25 +90,29 @@ class MapServices:
             return ""
         node.worker.pause(False)
         limit_s = time.monotonic() + (timeout_s or node.options.finish_timeout_s)
-        problem = self._flush_others(limit_s)
-        if not problem and not node.has_last.wait(max(0.0, limit_s - time.monotonic())):
-            problem = "the last cluster has not come in time; the map holds what had come"
-        return problem
+        problems, is_flushed = self._flush_others(limit_s)
+        wait_s = max(0.0, limit_s - time.monotonic()) if is_flushed else 0.0
+        if not node.has_last.wait(wait_s):
+            problems.append("the last cluster has not come in time; the map holds what had come")
+        return "; ".join(problems)
 
-    def _flush_others(self, limit_s: float) -> str:
-        request, problems = Flush.Request(), []
+    def _flush_others(self, limit_s: float) -> tuple[list[str], bool]:
+        """Flush one after the other; return what went wrong, and whether a last cluster is due."""
+        request, problems, is_flushed = Flush.Request(), [], False
         for name in _OTHERS:
             response = self._call(name, "flush", request, limit_s)
             if response is None:
                 problems.append(f"node '{name}' does not answer; is it running and active?")
+                is_flushed = False
                 continue
             if not response.success:
                 problems.append(response.message)
+            is_flushed = response.success  # of clusters, which come last
             self._node.accounts.heard(name, json.loads(response.report or "{}"))
             request = Flush.Request(
                 cameras=response.cameras, num_segmentations=response.num_published
             )
-        return "; ".join(problems)
+        return problems, is_flushed
 
     def _call(self, name: str, verb: str, request: Any, limit_s: float) -> Any:
         """Return the response, None if there is none in time; other callbacks run meanwhile."""

@@ -18,6 +18,13 @@ class NodeOptions:
     queue_pictures: int = option(
         60, "Pictures that may wait for a stage; beyond, the oldest one is shed.", 1, 10000
     )
+    max_wait_s: float = option(
+        1.0,
+        "Longest wait for segmentation; beyond, only the newest picture of each camera is looked "
+        "at. 0: any.",
+        0,
+        60,
+    )
     discovery_s: float = option(
         2.0, "The cameras are settled when the graph has shown the same topics this long.", 0, 600
     )

@@ -13,11 +13,12 @@ import numpy as np
 from sensor_msgs.msg import Image
 
 import seg2d3d_ros.msg as msg
-from seg2d3d_ros.errors import Seg2D3DError
+from seg2d3d_ros.errors import BackendError, Seg2D3DError
 from seg2d3d_ros.io.rosbag_rig import RigSetup
 from seg2d3d_ros.nodes.conversions.segmentations import to_label_picture, to_segmentation
 from seg2d3d_ros.nodes.hearing import LABEL_PICTURE
 from seg2d3d_ros.nodes.inputs import Arrival
+from seg2d3d_ros.nodes.latency import Latency
 from seg2d3d_ros.nodes.lifecycle import run
 from seg2d3d_ros.nodes.loaded_backend import LoadedBackend
 from seg2d3d_ros.nodes.parameters import KEEP_ALL
@@ -32,6 +33,7 @@ class SegmentationNode(SensorNode):
     """Every picture gets exactly one Segmentation, `overload` where there was no time for it."""
 
     has_motion = False
+    sheds_late = True
 
     def __init__(self) -> None:
         """Create the node, unconfigured."""
@@ -40,6 +42,7 @@ class SegmentationNode(SensorNode):
         self._outputs: dict[str, Any] = {}
         self._pictures: dict[str, Any] = {}
         self.num_published: Counter[str] = Counter()
+        self.latency = Latency()
 
     def open(self) -> None:
         """Load the configured model; with `auto` and masks made elsewhere it may not be used."""
@@ -76,8 +79,9 @@ class SegmentationNode(SensorNode):
                 self._outputs[name] = self.create_publisher(msg.Segmentation, topic, KEEP_ALL)
                 self._pictures[name] = self.create_publisher(Image, f"{topic}/{LABEL_PICTURE}", 5)
         stage = SegmentationStage(self.config, setup.rig, backend)
+        stage.reason = self._loaded.choice.reason
         if self.stage is not None:  # started anew: the backend keeps its prompt
-            stage.prompt_version = self.stage.prompt_version
+            stage.prompts = self.stage.prompts
         return stage
 
     def on_ready(self) -> None:
@@ -86,8 +90,22 @@ class SegmentationNode(SensorNode):
         self.worker.put(Job(make=lambda: self._activate), is_first=True)
 
     def _activate(self) -> Iterable[Segmentation]:
-        self.stage.activate()
+        try:
+            self.stage.activate()
+        except BackendError as error:
+            self._stop_working(error)
         return ()
+
+    def _stop_working(self, error: BackendError) -> None:
+        """Give up: the backend cannot go on, and would fail on every picture."""
+        assert self.worker is not None
+        self.worker.pause(True)
+        self.give_up(f"segmentation stops: {error}")
+
+    def _on_arrival(self, arrival: Arrival) -> None:
+        if arrival.kind == "frame":
+            self.latency.start((arrival.camera, arrival.stamp_ns))
+        super()._on_arrival(arrival)
 
     def has_listeners(self) -> bool:
         """Return whether every camera's segmentation has a subscriber."""
@@ -106,7 +124,10 @@ class SegmentationNode(SensorNode):
         except Exception as error:
             if not isinstance(item, Frame):
                 raise
-            self.note_error(f"segmentation failed: {type(error).__name__}: {error}")
+            if isinstance(error, BackendError):
+                self._stop_working(error)
+            else:
+                self.note_error(f"segmentation failed: {type(error).__name__}: {error}")
             height, width = item.image.shape[:2]
             failed, made_by = SegmentationStatus.FAILED, self.stage.backend.name
             self.stage.counts[item.camera][failed.value] += 1
@@ -118,6 +139,8 @@ class SegmentationNode(SensorNode):
         frame_id = self.frame_ids[output.camera]
         self._outputs[output.camera].publish(to_segmentation(output, frame_id))
         self.num_published[output.camera] += 1
+        is_seen = output.status == SegmentationStatus.OK
+        self.latency.stop((output.camera, output.stamp_ns), is_seen)
         picture = self._pictures[output.camera]
         if picture.get_subscription_count():
             picture.publish(to_label_picture(output, frame_id))
@@ -129,7 +152,7 @@ class SegmentationNode(SensorNode):
             for camera, statuses in self.stage.counts.items():
                 values |= {f"segmentation.{camera}.{k}": v for k, v in sorted(statuses.items())}
             values |= {f"backend.{k}": v for k, v in sorted(self.stage.backend_counts.items())}
-        return values
+        return values | self.latency.values()
 
     def _flush(self, request: Flush.Request, response: Flush.Response) -> Flush.Response:
         response.message = self.flush_stage()
@@ -148,7 +171,7 @@ class SegmentationNode(SensorNode):
             "segmentation": {name: dict(counts) for name, counts in self.stage.counts.items()},
             "backend": self.stage.backend.name,
             "classes": {str(k): v for k, v in self.stage.classes.items()},
-            "remarks": [self._loaded.choice.reason] if self._loaded is not None else [],
+            "remarks": list(self.stage.remarks),
         }
 
     def _set_prompt(

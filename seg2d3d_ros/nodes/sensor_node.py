@@ -33,6 +33,7 @@ class SensorNode(StageNode):
     """
 
     has_motion = True
+    sheds_late = False
 
     def __init__(self, name: str) -> None:
         """Create the node, unconfigured."""
@@ -81,7 +82,8 @@ class SensorNode(StageNode):
 
     def start(self) -> None:
         """Start the worker, at rest, and look for the sensors."""
-        self.worker = Worker(self._push, self.emit, self.options.queue_pictures)
+        max_wait_s = self.options.max_wait_s if self.sheds_late else 0.0
+        self.worker = Worker(self._push, self.emit, self.options.queue_pictures, max_wait_s)
         self.worker.pause(True)
         self.worker.start()
         listeners = Listeners(self.on_layout, self._on_rig, self._on_arrival)
@@ -153,7 +155,7 @@ class SensorNode(StageNode):
             self.worker.put(Job(make=lambda: dropped))
             return
         shed = (lambda: self._shed(arrival)) if arrival.kind == "frame" else None
-        self.worker.put(Job(make=lambda: self._make(arrival), shed=shed))
+        self.worker.put(Job(make=lambda: self._make(arrival), shed=shed, lane=arrival.camera))
 
     def _make(self, arrival: Arrival) -> Any:
         """Return the item of an arrival; None if it is none of ours, with the reason counted."""
@@ -205,6 +207,8 @@ class SensorNode(StageNode):
             if not self._wait_for_stage() or self.worker is None or self.inputs is None:
                 missing = self.inputs.problem if self.inputs is not None else "it is not active"
                 return f"{self.get_name()} has nothing to flush: {missing}"
+            if not self.worker.is_running:
+                return f"{self.get_name()} is not active: {self.last_error or 'activate it'}"
             limit_s = time.monotonic() + _QUIET_LIMIT_S
             while self.inputs.quiet_s < self.options.quiet_s and time.monotonic() < limit_s:
                 time.sleep(_GATE_S)

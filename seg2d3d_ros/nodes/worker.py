@@ -7,7 +7,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 logger = logging.getLogger(__name__)
@@ -20,10 +20,14 @@ class Job:
     Attributes:
         make: Returns the item to push; decoding happens here, in the worker's thread.
         shed: Returns what stands in for the item when there is no time for it; None: never shed.
+        lane: Jobs that may be shed come in lanes (cameras), each with a newest one.
+        since_s: When it came, by the monotonic clock.
     """
 
     make: Callable[[], Any]
     shed: Callable[[], Any] | None = None
+    lane: str = ""
+    since_s: float = field(default_factory=time.monotonic)
 
 
 class Worker:
@@ -31,8 +35,9 @@ class Worker:
 
     When more than `capacity` sheddable jobs (pictures) wait, the oldest of them is replaced, where
     it stands, by its stand-in: order is kept, and every job reaches the stage in one form or the
-    other. An exception in the stage costs the item it was about: it is counted, logged, and the
-    thread goes on.
+    other. Once the oldest has waited longer than `max_wait_s`, all are replaced but the newest of
+    each lane, so that what is worked on is new however slow the stage is. An exception in the
+    stage costs the item it was about: it is counted, logged, and the thread goes on.
     """
 
     def __init__(
@@ -40,6 +45,7 @@ class Worker:
         push: Callable[[Any], Iterable[Any]],
         emit: Callable[[Any], None],
         capacity: int,
+        max_wait_s: float = 0.0,
     ) -> None:
         """Prepare; `start` starts the thread.
 
@@ -47,8 +53,10 @@ class Worker:
             push: the stage's `push`, item in, outputs out.
             emit: takes each output.
             capacity: largest number of sheddable jobs that wait.
+            max_wait_s: longest wait of a sheddable job while there is a newer one; 0: any.
         """
         self._push, self._emit, self._capacity = push, emit, capacity
+        self._max_wait_s, self._resumed_s = max_wait_s, 0.0
         self._jobs: deque[Job] = deque()
         self._num_sheddable = 0
         self._changed = threading.Condition()
@@ -99,6 +107,7 @@ class Worker:
         """Stop or go on taking jobs from the queue."""
         with self._changed:
             self._is_paused = is_paused
+            self._resumed_s = time.monotonic()  # a pause is nobody's fault: waiting starts anew
             self._changed.notify_all()
 
     def drain(self, timeout_s: float) -> bool:
@@ -122,12 +131,27 @@ class Worker:
         return not self._jobs and not self._is_busy
 
     def _shed_oldest(self) -> None:
-        for i, job in enumerate(self._jobs):
-            if job.shed is not None:
-                self._jobs[i] = Job(make=job.shed)
-                self._num_sheddable -= 1
-                self._counts["shed"] += 1
-                return
+        self._shed(next(i for i, job in enumerate(self._jobs) if job.shed is not None))
+
+    def _shed_late(self) -> None:
+        """Keep only the newest job of each lane if the oldest has waited too long."""
+        waiting = [(i, job) for i, job in enumerate(self._jobs) if job.shed is not None]
+        if not self._max_wait_s or not waiting:
+            return
+        since_s = max(waiting[0][1].since_s, self._resumed_s)
+        if time.monotonic() - since_s > self._max_wait_s:
+            newest = {job.lane: i for i, job in waiting}
+            for i, job in waiting:
+                if newest[job.lane] != i:
+                    self._shed(i)
+
+    def _shed(self, i: int) -> None:
+        """Replace a waiting job by its stand-in."""
+        stand_in = self._jobs[i].shed
+        assert stand_in is not None
+        self._jobs[i] = Job(make=stand_in)
+        self._num_sheddable -= 1
+        self._counts["shed"] += 1
 
     def _next(self) -> Job | None:
         with self._changed:
@@ -136,6 +160,7 @@ class Worker:
             )
             if not self._is_running:
                 return None
+            self._shed_late()
             job = self._jobs.popleft()
             self._num_sheddable -= job.shed is not None
             self._is_busy = True

@@ -49,6 +49,7 @@ class SegmentationBackend(Protocol):
         """Return the masks of each picture; None for a picture that could not be processed.
 
         Pictures of one call have equal size. Masks may overlap; labels are unique in a picture.
+        BackendError if it cannot go on at all: a replay ends with it, a node deactivates itself.
         """
 
     def set_prompt(self, classes: Sequence[str]) -> None:

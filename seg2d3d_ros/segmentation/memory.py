@@ -6,11 +6,12 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from seg2d3d_ros.errors import ConfigError
+from seg2d3d_ros.errors import BackendError, ConfigError
 
 log = logging.getLogger(__name__)
 
 MIN_INPUT_SCALE = 0.5
+STOP = "stop"
 _SHORTAGES = ("out of memory", "ALLOC_FAILED", "can't allocate memory", "not enough memory")
 
 
@@ -52,7 +53,7 @@ class MemoryLadder:
 
         Args:
             settings: Wanted settings.
-            steps: Names of steps, the first to be taken first.
+            steps: Names of steps, the first to be taken first; `stop` ends the run there.
             smaller: Returns the name of a model's smaller stand-in, empty if it has none.
 
         Raises:
@@ -67,23 +68,32 @@ class MemoryLadder:
             "model": lambda s: replace(s, model=smaller(s.model) or s.model),
             "cpu": lambda s: replace(s, device="cpu", precision="fp32"),
         }
-        unknown = [step for step in steps if step not in self._ways]
+        known = [*self._ways, STOP]
+        unknown = [step for step in steps if step not in known]
         if unknown:
             raise ConfigError(
-                f"segmentation.memory_ladder holds '{unknown[0]}'; there are "
-                f"{', '.join(self._ways)}"
+                f"segmentation.memory_ladder holds '{unknown[0]}'; there are {', '.join(known)}"
             )
         self.settings = settings
         self.taken: list[str] = []
         self._steps = list(steps)
 
     def step_down(self) -> bool:
-        """Take the first step that changes anything; False at the bottom."""
+        """Take the first step that changes anything; False at the bottom.
+
+        Raises:
+            BackendError: that step is `stop`.
+        """
+        steps = self._steps
         if self.settings.device == "cpu":
-            ways = [step for step in self._steps if step in ("batch", "input", "model")]
-        else:
-            ways = self._steps
-        for step in ways:
+            steps = [step for step in steps if step in ("batch", "input", "model", STOP)]
+        for step in steps:
+            if step == STOP:
+                raise BackendError(
+                    f"out of memory with {self.settings}, and segmentation.memory_ladder says to "
+                    f"stop here (steps taken: {', '.join(self.taken) or 'none'}). Give it a "
+                    "smaller model or more of max_gpu_memory_mb, or take 'stop' off the ladder"
+                )
             lower = self._ways[step](self.settings)
             if lower != self.settings:
                 log.warning(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from seg2d3d_ros.config import Config
-from seg2d3d_ros.errors import BackendError, ConfigError
+from seg2d3d_ros.errors import BackendError, ConfigError, WeightsError
 from seg2d3d_ros.segmentation.classes import STRUCTURE, STUFF, structure_labels
 from seg2d3d_ros.segmentation.masks import encode
 from seg2d3d_ros.segmentation.memory import (
@@ -63,16 +63,18 @@ class NetworkBackend:
         settings = Settings(
             options.max_batch, choose_precision(options.precision, device), 1.0, model.name, device
         )
-        self.ladder = MemoryLadder(
-            settings, options.memory_ladder, lambda m: find_model(config, m).smaller
-        )
+        self.ladder = MemoryLadder(settings, options.memory_ladder, self._smaller)
         hold_limit(device, options.max_gpu_memory_mb)
         self._pipeline: Pipeline | None = None
         self._built = settings
         self._is_on_device = False
 
     def segment(self, frames: Sequence[Frame]) -> list[list[Mask] | None]:
-        """Return the masks of each picture; None where memory did not suffice for a picture."""
+        """Return the masks of each picture; None where memory did not suffice for a picture.
+
+        Raises:
+            BackendError: memory ran out, and the ladder says to stop then.
+        """
         done: list[list[Mask] | None] = []
         while len(done) < len(frames):
             chunk = frames[len(done) : len(done) + self.ladder.settings.batch]
@@ -137,6 +139,15 @@ class NetworkBackend:
             return pipeline.run(to_tensor(images, self.ladder.settings.device))
 
         return self._try(run)
+
+    def _smaller(self, model: str) -> str:
+        """Return a model's smaller stand-in; empty if it has none whose weights can be used."""
+        name = find_model(self._config, model).smaller
+        try:
+            return open_model(self._config, find_model(self._config, name)).name if name else ""
+        except WeightsError as error:
+            log.warning("the step 'model' of the memory ladder is left out: %s", error)
+            return ""
 
     def _try_ready(self) -> bool:
         """Put the networks on their device; False if memory ran out."""

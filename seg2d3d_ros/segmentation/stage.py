@@ -41,7 +41,7 @@ class SegmentationStage:
     Attributes:
         backend: The backend in use.
         reason: Sentence that says why it was chosen.
-        prompt_version: Number of the text prompt in force, 0 for the configured one.
+        prompts: Classes of every prompt that was set, the first of them version 1.
         counts: Pictures per camera and status.
     """
 
@@ -62,7 +62,7 @@ class SegmentationStage:
         choice = choose_backend(config, rig) if backend is None else _given(backend)
         self.backend = create_backend(choice.name, config) if backend is None else backend
         self.reason = choice.reason
-        self.prompt_version = 0
+        self.prompts: list[tuple[str, ...]] = []
         self.counts: dict[str, Counter[str]] = {c.name: Counter() for c in rig.cameras}
         self._options = config.segmentation
         self._num_frames: Counter[str] = Counter()
@@ -75,6 +75,17 @@ class SegmentationStage:
         self._pairing = LabelPairing(round(self._options.label_wait_s * 1e9))
         if backend is None:  # who hands one over has said why
             log.info("%s", self.reason)
+
+    @property
+    def prompt_version(self) -> int:
+        """Number of the text prompt in force, 0 for the configured one."""
+        return len(self.prompts)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Why the backend was chosen, and what each later prompt asked for, for the report."""
+        changes = [f"prompt {k}: {'; '.join(p)}" for k, p in enumerate(self.prompts, 1)]
+        return (self.reason, *changes)
 
     @property
     def classes(self) -> dict[int, str]:
@@ -127,7 +138,7 @@ class SegmentationStage:
         """
         self._ready += self._segment_batch()
         self.backend.set_prompt(classes)
-        self.prompt_version += 1
+        self.prompts.append(tuple(classes))
         return self.prompt_version
 
     def activate(self) -> None:

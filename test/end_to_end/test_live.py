@@ -75,7 +75,7 @@ def adjusted_rand(a, b):
 def test_live_without_load_gives_what_replay_gives(graph, drive, tmp_path):
     live, replayed = tmp_path / "live", tmp_path / "replay"
     paced = PlayOptions(rate=1.0, min_subscribers=2, max_waiting=8)
-    ended = map_live(drive / "bag", live, paced)
+    ended = map_live(drive / "bag", live, paced, (("node.max_wait_s", "0.0"),))
     map_by_replay(drive / "bag", replayed)
 
     assert ended.success, ended.message

@@ -73,3 +73,15 @@ def test_replay_with_a_slow_backend_of_another_package_waits_and_drops_nothing(
         assert counts["dropped"] == {}
     assert len(rows) == sum(counts["received"] for counts in run["frames"].values())
     assert slow_backend() == ["made", "activate (224, 384) (224, 384)", "close"]
+
+
+def test_replay_whose_backend_cannot_go_on_ends_with_its_message(
+    drive, slow_backend, monkeypatch, tmp_path, capsys
+):
+    monkeypatch.setenv("SLOW_BACKEND_S", "0")
+    monkeypatch.setenv("SLOW_BACKEND_PICTURES", "3")
+    argv = ["replay", str(drive / "bag"), "--out", str(tmp_path / "out"), "--backend", "slow"]
+    assert main(argv) == 1
+    assert "error: out of memory, and the ladder says to stop" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert slow_backend()[-1] == "close"

@@ -25,17 +25,28 @@ class Gate:
 
 
 @pytest.fixture
-def gated():
-    gate, out = Gate(), []
-    worker = Worker(gate.push, out.append, capacity=3)
-    worker.start()
-    yield worker, gate, out
-    gate.opened.set()
-    assert worker.stop()
+def make_gated():
+    made = []
+
+    def make(**options):
+        gate, out = Gate(), []
+        made.append((Worker(gate.push, out.append, **options), gate, out))
+        made[-1][0].start()
+        return made[-1]
+
+    yield make
+    for worker, gate, _ in made:
+        gate.opened.set()
+        assert worker.stop()
 
 
-def picture(i):
-    return Job(make=lambda: i, shed=lambda: -i)
+@pytest.fixture
+def gated(make_gated):
+    return make_gated(capacity=3)
+
+
+def picture(i, lane=""):
+    return Job(make=lambda: i, shed=lambda: -i, lane=lane)
 
 
 def test_worker_overload_replaces_the_oldest_pictures_where_they_stand(gated):
@@ -75,6 +86,32 @@ def test_worker_within_capacity_sheds_nothing(gated):
     assert worker.drain(10)
     assert out == [0, 1, 2, 3]
     assert worker.stats()["shed"] == 0
+
+
+def test_worker_too_late_keeps_only_the_newest_picture_of_each_lane(make_gated):
+    worker, gate, out = make_gated(capacity=100, max_wait_s=0.02)
+    worker.put(picture(0))
+    assert gate.entered.wait(10)
+    for i in range(1, 7):
+        worker.put(picture(i, lane="left" if i < 4 else "right"))
+    worker.put(Job(make=lambda: "odom"))
+    time.sleep(0.05)
+    gate.opened.set()
+    assert worker.drain(10)
+    assert out == [0, -1, -2, 3, -4, -5, 6, "odom"]
+    assert worker.stats()["shed"] == 4
+
+
+def test_worker_pause_is_no_wait(make_gated):
+    worker, gate, out = make_gated(capacity=100, max_wait_s=0.2)
+    gate.opened.set()
+    worker.pause(True)
+    for i in range(1, 4):
+        worker.put(picture(i))
+    time.sleep(0.3)
+    worker.pause(False)
+    assert worker.drain(10)
+    assert out == [1, 2, 3]
 
 
 def test_worker_stage_raises_is_counted_and_the_next_item_is_processed(gated):

@@ -10,7 +10,7 @@ pytest.importorskip("rclpy", reason="rclpy is not installed: source env.bash aft
 pytest.importorskip("seg2d3d_ros.msg", reason="the messages are not built: make setup")
 
 from camera_on_graph import HEIGHT, STEP_NS, T0_NS, WIDTH, CameraOnGraph
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
 
@@ -158,8 +158,39 @@ def test_node_under_load_passes_the_oldest_by_and_accounts_for_every_picture(
         "segmentation.cam.ok": num_seen,
         "segmentation.cam.overload": 20 - num_seen,
     }
+    assert numbers["latency_p95_ms"] >= numbers["latency_p50_ms"] >= 100  # the backend's own
     report = json.loads(peer.call(Flush, "segmentation/flush").report)
     assert report["segmentation"] == {"cam": {"ok": num_seen, "overload": 20 - num_seen}}
+
+
+def test_node_slower_than_the_camera_looks_at_the_newest_picture(
+    start, peer, street, slow_backend, monkeypatch
+):
+    monkeypatch.setenv("SLOW_BACKEND_S", "0.5")
+    start("segmentation", segmentation__backend="slow", node__max_wait_s=0.3, **FAST)
+    street.show(0, 20)  # the first is at work for half a second: by then all others are late
+    statuses = [str(s.status) for s in street.wait_for(20)]
+    assert statuses == ["ok", *["overload"] * 18, "ok"]
+
+
+def test_node_whose_backend_cannot_go_on_deactivates_and_says_why(
+    start, peer, street, slow_backend, eventually, monkeypatch
+):
+    monkeypatch.setenv("SLOW_BACKEND_PICTURES", "2")
+    process = start("segmentation", segmentation__backend="slow", **FAST)
+    street.show(0, 5)
+    assert eventually(lambda: peer.state("segmentation") == "inactive")
+    assert [str(s.status) for s in street.wait_for(3)] == ["ok", "ok", "failed"]
+    numbers = street.settle("waiting.cam", 0)
+    assert numbers["dropped.cam.stopped"] == 2
+    (status,) = peer.heard["/diagnostics"][-1].status
+    assert status.level == DiagnosticStatus.ERROR
+    assert status.message == "segmentation stops: out of memory, and the ladder says to stop"
+    flushed = peer.call(Flush, "segmentation/flush")
+    assert not flushed.success and "the ladder says to stop" in flushed.message
+    assert slow_backend()[-1] == "deactivate"
+    assert peer.change_state("segmentation", "activate")
+    assert process.is_alive
 
 
 def test_node_has_the_model_on_its_device_only_while_it_is_active(

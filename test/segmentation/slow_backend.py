@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from seg2d3d_ros.errors import ConfigError
+from seg2d3d_ros.errors import BackendError, ConfigError
 from seg2d3d_ros.segmentation.masks import encode
 from seg2d3d_ros.types import Mask
 
@@ -19,10 +19,14 @@ class SlowBackend:
     def __init__(self):
         self.counts = {}
         self._seconds = float(os.environ["SLOW_BACKEND_S"])
+        self._num_left = int(os.environ.get("SLOW_BACKEND_PICTURES", 1_000_000))
         self._write("made")
 
     def segment(self, frames):
         time.sleep(self._seconds)
+        self._num_left -= len(frames)
+        if self._num_left < 0:
+            raise BackendError("out of memory, and the ladder says to stop")
         return [[Mask(11001, 11, 0.5, *encode(np.ones(f.image.shape[:2], bool)))] for f in frames]
 
     def set_prompt(self, classes):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from seg2d3d_ros.errors import ConfigError
+from seg2d3d_ros.errors import BackendError, ConfigError
 from seg2d3d_ros.segmentation.memory import MemoryLadder, Settings, is_out_of_memory
 from seg2d3d_ros.types import Frame
 
@@ -39,6 +39,20 @@ def test_ladder_on_the_processor_halving_precision_is_no_step():
 def test_ladder_unknown_step_is_named():
     with pytest.raises(ConfigError, match="'pray'"):
         make_ladder(["batch", "pray"])
+
+
+def test_ladder_stop_raises_where_it_stands():
+    ladder = make_ladder(["batch", "stop", "half"])
+    assert ladder.step_down() and ladder.step_down()
+    with pytest.raises(BackendError, match=r"steps taken: batch, batch\)"):
+        ladder.step_down()
+    assert ladder.settings.precision == "fp32"
+
+
+def test_ladder_stop_counts_on_the_processor_too():
+    ladder = make_ladder(["cpu", "stop"], Settings(1, "fp32", 1.0, "large", "cpu"))
+    with pytest.raises(BackendError, match="says to stop"):
+        ladder.step_down()
 
 
 def test_settings_smaller_batch_needs_no_rebuild():
@@ -141,3 +155,24 @@ def test_backend_smaller_model_is_loaded_from_the_manifest(hungry_backend):
     backend = hungry_backend(0.1, max_batch=1, memory_ladder=["model"])
     backend.segment(FRAMES[:1])
     assert backend.ladder.settings.model == "tiny-owlv2_sam2"
+
+
+def test_backend_told_to_stop_raises_when_nothing_else_is_left(hungry_backend):
+    backend = hungry_backend(0.1, max_batch=2, memory_ladder=["batch", "stop"])
+    with pytest.raises(BackendError, match="says to stop"):
+        backend.segment(FRAMES[:3])
+    assert backend.counts == {"out_of_memory": 2, "memory_step_batch": 1}
+
+
+def test_backend_smaller_model_without_weights_is_left_out(
+    hungry_backend, weights, tmp_path, caplog
+):
+    for path in weights.iterdir():
+        if path.name != "tiny-owl":
+            (tmp_path / path.name).symlink_to(path)
+    backend = hungry_backend(
+        0.1, max_batch=2, memory_ladder=["model", "batch"], weights_dir=str(tmp_path)
+    )
+    assert backend.segment(FRAMES[:1]) == [None]
+    assert backend.ladder.taken == ["batch"]
+    assert "step 'model' of the memory ladder is left out" in caplog.text

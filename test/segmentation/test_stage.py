@@ -266,6 +266,7 @@ def test_set_prompt_pictures_pushed_before_keep_the_old_version():
     made = run(stage, [make_frame("a", 1), make_frame("b", 1)])
     assert [m.prompt_version for m in made] == [0, 1, 1]
     assert backend.prompts == [["bridge"]]
+    assert stage.remarks[1:] == ("prompt 1: bridge",)
 
 
 def test_set_prompt_without_text_encoder_says_so_and_keeps_the_version():
