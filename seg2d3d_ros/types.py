@@ -8,6 +8,7 @@ distorts).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
@@ -337,6 +338,19 @@ class View:
     crop_jpeg: bytes
 
 
+class InstanceState(StrEnum):
+    """How far an instance is decided about.
+
+    `tentative`: too few landmarks or moments yet, not shown. `confirmed`: shown. `archived`: out
+    of sight for long; nothing is decided about it until it is seen again (or `finish` decides
+    about everything anew).
+    """
+
+    TENTATIVE = "tentative"
+    CONFIRMED = "confirmed"
+    ARCHIVED = "archived"
+
+
 @dataclass(frozen=True)
 class Instance:
     """A building of the map.
@@ -356,7 +370,10 @@ class Instance:
         footprint_map: (n, 2) polygon of the ground outline, x y, counter-clockwise, not closed.
         sigma_m: Standard deviation of the centroid.
         best_views: Masks that show it well, best first.
-        embedding: (d,) float32 or None.
+        embedding: (d,) float32 mean of its masks' features weighted by their scores, or None.
+        embedding_model_id: Which model made the features; empty without any.
+        footprint_sigma_m: Standard deviation of the footprint's corners, metres.
+        state: How far it is decided about.
     """
 
     id: int
@@ -374,15 +391,26 @@ class Instance:
     sigma_m: float
     best_views: tuple[View, ...] = ()
     embedding: NDArray[np.float32] | None = None
+    embedding_model_id: str = ""
+    footprint_sigma_m: float = math.inf
+    state: InstanceState = InstanceState.CONFIRMED
 
 
 class EventKind(StrEnum):
-    """What can happen to an instance."""
+    """What can happen to an instance.
+
+    `confirmed`, `archived`, `reopened` change its state alone. `undone` takes a manual merge or
+    split back: its evidence names that event (`undoes`), whose ids are again what they were.
+    """
 
     CREATED = "created"
     MERGED = "merged"
     SPLIT = "split"
     GONE = "gone"
+    CONFIRMED = "confirmed"
+    ARCHIVED = "archived"
+    REOPENED = "reopened"
+    UNDONE = "undone"
 
 
 @dataclass(frozen=True)
@@ -395,7 +423,7 @@ class InstanceEvent:
         kind: What happened.
         instance: The id it happened to (the survivor of a merge, the origin of a split).
         other: The id absorbed or split off; 0 where there is none.
-        evidence: Numbers behind the decision, by name (shared points, Jaccard, views, rival, …).
+        evidence: Numbers behind the decision by name, listed in `mapping/evidence.py`.
     """
 
     sequence: int

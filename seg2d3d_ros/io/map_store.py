@@ -21,6 +21,7 @@ from seg2d3d_ros.types import (
     EventKind,
     Instance,
     InstanceEvent,
+    InstanceState,
     MapUpdate,
     MaskAssignment,
     Origin,
@@ -30,7 +31,7 @@ from seg2d3d_ros.types import (
 )
 
 FORMAT = "seg2d3d-map"
-VERSION = 1
+VERSION = 2
 
 _CLOUD = ("ids", "points_map", "colors_rgb", "labels", "instances")
 _TRAJECTORY = ("stamps_ns", "T_map_base", "is_keyframe")
@@ -46,6 +47,8 @@ _PLAIN = (
     "last_stamp_ns",
     "box_yaw_rad",
     "sigma_m",
+    "embedding_model_id",
+    "footprint_sigma_m",
 )
 
 
@@ -67,6 +70,7 @@ def save_map(folder: Path, map: MapUpdate) -> None:
         "instances": [
             {
                 **{name: _plain(getattr(i, name)) for name in _PLAIN},
+                "state": str(i.state),
                 "views": [[v.camera, v.stamp_ns, v.label] for v in i.best_views],
             }
             for i in map.instances
@@ -165,6 +169,7 @@ def _instance(k: int, plain: dict[str, Any], arrays: dict[str, NDArray[Any]]) ->
     fields |= {name: arrays[f"instance_{k}_{name}"] for name in _EXACT}
     return Instance(
         **fields,
+        state=InstanceState(plain["state"]),
         best_views=views,
         embedding=arrays.get(f"instance_{k}_embedding"),
     )

@@ -137,7 +137,10 @@ def _instance_record(i: Instance, map: MapUpdate, classes: dict[int, str]) -> di
             "yaw_rad": number(i.box_yaw_rad),
         },
         "footprint_map": [numbers(p) for p in np.asarray(i.footprint_map).reshape(-1, 2)],
+        "footprint_sigma_m": number(i.footprint_sigma_m),
         "sigma_m": number(i.sigma_m),
+        "state": str(i.state),
+        "embedding_model_id": i.embedding_model_id,
         "lat_deg": number(lat, 9),
         "lon_deg": number(lon, 9),
     }

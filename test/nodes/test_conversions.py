@@ -199,6 +199,9 @@ def instance_values():
         sigma_m=FLOATS,
         best_views=st.lists(views, max_size=2).map(tuple),
         embedding=st.none() | vectors("f4", low=1),
+        embedding_model_id=NAMES,
+        footprint_sigma_m=FLOATS,
+        state=st.sampled_from(types.InstanceState),
     )
 
 

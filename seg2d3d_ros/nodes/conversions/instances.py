@@ -36,6 +36,9 @@ def to_instance(instance: types.Instance) -> msg.Instance:
         footprint_map=to_array(instance.footprint_map, "f8"),
         sigma_m=float(instance.sigma_m),
         best_views=[_to_view(view) for view in instance.best_views],
+        embedding_model_id=instance.embedding_model_id,
+        footprint_sigma_m=float(instance.footprint_sigma_m),
+        state=str(instance.state),
     )
     if instance.embedding is not None:
         made.embedding = to_array(instance.embedding, "f4")
@@ -60,6 +63,9 @@ def from_instance(message: msg.Instance) -> types.Instance:
         sigma_m=message.sigma_m,
         best_views=tuple(_from_view(view) for view in message.best_views),
         embedding=from_array(message.embedding, "f4") if len(message.embedding) else None,
+        embedding_model_id=message.embedding_model_id,
+        footprint_sigma_m=message.footprint_sigma_m,
+        state=types.InstanceState(message.state),
     )
 
 
