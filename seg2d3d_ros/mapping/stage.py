@@ -88,6 +88,7 @@ class MappingStage:
         start = time.perf_counter()
         if self._config.mapping.refine:
             factors = self._georeference.factors(self._state) if self._is_placed else ()
+            self.counts.update(self._georeference.counts)
             refined = refine(self._state, factors)
             self.counts.update(refined.counts)
             self.counts["landmarks"] = float(retriangulate(self._state, refined.adjusted))
@@ -97,6 +98,11 @@ class MappingStage:
         self.refinement_s += time.perf_counter() - start
         self._full = self.snapshot()
         return self._full
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Return what was found about the sensors, as sentences; complete after `finish`."""
+        return self._georeference.remarks
 
     def snapshot(self) -> MapUpdate:
         """Return the whole map as it is now."""

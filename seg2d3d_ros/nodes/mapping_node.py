@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from dataclasses import replace
 from typing import Any
 
 import seg2d3d_ros.msg as msg
@@ -117,10 +118,11 @@ class MappingNode(StageNode):
         assert self._stage is not None
         with self._stage_lock:
             full, counts = self._stage.snapshot(), dict(self._stage.counts)
-            refinement_s = self._stage.refinement_s
+            refinement_s, remarks = self._stage.refinement_s, self._stage.remarks
         busy_s = self.worker.stats()["busy_s"] if self.worker is not None else 0.0
         seconds = {"mapping": busy_s, "refinement": refinement_s}
-        return full, self.accounts.report(self.config, seconds, counts)
+        report = self.accounts.report(self.config, seconds, counts)
+        return full, replace(report, remarks=(*report.remarks, *remarks))
 
     def save(self) -> None:
         """Write what there is when the process ends, if a folder is named and anything is new."""
