@@ -25,6 +25,7 @@ from seg2d3d_ros.mapping.consensus import (
     weakest,
 )
 from seg2d3d_ros.mapping.incidence import Incidence, incidence
+from seg2d3d_ros.mapping.owners import PlaceOwners
 from seg2d3d_ros.mapping.partition import Edges, greedy_partition
 from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.mapping.visibility import LAYER_RATIO, LabelledPoints, show
@@ -57,7 +58,7 @@ class Associator:
         self._next_id = 1
         self._num_events = 0
         self.pictures: list[Picture] = []
-        self.instance_of_place: dict[int, int] = {}
+        self.instance_of_place = PlaceOwners()
 
     @property
     def building_classes(self) -> frozenset[int]:
@@ -83,7 +84,9 @@ class Associator:
             if owner and key in touched:
                 former.setdefault(key, Counter())[owner] += 1
         before = set(self.instance_of_place.values())
-        self.instance_of_place = {k: min(c, key=lambda i: (-c[i], i)) for k, c in former.items()}
+        self.instance_of_place = PlaceOwners(
+            {k: min(c, key=lambda i: (-c[i], i)) for k, c in former.items()}
+        )
         events = self._decide(touched, self._stamp(state))
         events += self._settle(state)
         named = {e.other for e in events}
@@ -99,6 +102,11 @@ class Associator:
         keys = self._places(state, ids[known])
         out[known] = [self.instance_of_place.get(k, 0) for k in keys.tolist()]
         return out
+
+    def places_of(self, state: MapState, ids: IntArray) -> IntArray:
+        """Return the place of each landmark (n,), -1 for those without a position."""
+        known = np.isfinite(state.points(ids)[:, 0])
+        return np.where(known, self._places(state, ids), -1)
 
     def _places(self, state: MapState, ids: IntArray) -> IntArray:
         return place_keys(ids, state.points(ids), state.sigma(ids), self._options.voxel_m)
@@ -166,8 +174,8 @@ class Associator:
     def _bury(self, former: dict[int, int], stamp_ns: int) -> list[InstanceEvent]:
         """Say what became of instances that lost all their places to others, or to none."""
         events = []
-        alive = {0, *self.instance_of_place.values()}
-        for lost in sorted(set(former.values()) - alive):
+        is_alive = self.instance_of_place.is_alive
+        for lost in sorted(i for i in set(former.values()) if i and not is_alive(i)):
             places = [n for n, i in former.items() if i == lost and n in self.instance_of_place]
             heirs = Counter(self.instance_of_place[n] for n in places)
             if heirs:
@@ -215,14 +223,14 @@ class Associator:
         return edges
 
     def _merge(self, state: MapState, keeper: int, other: int) -> InstanceEvent:
-        places = [n for n, i in self.instance_of_place.items() if i == other]
+        places = self.instance_of_place.places(other)
         for n in places:
             self.instance_of_place[n] = keeper
         evidence = {"places": float(len(places))}
         return self._event(self._stamp(state), EventKind.MERGED, keeper, other, evidence)
 
     def _dissolve(self, state: MapState, instance: int) -> InstanceEvent:
-        places = [n for n, i in self.instance_of_place.items() if i == instance]
+        places = self.instance_of_place.places(instance)
         for n in places:
             del self.instance_of_place[n]
         evidence = {"places": float(len(places))}
@@ -294,7 +302,7 @@ class Associator:
     def _absorb(self, owner: int, absorbed: list[int], stamp_ns: int) -> list[InstanceEvent]:
         events = []
         for other in absorbed:
-            places = [n for n, i in self.instance_of_place.items() if i == other]
+            places = self.instance_of_place.places(other)
             for n in places:
                 self.instance_of_place[n] = owner
             evidence = {"places": float(len(places))}

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from seg2d3d_ros.config import Config
-from seg2d3d_ros.geometry import masks as pixel_masks
 from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.geometry.alignment import align_points
-from seg2d3d_ros.mapping.association import Associator, Picture
+from seg2d3d_ros.mapping.archive import Archive, BlockStore, MemoryStore
+from seg2d3d_ros.mapping.association import Associator
 from seg2d3d_ros.mapping.georeference import GeoReference
-from seg2d3d_ros.mapping.instances import Support, describe
 from seg2d3d_ros.mapping.labels import LabelVotes
-from seg2d3d_ros.mapping.naming import name_masks
 from seg2d3d_ros.mapping.refinement import refine, retriangulate
-from seg2d3d_ros.mapping.state import MapState
-from seg2d3d_ros.mapping.visibility import LabelledPoints
+from seg2d3d_ros.mapping.roster import Roster
+from seg2d3d_ros.mapping.state import MapIncrement, MapState
 from seg2d3d_ros.types import (
     Cluster,
     FloatArray,
@@ -26,7 +26,6 @@ from seg2d3d_ros.types import (
     InstanceEvent,
     IntArray,
     MapUpdate,
-    MaskAssignment,
     PointCloud,
     Trajectory,
 )
@@ -39,10 +38,10 @@ _MIN_SHARED = 30
 class MappingStage:
     """Synchronous, seeded; the world is the first cluster's local frame until GNSS places it."""
 
-    def __init__(self, config: Config) -> None:
-        """Start with an empty map."""
+    def __init__(self, config: Config, store: BlockStore | None = None) -> None:
+        """Start with an empty map; frozen frames go to the store, in memory without one."""
         self._config = config
-        self._state = MapState()
+        self._state = MapState(Archive(store or MemoryStore()))
         self._associator = Associator(config)
         self._labels = LabelVotes()
         self._georeference = GeoReference(config.mapping)
@@ -50,8 +49,7 @@ class MappingStage:
         self._scale = "metric"
         self._is_placed = False
         self._sequence = -1
-        self._assignments: dict[tuple[int, int], list[MaskAssignment]] = {}
-        self._known: dict[int, Instance] = {}
+        self._roster = Roster(config, self._state, self._associator, self._labels)
         self._events: list[InstanceEvent] = []
         self._full: MapUpdate | None = None
         self.counts: dict[str, float] = {}
@@ -67,19 +65,19 @@ class MappingStage:
         for fix in cluster.fixes:
             self._georeference.push(fix)
         is_moved = self._place()
+        num_pictures = len(self._associator.pictures)
         events = self._associator.add(self._state, increment.new_frames)
         self._events += events
-        new = self._associator.pictures[len(self._assignments) :]
+        new = self._associator.pictures[num_pictures:]
         for picture in new:
             self._labels.add(picture.seen)
-        confirmed = self._name(new)
+        touched = cluster.landmarks.ids
+        relabelled = self._roster.touch(touched)
+        self._roster.name(new)
         self._count(cluster)
         if is_moved:
             return self.snapshot()
-        instances = self._describe(confirmed)
-        return self._update(
-            increment.frames, increment.landmark_ids, instances, tuple(events), is_full=False
-        )
+        return self._change(increment, relabelled, tuple(events))
 
     def finish(self) -> MapUpdate:
         """Refine the whole map, decide about identities again, return everything; idempotent."""
@@ -92,9 +90,9 @@ class MappingStage:
             refined = refine(self._state, factors)
             self.counts.update(refined.counts)
             self.counts["landmarks"] = float(retriangulate(self._state, refined.adjusted))
-            self._events += self._associator.rebuild(self._state)
-            self._assignments.clear()
-            self._name(self._associator.pictures)
+            self._decide_anew()
+            self._roster.forget_names()
+            self._roster.name(self._associator.pictures)
         self.refinement_s += time.perf_counter() - start
         self._full = self.snapshot()
         return self._full
@@ -106,10 +104,20 @@ class MappingStage:
 
     def snapshot(self) -> MapUpdate:
         """Return the whole map as it is now."""
-        ids = self._state.landmark_ids()
-        frames = list(range(len(self._state.frames)))
-        instances = self._describe(self._confirmed())
-        return self._update(frames, ids, instances, tuple(self._events), is_full=True)
+        shown = self._roster.shown
+        before = set(shown)
+        self._roster.describe()
+        everything = range(len(self._state.frames))
+        return self._update(
+            everything,
+            self._state.landmark_ids(),
+            is_full=True,
+            removed_points=np.zeros(0, dtype=np.int64),
+            instances=tuple(shown[i] for i in sorted(shown)),
+            removed_instances=tuple(sorted(before - set(shown))),
+            events=tuple(self._events),
+            assignments=self._roster.assignments_of(everything),
+        )
 
     # -------------------------------------------------------------- geometry
 
@@ -144,108 +152,56 @@ class MappingStage:
         self._state.transform(S, scale)
         self._T_world_local = S @ self._T_world_local
         self._is_placed = True
-        self._events += self._associator.rebuild(self._state)
+        self._decide_anew()
         _LOG.info("map placed by GNSS: heading %.1f deg", np.rad2deg(np.arctan2(S[1, 0], S[0, 0])))
         return True
 
     # ------------------------------------------------------------ identities
 
-    def _confirmed(self) -> dict[int, IntArray]:
-        """Return the landmarks of each instance with enough of them."""
-        ids = self._state.landmark_ids()
-        building = self._labels.is_building(ids, self._associator.building_classes)
-        ids = ids[building]
-        owner = self._associator.instances_of(self._state, ids)
-        out = {}
-        for i in np.unique(owner[owner > 0]):
-            rows = ids[owner == i]
-            if len(rows) >= self._config.mapping.min_instance_points:
-                out[int(i)] = rows
-        return out
-
-    def _name(self, pictures: list[Picture]) -> dict[int, IntArray]:
-        confirmed = self._confirmed()
-        members = [np.full(len(v), k) for k, v in confirmed.items()]
-        ids = (
-            np.concatenate(list(confirmed.values())) if confirmed else np.zeros(0, dtype=np.int64)
-        )
-        owner = np.concatenate(members) if members else ids
-        labelled = LabelledPoints.of(self._state.points(ids), self._state.sigma(ids), owner)
-        known = np.array(sorted(confirmed), dtype=np.int64)
-        for picture in pictures:
-            instance_of = self._associator.instances_of(self._state, picture.seen.ids)
-            instance_of[~np.isin(instance_of, known)] = 0
-            self._assignments[(picture.frame, picture.camera)] = name_masks(
-                self._state,
-                picture,
-                labelled,
-                instance_of,
-                self._associator.building_classes,
-                self._config.mapping.naming_range_m,
-            )
-        return confirmed
-
-    def _describe(self, confirmed: dict[int, IntArray]) -> tuple[Instance, ...]:
-        """Return the confirmed instances that enough moments support."""
-        support: dict[int, Support] = {i: Support() for i in confirmed}
-        for (frame, camera), assignments in self._assignments.items():
-            masks = self._state.frames[frame].masks[camera]
-            for mask, a in zip(masks, assignments, strict=True):
-                if a.instance in support:
-                    area = (
-                        float(pixel_masks.area(mask.bbox_px, mask.runs)) if mask.crop_jpeg else 0.0
-                    )
-                    support[a.instance].add(a, mask.crop_jpeg, area)
-        return tuple(
-            describe(i, self._state.points(ids), self._state.sigma(ids), support[i])
-            for i, ids in sorted(confirmed.items())
-            if len(support[i].stamps) >= self._config.mapping.min_instance_views
-        )
+    def _decide_anew(self) -> None:
+        """Decide about all identities again after the whole map moved; masks keep their names."""
+        self._events += self._associator.rebuild(self._state)
+        self._roster.rebuild()
 
     # ---------------------------------------------------------------- output
 
-    def _update(
-        self,
-        frames: list[int],
-        ids: IntArray,
-        instances: tuple[Instance, ...],
-        events: tuple[InstanceEvent, ...],
-        is_full: bool,
+    def _change(
+        self, increment: MapIncrement, relabelled: IntArray, events: tuple[InstanceEvent, ...]
     ) -> MapUpdate:
-        state = self._state
-        shown = {i.id for i in instances}
-        removed = tuple(sorted(set(self._known) - shown))
-        changed = (
-            instances
-            if is_full
-            else tuple(i for i in instances if _differs(self._known.get(i.id), i))
+        """Return what a cluster changed; landmarks (n,) elsewhere may be relabelled by it, too."""
+        known = dict(self._roster.shown)
+        described, gone = self._roster.describe()
+        flipped = [*(i.id for i in described if i.id not in known), *gone]
+        ids = np.concatenate([relabelled, *(self._roster.members(i) for i in flipped)])
+        ids = ids[np.isfinite(self._state.points(ids)[:, 0])]
+        return self._update(
+            increment.frames,
+            np.union1d(increment.landmark_ids, ids),
+            is_full=False,
+            removed_points=increment.removed_ids,
+            instances=tuple(i for i in described if _differs(known.get(i.id), i)),
+            removed_instances=tuple(gone),
+            events=events,
+            assignments=self._roster.assignments_of(
+                [*increment.frames, *self._roster.frames_of(flipped)]
+            ),
         )
-        self._known = {i.id: i for i in instances}
-        wanted = set(frames)
-        assignments = tuple(
-            a if a.instance in shown or not a.instance else _unassigned(a)
-            for (frame, _), found in sorted(self._assignments.items())
-            if frame in wanted
-            for a in found
-        )
+
+    def _update(self, frames: Sequence[int], ids: IntArray, **changes: Any) -> MapUpdate:
+        """Return an update about frames and landmarks (n,), `changes` being its other fields."""
         return MapUpdate(
             sequence=self._sequence,
-            stamp_ns=state.frames[-1].stamp_ns if state.frames else 0,
-            is_full=is_full,
+            stamp_ns=self._state.frames[-1].stamp_ns if self._state.frames else 0,
             scale="metric" if self._is_placed else self._scale,
             origin=self._georeference.origin if self._is_placed else None,
             T_map_local=self._T_world_local,
             trajectory=self._trajectory(frames),
-            cloud=self._cloud(ids, shown),
-            removed_points=np.zeros(0, dtype=np.int64),
-            instances=changed,
-            removed_instances=removed,
-            events=events,
-            assignments=assignments,
+            cloud=self._cloud(ids),
             counts=dict(self.counts),
+            **changes,
         )
 
-    def _trajectory(self, frames: list[int]) -> Trajectory:
+    def _trajectory(self, frames: Sequence[int]) -> Trajectory:
         stamps, poses, keyframe = [], [], []
         for k in sorted(frames, key=lambda k: self._state.frames[k].stamp_ns):
             f = self._state.frames[k]
@@ -256,30 +212,23 @@ class MappingStage:
         T: FloatArray = np.stack(poses) if poses else np.zeros((0, 4, 4))
         return Trajectory(np.array(stamps, dtype=np.int64), T, np.array(keyframe, dtype=bool))
 
-    def _cloud(self, ids: IntArray, shown: set[int]) -> PointCloud:
-        owner = self._associator.instances_of(self._state, ids)
-        building = self._labels.is_building(ids, self._associator.building_classes)
-        owner[~np.isin(owner, np.array(sorted(shown), dtype=np.int64)) | ~building] = 0
+    def _cloud(self, ids: IntArray) -> PointCloud:
         return PointCloud(
             ids=ids,
             points_map=self._state.points(ids),
             colors_rgb=self._state.colors(ids),
             labels=self._labels.of(ids).astype(np.uint32),
-            instances=owner.astype(np.uint32),
+            instances=self._roster.owners(ids).astype(np.uint32),
         )
 
     def _count(self, cluster: Cluster) -> None:
         self.counts["clusters"] = self.counts.get("clusters", 0.0) + 1.0
-        self.counts["keyframes"] = float(sum(f.is_keyframe for f in self._state.frames))
+        self.counts["keyframes"] = float(self._state.num_keyframes)
         self.counts["sessions"] = float(cluster.session + 1)
-        self.counts["coasted"] = float(sum(f.status == "coasted" for f in self._state.frames))
+        self.counts["coasted"] = float(self._state.num_coasted)
 
 
 def _differs(before: Instance | None, now: Instance) -> bool:
     return (
         before is None or before.num_points != now.num_points or before.num_views != now.num_views
     )
-
-
-def _unassigned(a: MaskAssignment) -> MaskAssignment:
-    return MaskAssignment(a.stamp_ns, a.camera, a.label, 0, 0.0, a.num_landmarks, a.class_id)

@@ -79,11 +79,19 @@ class MapFrame:
 
 @dataclass
 class MapIncrement:
-    """What a cluster added: positions of its frames in the map, and of those that are new."""
+    """What a cluster added.
+
+    Attributes:
+        frames: Positions of its frames in the map.
+        new_frames: Those of them that are new.
+        landmark_ids: Landmarks with a position.
+        removed_ids: Landmarks that had one and lost it.
+    """
 
     frames: list[int]
     new_frames: list[int]
     landmark_ids: IntArray
+    removed_ids: IntArray
 
 
 class MapState:
@@ -160,7 +168,8 @@ class MapState:
             self._session, self._last_keyframe = cluster.session, -1
         landmarks = cluster.landmarks
         self._reserve(int(landmarks.ids.max()) + 1 if len(landmarks.ids) else 0)
-        known = landmarks.ids[np.isfinite(landmarks.points_local[:, 0])]
+        is_known = np.isfinite(landmarks.points_local[:, 0])
+        was_known = np.isfinite(self._points[landmarks.ids][:, 0])
         self._points[landmarks.ids] = transforms.apply(T_world_local, landmarks.points_local)
         self._colors[landmarks.ids] = landmarks.colors_rgb
         self._sigma[landmarks.ids] = landmarks.sigma_m
@@ -185,7 +194,8 @@ class MapState:
             self.odometry[(touched[r.frame_i], touched[r.frame_j])] = r
         self._attach_masks(cluster.segmentations, cluster.rig, new)
         self._freeze(min(touched, default=0))
-        return MapIncrement(touched, new, known)
+        known, removed = landmarks.ids[is_known], landmarks.ids[was_known & ~is_known]
+        return MapIncrement(touched, new, known, removed)
 
     def _place(
         self, cluster: Cluster, frame: Keyframe, T_world_local: FloatArray

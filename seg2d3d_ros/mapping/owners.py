@@ -1,0 +1,64 @@
+"""Which instance each place belongs to, and which places each instance has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, MutableMapping
+
+
+class PlaceOwners(MutableMapping[int, int]):
+    """Instance by place, with the way back, and a note of the places that changed hands.
+
+    Attributes:
+        changed: Places whose instance changed since the set was last emptied.
+    """
+
+    def __init__(self, owners: dict[int, int] | None = None) -> None:
+        """Start from instances by place."""
+        self._instance: dict[int, int] = {}
+        self._places: dict[int, set[int]] = {}
+        self.changed: set[int] = set()
+        self.update(owners or {})
+
+    def __getitem__(self, place: int) -> int:
+        """Return the instance of a place."""
+        return self._instance[place]
+
+    def __setitem__(self, place: int, instance: int) -> None:
+        """Give a place to an instance."""
+        if self._instance.get(place) == instance:
+            return
+        self._forget(place)
+        self._instance[place] = instance
+        self._places.setdefault(instance, set()).add(place)
+        self.changed.add(place)
+
+    def __delitem__(self, place: int) -> None:
+        """Take a place from its instance; KeyError if it has none."""
+        self._forget(place)
+        del self._instance[place]
+        self.changed.add(place)
+
+    def __iter__(self) -> Iterator[int]:
+        """Return the places, in the order in which they were first owned."""
+        return iter(self._instance)
+
+    def __len__(self) -> int:
+        """Return how many places have an instance."""
+        return len(self._instance)
+
+    def is_alive(self, instance: int) -> bool:
+        """Return whether an instance has a place."""
+        return instance in self._places
+
+    def places(self, instance: int) -> list[int]:
+        """Return the places of an instance, sorted."""
+        return sorted(self._places.get(instance, ()))
+
+    def _forget(self, place: int) -> None:
+        former = self._instance.get(place)
+        if former is None:
+            return
+        left = self._places[former]
+        left.discard(place)
+        if not left:
+            del self._places[former]

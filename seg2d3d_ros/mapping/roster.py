@@ -1,0 +1,234 @@
+"""Who is who: the landmarks and masks of each instance, kept up with what each cluster touches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from seg2d3d_ros.config import Config
+from seg2d3d_ros.geometry import masks as pixel_masks
+from seg2d3d_ros.mapping.association import Associator, Picture
+from seg2d3d_ros.mapping.instances import Support, describe
+from seg2d3d_ros.mapping.labels import LabelVotes
+from seg2d3d_ros.mapping.naming import name_masks
+from seg2d3d_ros.mapping.state import MapState
+from seg2d3d_ros.mapping.tiles import TileIndex
+from seg2d3d_ros.mapping.visibility import LabelledPoints
+from seg2d3d_ros.types import Instance, IntArray, MaskAssignment
+
+_NO_PLACE = -1
+
+
+class Roster:
+    """Landmarks by place and by instance, names of masks, and what is shown of each instance.
+
+    Attributes:
+        assignments: Names of the masks of each picture, by (frame, camera).
+        shown: Confirmed instances by id, as `describe` last found them.
+    """
+
+    def __init__(
+        self, config: Config, state: MapState, associator: Associator, labels: LabelVotes
+    ) -> None:
+        """Start empty, beside the parts of the mapping stage that decide."""
+        self._options = config.mapping
+        self._state, self._associator, self._labels = state, associator, labels
+        self.assignments: dict[tuple[int, int], list[MaskAssignment]] = {}
+        self.shown: dict[int, Instance] = {}
+        self._supports: dict[int, Support] = {}
+        self._frames_of: dict[int, set[int]] = {}
+        self._clear()
+
+    def _clear(self) -> None:
+        self._place = np.full(4096, _NO_PLACE, dtype=np.int64)
+        self._owner = np.zeros(4096, dtype=np.int64)
+        self._ids_at: dict[int, set[int]] = {}
+        self._members: dict[int, set[int]] = {}
+        self._tiles = TileIndex()
+        self._dirty: set[int] = set()
+
+    # ------------------------------------------------------------- landmarks
+
+    def touch(self, ids: IntArray) -> IntArray:
+        """Look again at landmarks that moved or were seen, and at places that changed hands.
+
+        Args:
+            ids: (n,) landmarks with a new position or new votes for their class.
+
+        Returns:
+            Landmarks whose instance changed, sorted.
+        """
+        changed = self._associator.instance_of_place.changed
+        there = [i for place in changed for i in self._ids_at.get(place, ())]
+        changed.clear()
+        ids = np.union1d(ids, np.array(there, dtype=np.int64))
+        if not len(ids):
+            return ids
+        self._reserve(int(ids[-1]) + 1)
+        self._settle_places(ids)
+        owner = self._associator.instances_of(self._state, ids)
+        owner[~self._labels.is_building(ids, self._associator.building_classes)] = 0
+        before = self._owner[ids]
+        self._dirty.update(np.union1d(owner, before).tolist())
+        self._dirty.discard(0)
+        moved = owner != before
+        pairs = zip(
+            ids[moved].tolist(), before[moved].tolist(), owner[moved].tolist(), strict=True
+        )
+        for landmark, old, new in pairs:
+            if old:
+                _take(self._members, old, landmark)
+            if new:
+                self._members.setdefault(new, set()).add(landmark)
+        self._owner[ids] = owner
+        return ids[moved]
+
+    def rebuild(self) -> None:
+        """Sort all landmarks anew after everything moved or was decided again."""
+        known = {*self._dirty, *self.shown}
+        self._clear()
+        self._associator.instance_of_place.changed.clear()
+        self.touch(self._state.landmark_ids())
+        self._dirty |= known
+
+    def is_confirmed(self, instance: int) -> bool:
+        """Return whether an instance has enough landmarks."""
+        return len(self._members.get(instance, ())) >= self._options.min_instance_points
+
+    def members(self, instance: int) -> IntArray:
+        """Return the landmarks of an instance, sorted."""
+        ids = self._members.get(instance, ())
+        return np.sort(np.fromiter(ids, dtype=np.int64, count=len(ids)))
+
+    def owners(self, ids: IntArray) -> IntArray:
+        """Return the instance (n,) that is shown for each landmark, 0 for none."""
+        out = np.zeros(len(ids), dtype=np.int64)
+        known = ids < len(self._owner)
+        out[known] = self._owner[ids[known]]
+        shown = np.array([i for i in np.unique(out).tolist() if i in self.shown], dtype=np.int64)
+        out[~np.isin(out, shown)] = 0
+        return out
+
+    def _settle_places(self, ids: IntArray) -> None:
+        now = self._associator.places_of(self._state, ids)
+        before = self._place[ids]
+        moved = now != before
+        pairs = zip(ids[moved].tolist(), before[moved].tolist(), now[moved].tolist(), strict=True)
+        for landmark, old, new in pairs:
+            if old != _NO_PLACE:
+                _take(self._ids_at, old, landmark)
+            if new != _NO_PLACE:
+                self._ids_at.setdefault(new, set()).add(landmark)
+        self._place[ids] = now
+
+    def _reserve(self, size: int) -> None:
+        grow = max(size - len(self._owner), len(self._owner))
+        if size > len(self._owner):
+            self._owner = np.concatenate([self._owner, np.zeros(grow, dtype=np.int64)])
+            self._place = np.concatenate([self._place, np.full(grow, _NO_PLACE, dtype=np.int64)])
+
+    # ----------------------------------------------------------------- masks
+
+    def forget_names(self) -> None:
+        """Take the names of all masks back."""
+        self.assignments.clear()
+        self._dirty.update(self._supports)
+        self._supports.clear()
+        self._frames_of.clear()
+
+    def name(self, pictures: list[Picture]) -> None:
+        """Name the masks of pictures by the confirmed instances around them."""
+        if not pictures:
+            return
+        self._index()
+        labelled = self._labelled(pictures)
+        for picture in pictures:
+            instance_of = self._associator.instances_of(self._state, picture.seen.ids)
+            known = [i for i in np.unique(instance_of).tolist() if self.is_confirmed(i)]
+            instance_of[~np.isin(instance_of, np.array(known, dtype=np.int64))] = 0
+            named = name_masks(
+                self._state,
+                picture,
+                labelled,
+                instance_of,
+                self._associator.building_classes,
+                self._options.naming_range_m,
+            )
+            self.assignments[(picture.frame, picture.camera)] = named
+            self._support(picture, named)
+
+    def _index(self) -> None:
+        """Say where the instances that changed are now."""
+        for instance in self._dirty:
+            self._tiles.put(instance, self._state.points(self.members(instance)))
+
+    def _labelled(self, pictures: list[Picture]) -> LabelledPoints:
+        """Return the landmarks of all confirmed instances within range of the pictures."""
+        frames = {p.frame for p in pictures}
+        centers = np.stack([self._state.frames[k].T_world_base[:3, 3] for k in sorted(frames)])
+        # A camera sits within metres of base_link; the tiles reach further than that.
+        near = self._tiles.near(centers, self._options.naming_range_m + 10.0)
+        confirmed = {i: self.members(i) for i in near if self.is_confirmed(i)}
+        none = np.zeros(0, dtype=np.int64)
+        ids = np.concatenate([none, *confirmed.values()])
+        owner = np.concatenate([none, *(np.full(len(v), i) for i, v in confirmed.items())])
+        return LabelledPoints.of(self._state.points(ids), self._state.sigma(ids), owner)
+
+    def _support(self, picture: Picture, named: list[MaskAssignment]) -> None:
+        masks = self._state.frames[picture.frame].masks[picture.camera]
+        for mask, a in zip(masks, named, strict=True):
+            if a.instance:
+                area = float(pixel_masks.area(mask.bbox_px, mask.runs)) if mask.crop_jpeg else 0.0
+                support = self._supports.setdefault(a.instance, Support())
+                support.add(a, mask.crop_jpeg, area)
+                self._frames_of.setdefault(a.instance, set()).add(picture.frame)
+                self._dirty.add(a.instance)
+
+    # ---------------------------------------------------------- descriptions
+
+    def describe(self) -> tuple[list[Instance], list[int]]:
+        """Describe the instances that changed.
+
+        Returns:
+            Those that are shown, by id, and the ids that no longer are.
+        """
+        self._index()
+        now, gone = [], []
+        for i in sorted(self._dirty):
+            support = self._supports.get(i)
+            stamps = len(support.stamps) if support is not None else 0
+            if support and self.is_confirmed(i) and stamps >= self._options.min_instance_views:
+                ids = self.members(i)
+                found = describe(i, self._state.points(ids), self._state.sigma(ids), support)
+                self.shown[i] = found
+                now.append(found)
+            elif self.shown.pop(i, None) is not None:
+                gone.append(i)
+        self._dirty.clear()
+        return now, gone
+
+    def frames_of(self, instances: Iterable[int]) -> set[int]:
+        """Return the frames with masks that carry one of these names."""
+        return {k for i in instances for k in self._frames_of.get(i, ())}
+
+    def assignments_of(self, frames: Iterable[int]) -> tuple[MaskAssignment, ...]:
+        """Return the names of the masks of frames, in order; instances not shown count as none."""
+        cameras = range(len(self._state.rig.cameras)) if self._state.rig is not None else ()
+        return tuple(
+            a if a.instance in self.shown or not a.instance else _unassigned(a)
+            for frame in sorted(set(frames))
+            for camera in cameras
+            for a in self.assignments.get((frame, camera), ())
+        )
+
+
+def _take(sets: dict[int, set[int]], key: int, landmark: int) -> None:
+    """Take a landmark out of a set, and the set away with the last one."""
+    sets[key].discard(landmark)
+    if not sets[key]:
+        del sets[key]
+
+
+def _unassigned(a: MaskAssignment) -> MaskAssignment:
+    return MaskAssignment(a.stamp_ns, a.camera, a.label, 0, 0.0, a.num_landmarks, a.class_id)
