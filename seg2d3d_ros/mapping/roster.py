@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
 from seg2d3d_ros.config import Config
 from seg2d3d_ros.geometry import masks as pixel_masks
 from seg2d3d_ros.mapping.association import Associator, Picture
+from seg2d3d_ros.mapping.edits import Edits
 from seg2d3d_ros.mapping.instances import Support, describe
 from seg2d3d_ros.mapping.labels import LabelVotes
 from seg2d3d_ros.mapping.naming import name_masks
@@ -26,16 +27,25 @@ class Roster:
     Attributes:
         assignments: Names of the masks of each picture, by (frame, camera).
         shown: Confirmed instances by id, as `describe` last found them.
+        num_edits: How many edits were in force when the masks of a picture were named, likewise.
     """
 
     def __init__(
-        self, config: Config, state: MapState, associator: Associator, labels: LabelVotes
+        self,
+        config: Config,
+        state: MapState,
+        associator: Associator,
+        labels: LabelVotes,
+        edits: Edits,
     ) -> None:
         """Start empty, beside the parts of the mapping stage that decide."""
         self._options = config.mapping
+        self._edits = edits
+        self._anchored: tuple[int, ...] = ()
         self._state, self._associator, self._labels = state, associator, labels
         self.assignments: dict[tuple[int, int], list[MaskAssignment]] = {}
         self.shown: dict[int, Instance] = {}
+        self.num_edits: dict[tuple[int, int], int] = {}
         self._supports: dict[int, Support] = {}
         self._frames_of: dict[int, set[int]] = {}
         self._clear()
@@ -62,12 +72,12 @@ class Roster:
         changed = self._associator.instance_of_place.changed
         there = [i for place in changed for i in self._ids_at.get(place, ())]
         changed.clear()
-        ids = np.union1d(ids, np.array(there, dtype=np.int64))
+        ids = np.union1d(ids, np.array([*there, *self._about_edits()], dtype=np.int64))
         if not len(ids):
             return ids
         self._reserve(int(ids[-1]) + 1)
         self._settle_places(ids)
-        owner = self._associator.instances_of(self._state, ids)
+        owner = self._decided(ids)
         owner[~self._labels.is_building(ids, self._associator.building_classes)] = 0
         before = self._owner[ids]
         self._dirty.update(np.union1d(owner, before).tolist())
@@ -110,6 +120,27 @@ class Roster:
         out[~np.isin(out, shown)] = 0
         return out
 
+    def _decided(self, ids: IntArray) -> IntArray:
+        """Return the instance (n,) of landmarks as decided, by hand where it was."""
+        owners = self._automatic(ids)
+        return self._edits.relabel(ids, owners, self._automatic, self._state.points)
+
+    def _automatic(self, ids: IntArray) -> IntArray:
+        return self._associator.instances_of(self._state, ids)
+
+    def _about_edits(self) -> list[int]:
+        """Return the landmarks that edits may relabel since they mean other instances now."""
+        now, before = self._edits.owners_of_anchors(self._automatic), self._anchored
+        self._anchored = now
+        if now == before:
+            return []
+        places = [p for i in {*now, *before} for p in self._associator.instance_of_place.places(i)]
+        by_hand = {i for e in self._edits.journal for i in (e.keeper, e.other)}
+        return [
+            *(i for place in places for i in self._ids_at.get(place, ())),
+            *(i for instance in by_hand for i in self._members.get(instance, ())),
+        ]
+
     def _settle_places(self, ids: IntArray) -> None:
         now = self._associator.places_of(self._state, ids)
         before = self._place[ids]
@@ -133,18 +164,27 @@ class Roster:
     def forget_names(self) -> None:
         """Take the names of all masks back."""
         self.assignments.clear()
+        self.num_edits.clear()
         self._dirty.update(self._supports)
         self._supports.clear()
         self._frames_of.clear()
 
     def name(self, pictures: list[Picture]) -> None:
         """Name the masks of pictures by the confirmed instances around them."""
+        for picture, named in zip(pictures, self.find_names(pictures), strict=True):
+            key = (picture.frame, picture.camera)
+            self.assignments[key], self.num_edits[key] = named, len(self._edits.journal)
+            self._support(picture.frame, picture.camera, named)
+
+    def find_names(self, pictures: list[Picture]) -> list[list[MaskAssignment]]:
+        """Return the names that the masks of pictures would get now."""
         if not pictures:
-            return
+            return []
         self._index()
         labelled = self._labelled(pictures)
+        out = []
         for picture in pictures:
-            instance_of = self._associator.instances_of(self._state, picture.seen.ids)
+            instance_of = self._decided(picture.seen.ids)
             known = [i for i in np.unique(instance_of).tolist() if self.is_confirmed(i)]
             instance_of[~np.isin(instance_of, np.array(known, dtype=np.int64))] = 0
             named = name_masks(
@@ -155,8 +195,26 @@ class Roster:
                 self._associator.building_classes,
                 self._options.naming_range_m,
             )
-            self.assignments[(picture.frame, picture.camera)] = named
-            self._support(picture, named)
+            out.append(named)
+        return out
+
+    def replace_names(self, names: Mapping[tuple[int, int], list[MaskAssignment]]) -> None:
+        """Put other names on the masks of pictures, by (frame, camera)."""
+        changed = {
+            i
+            for key, named in names.items()
+            for a, b in zip(self.assignments[key], named, strict=True)
+            if a.instance != b.instance
+            for i in (a.instance, b.instance)
+        }
+        frames = self.frames_of(changed) | {frame for frame, _ in names}
+        self.assignments.update(names)
+        for i in changed:
+            self._supports.pop(i, None)
+            self._frames_of.pop(i, None)
+        self._dirty |= changed - {0}
+        for frame, camera in sorted(k for k in self.assignments if k[0] in frames):
+            self._support(frame, camera, self.assignments[frame, camera], changed)
 
     def _index(self) -> None:
         """Say where the instances that changed are now."""
@@ -175,14 +233,21 @@ class Roster:
         owner = np.concatenate([none, *(np.full(len(v), i) for i, v in confirmed.items())])
         return LabelledPoints.of(self._state.points(ids), self._state.sigma(ids), owner)
 
-    def _support(self, picture: Picture, named: list[MaskAssignment]) -> None:
-        masks = self._state.frames[picture.frame].masks[picture.camera]
+    def _support(
+        self,
+        frame: int,
+        camera: int,
+        named: list[MaskAssignment],
+        only: Iterable[int] | None = None,
+    ) -> None:
+        """Count the masks of a picture for their instances, or for some of these only."""
+        masks = self._state.frames[frame].masks[camera]
         for mask, a in zip(masks, named, strict=True):
-            if a.instance:
+            if a.instance and (only is None or a.instance in only):
                 area = float(pixel_masks.area(mask.bbox_px, mask.runs)) if mask.crop_jpeg else 0.0
                 support = self._supports.setdefault(a.instance, Support())
                 support.add(a, mask.crop_jpeg, area)
-                self._frames_of.setdefault(a.instance, set()).add(picture.frame)
+                self._frames_of.setdefault(a.instance, set()).add(frame)
                 self._dirty.add(a.instance)
 
     # ---------------------------------------------------------- descriptions

@@ -14,6 +14,7 @@ from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.geometry.alignment import align_points
 from seg2d3d_ros.mapping.archive import Archive, BlockStore, MemoryStore
 from seg2d3d_ros.mapping.association import Associator
+from seg2d3d_ros.mapping.edits import Edits
 from seg2d3d_ros.mapping.georeference import GeoReference
 from seg2d3d_ros.mapping.labels import LabelVotes
 from seg2d3d_ros.mapping.refinement import refine, retriangulate
@@ -49,7 +50,8 @@ class MappingStage:
         self._scale = "metric"
         self._is_placed = False
         self._sequence = -1
-        self._roster = Roster(config, self._state, self._associator, self._labels)
+        self._edits = Edits()
+        self._roster = Roster(config, self._state, self._associator, self._labels, self._edits)
         self._events: list[InstanceEvent] = []
         self._full: MapUpdate | None = None
         self.counts: dict[str, float] = {}
