@@ -290,6 +290,42 @@ class RelativePose:
 
 
 @dataclass(frozen=True)
+class DepthSamples:
+    """Depths of single pixels of a cluster's new keyframes, m of them: facades between corners.
+
+    Attributes:
+        frame: (m,) position in the cluster's frames.
+        camera: (m,) position in Rig.cameras.
+        uv_px: (m, 2) pixel of the picture as received.
+        depth_m: (m,) along the optical axis, metres (or the gauge's unit).
+        sigma_m: (m,) its standard deviation.
+        colors_rgb: (m, 3).
+        label: (m,) label of the mask around the pixel, 0 without masks.
+    """
+
+    frame: NDArray[np.uint32]
+    camera: NDArray[np.uint16]
+    uv_px: NDArray[np.uint16]
+    depth_m: NDArray[np.float16]
+    sigma_m: NDArray[np.float16]
+    colors_rgb: NDArray[np.uint8]
+    label: NDArray[np.uint16]
+
+
+def no_depths() -> DepthSamples:
+    """Return no samples."""
+    return DepthSamples(
+        frame=np.zeros(0, np.uint32),
+        camera=np.zeros(0, np.uint16),
+        uv_px=np.zeros((0, 2), np.uint16),
+        depth_m=np.zeros(0, np.float16),
+        sigma_m=np.zeros(0, np.float16),
+        colors_rgb=np.zeros((0, 3), np.uint8),
+        label=np.zeros(0, np.uint16),
+    )
+
+
+@dataclass(frozen=True)
 class Cluster:
     """A window of keyframes that overlaps the last one: all that mapping ever sees.
 
@@ -308,6 +344,7 @@ class Cluster:
         fixes: GNSS positions since the previous cluster.
         segmentations: Masks of the pictures that are new in this cluster, whole, as runs.
         dropped: Pictures that were received and not used since the previous cluster.
+        depths: Depths between the landmarks, of the keyframes that are new in this cluster.
     """
 
     sequence: int
@@ -323,6 +360,7 @@ class Cluster:
     fixes: tuple[Fix, ...] = ()
     segmentations: tuple[Segmentation, ...] = ()
     dropped: tuple[Dropped, ...] = ()
+    depths: DepthSamples = field(default_factory=no_depths)
 
 
 # --------------------------------------------------------------- mapping
@@ -460,14 +498,16 @@ class Trajectory:
 
 @dataclass(frozen=True)
 class PointCloud:
-    """Labelled points of the map, n of them.
+    """Labelled points of the map, n of them: landmarks, and points fused from depth samples.
 
     Attributes:
-        ids: (n,) landmark ids.
+        ids: (n,) ids of landmarks; those of fused points lie above all of them.
         points_map: (n, 3) metres.
         colors_rgb: (n, 3) uint8.
         labels: (n,) uint32 class, 0 unknown.
         instances: (n,) uint32 instance id, 0 none.
+        sigma_m: (n,) float32 standard deviation along the worst axis.
+        num_views: (n,) uint32 pictures that measured it, the length of a landmark's track.
     """
 
     ids: IntArray
@@ -475,6 +515,8 @@ class PointCloud:
     colors_rgb: NDArray[np.uint8]
     labels: NDArray[np.uint32]
     instances: NDArray[np.uint32]
+    sigma_m: NDArray[np.float32]
+    num_views: NDArray[np.uint32]
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,15 @@
 """The map as it is kept in `map/`: versioned, checksummed, without pickle, made to be loaded.
 
-`state.npz` holds the arrays, `map.json` everything else with the hash of the former.
+`state.npz` holds the arrays of the map, `frames/` what its frames saw and showed, `map.json`
+everything else with the hashes of the other files; docs/map_format.md describes them.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
-import zipfile
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg2d3d_ros.errors import ResultError
+from seg2d3d_ros.io.folder_store import FolderStore
 from seg2d3d_ros.io.tables import read_json
+from seg2d3d_ros.mapping.archive import BlockStore
 from seg2d3d_ros.types import (
     EventKind,
     Instance,
@@ -31,9 +34,9 @@ from seg2d3d_ros.types import (
 )
 
 FORMAT = "seg2d3d-map"
-VERSION = 2
+VERSION = 3
 
-_CLOUD = ("ids", "points_map", "colors_rgb", "labels", "instances")
+_CLOUD = tuple(f.name for f in dataclasses.fields(PointCloud))
 _TRAJECTORY = ("stamps_ns", "T_map_base", "is_keyframe")
 _ASSIGNMENT = ("stamp_ns", "label", "instance", "score", "num_landmarks", "class_id")
 _EXACT = ("centroid_map", "box_center_map", "box_size_m", "footprint_map")
@@ -52,16 +55,16 @@ _PLAIN = (
 )
 
 
-def save_map(folder: Path, map: MapUpdate) -> None:
-    """Write a full map into a folder that is made for it."""
-    folder.mkdir(parents=True)
-    arrays = _arrays(map)
-    np.savez(folder / "state.npz", **arrays)  # type: ignore[arg-type]
-    state = (folder / "state.npz").read_bytes()
+def save_map(folder: Path, map: MapUpdate, blocks: BlockStore | None = None) -> None:
+    """Write a full map into a folder that is made for it, with the blocks it rests on."""
+    kept = FolderStore(folder)
+    kept.put("state", _arrays(map))
+    if blocks is not None:
+        _copy_groups(blocks, kept)
     head = {
         "format": FORMAT,
         "version": VERSION,
-        "state_sha256": hashlib.sha256(state).hexdigest(),
+        "sha256": dict(sorted(kept.digests.items())),
         "sequence": map.sequence,
         "stamp_ns": map.stamp_ns,
         "scale": map.scale,
@@ -80,6 +83,21 @@ def save_map(folder: Path, map: MapUpdate) -> None:
     }
     # NaN and infinity are written as Python does: this file is ours alone, and loses nothing.
     (folder / "map.json").write_text(json.dumps(head, indent=1) + "\n")
+
+
+def _copy_groups(blocks: BlockStore, kept: FolderStore) -> None:
+    """Copy all groups; files that are on the same disk already are only linked."""
+    for name in blocks.names():
+        if not isinstance(blocks, FolderStore):
+            kept.put(name, blocks.get(name))
+            continue
+        target = kept.path(name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(blocks.path(name), target)
+        except OSError:
+            shutil.copyfile(blocks.path(name), target)
+        kept.digests[name] = blocks.digests[name]
 
 
 def _plain(value: Any) -> Any:
@@ -113,6 +131,23 @@ def load_map(folder: Path) -> MapUpdate:
     Raises:
         ResultError: it is missing, of another version or damaged.
     """
+    head = _read_head(folder)
+    try:
+        return _map(head, FolderStore(folder, head["sha256"]).get("state"))
+    except (ValueError, KeyError, TypeError) as error:
+        raise ResultError(f"{folder} cannot be read: {error!r}") from error
+
+
+def open_blocks(folder: Path) -> FolderStore:
+    """Return the groups of arrays of a saved map, to be read as they are needed.
+
+    Raises:
+        ResultError: it is missing or of another version.
+    """
+    return FolderStore(folder, _read_head(folder)["sha256"])
+
+
+def _read_head(folder: Path) -> dict[str, Any]:
     head = read_json(folder / "map.json")
     if not isinstance(head, dict) or head.get("format") != FORMAT:
         raise ResultError(f"{folder} holds no saved map")
@@ -120,15 +155,7 @@ def load_map(folder: Path) -> MapUpdate:
         raise ResultError(
             f"{folder} has version {head['version']}; {VERSION} is needed: map again"
         )
-    state = folder / "state.npz"
-    try:
-        if hashlib.sha256(state.read_bytes()).hexdigest() != head["state_sha256"]:
-            raise ResultError(f"{state} is damaged: its hash is not the one in map.json")
-        with np.load(state, allow_pickle=False) as loaded:
-            arrays = {name: loaded[name] for name in loaded.files}
-        return _map(head, arrays)
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise ResultError(f"{folder} cannot be read: {error!r}") from error
+    return head
 
 
 def _map(head: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> MapUpdate:

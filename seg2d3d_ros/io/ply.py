@@ -31,18 +31,19 @@ _NAMES = {"<f4": "float", "<f8": "double", "|u1": "uchar", "<u4": "uint", "<i4":
 CLOUD_DTYPE = np.dtype(
     [(name, "<f4") for name in "xyz"]
     + [(name, "u1") for name in ("red", "green", "blue")]
-    + [("label", "<u4"), ("instance", "<u4")]
+    + [("label", "<u4"), ("instance", "<u4"), ("sigma_m", "<f4"), ("num_views", "<u4")]
 )
 
 
 def cloud_vertices(cloud: PointCloud) -> NDArray[Any]:
-    """Return the points (n,) with x y z, colour, label and instance."""
+    """Return the points (n,) with x y z, colour, label, instance and quality."""
     vertices = np.zeros(len(cloud.points_map), dtype=CLOUD_DTYPE)
     for i, name in enumerate("xyz"):
         vertices[name] = cloud.points_map[:, i]
     for i, name in enumerate(("red", "green", "blue")):
         vertices[name] = cloud.colors_rgb[:, i]
     vertices["label"], vertices["instance"] = cloud.labels, cloud.instances
+    vertices["sigma_m"], vertices["num_views"] = cloud.sigma_m, cloud.num_views
     return vertices
 
 

@@ -221,6 +221,8 @@ class MappingStage:
             colors_rgb=self._state.colors(ids),
             labels=self._labels.of(ids).astype(np.uint32),
             instances=self._roster.owners(ids).astype(np.uint32),
+            sigma_m=self._state.sigma(ids),
+            num_views=self._state.num_views(ids),
         )
 
     def _count(self, cluster: Cluster) -> None:

@@ -116,6 +116,7 @@ class MapState:
         self._points = np.full((4096, 3), np.nan)
         self._colors = np.zeros((4096, 3), dtype=np.uint8)
         self._sigma = np.full(4096, np.inf, dtype=np.float32)
+        self._num_views = np.zeros(4096, dtype=np.uint32)
 
     # ------------------------------------------------------------- landmarks
 
@@ -141,6 +142,10 @@ class MapState:
     def sigma(self, ids: IntArray) -> np.ndarray:
         """Return standard deviations (n,) along the worst axis."""
         return self._sigma[ids]
+
+    def num_views(self, ids: IntArray) -> np.ndarray:
+        """Return in how many pictures landmarks were tracked (n,)."""
+        return self._num_views[ids]
 
     def landmark_ids(self) -> IntArray:
         """Return the ids of all landmarks that have a position."""
@@ -182,12 +187,14 @@ class MapState:
             index, is_new = self._place(cluster, frame, T_world_local)
             rows = order[bounds[k] : bounds[k + 1]]
             f, seen = self.frames[index], cluster.observations
+            np.subtract.at(self._num_views, f.ids, 1)
             f.held = FrameContent(
                 landmarks.ids[seen.landmark[rows]],
                 seen.camera[rows],
                 seen.uv_px[rows],
                 {} if is_new else f.masks,
             )
+            np.add.at(self._num_views, f.ids, 1)
             touched.append(index)
             new += [index] if is_new else []
         for r in cluster.odometry:
@@ -259,6 +266,7 @@ class MapState:
             self._points = np.concatenate([self._points, np.full((grow, 3), np.nan)])
             self._colors = np.concatenate([self._colors, np.zeros((grow, 3), dtype=np.uint8)])
             self._sigma = np.concatenate([self._sigma, np.full(grow, np.inf, dtype=np.float32)])
+            self._num_views = np.concatenate([self._num_views, np.zeros(grow, dtype=np.uint32)])
 
     def settle(self) -> None:
         """Carry the frames between keyframes along with the keyframe they hang on."""

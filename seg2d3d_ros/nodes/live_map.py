@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -73,11 +75,13 @@ def _no_points() -> PointCloud:
         colors_rgb=np.zeros((0, 3), dtype=np.uint8),
         labels=np.zeros(0, dtype=np.uint32),
         instances=np.zeros(0, dtype=np.uint32),
+        sigma_m=np.zeros(0, dtype=np.float32),
+        num_views=np.zeros(0, dtype=np.uint32),
     )
 
 
 def _columns(cloud: PointCloud) -> tuple[NDArray, ...]:
-    return cloud.ids, cloud.points_map, cloud.colors_rgb, cloud.labels, cloud.instances
+    return tuple(getattr(cloud, f.name) for f in dataclasses.fields(cloud))
 
 
 def _take(cloud: PointCloud, rows: NDArray) -> PointCloud:

@@ -106,6 +106,8 @@ def make_map(path=None, georeferenced=True, scale="metric", points_per_instance=
         colors_rgb=rng.integers(40, 220, (len(points), 3)).astype(np.uint8),
         labels=np.where(ids > 0, 11, 7).astype(np.uint32),
         instances=ids,
+        sigma_m=rng.uniform(0.01, 0.5, len(points)).astype(np.float32),
+        num_views=rng.integers(2, 40, len(points)).astype(np.uint32),
     )
     assignments = tuple(
         MaskAssignment(int(t), camera, 11001 + k, k, 0.9, 25)

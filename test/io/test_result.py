@@ -54,6 +54,8 @@ def test_round_trip_points_keep_positions_colours_labels_and_instances(written):
     np.testing.assert_array_equal(rgb, full.cloud.colors_rgb)
     np.testing.assert_array_equal(result.points["label"], full.cloud.labels)
     np.testing.assert_array_equal(result.points["instance"], full.cloud.instances)
+    np.testing.assert_array_equal(result.points["sigma_m"], full.cloud.sigma_m)
+    np.testing.assert_array_equal(result.points["num_views"], full.cloud.num_views)
 
 
 def test_round_trip_observations_are_sorted_and_complete(written):
@@ -152,6 +154,8 @@ def test_empty_map_is_written_and_read(tmp_path):
             np.zeros((0, 3)),
             np.zeros((0, 3), np.uint8),
             np.zeros(0, np.uint32),
+            np.zeros(0, np.uint32),
+            np.zeros(0, np.float32),
             np.zeros(0, np.uint32),
         ),
         instances=(),

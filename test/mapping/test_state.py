@@ -166,3 +166,10 @@ def test_transform_carries_frames_points_and_what_hangs_on_keyframes(street, clu
         np.testing.assert_allclose(T[:3, :3], SHIFT[:3, :3] @ truth[:3, :3], atol=1e-9)
         np.testing.assert_allclose(T[:3, 3], transforms.apply(S, truth[None, :3, 3])[0], atol=1e-9)
         np.testing.assert_allclose(f.T_world_base, T, atol=1e-9)
+
+
+def test_num_views_is_the_number_of_pictures_each_landmark_was_seen_in(clusters):
+    state, _ = filled(clusters)
+    ids, count = np.unique(np.concatenate([f.ids for f in state.frames]), return_counts=True)
+    assert count.max() > 5
+    np.testing.assert_array_equal(state.num_views(ids), count)

@@ -291,13 +291,15 @@ def cloud_of(*points, label=11, instance=7):
         colors_rgb=np.tile(np.array([[1, 2, 255]], dtype=np.uint8), (n, 1)),
         labels=np.full(n, label, dtype=np.uint32),
         instances=np.full(n, instance, dtype=np.uint32),
+        sigma_m=np.full(n, 0.25, dtype=np.float32),
+        num_views=np.full(n, 5, dtype=np.uint32),
     )
 
 
 def test_point_cloud_two_points_can_be_read_field_by_field_at_its_offsets():
     message = clouds.to_point_cloud(cloud_of([1, 2, 3], [-4, 5, 6]), 1_500_000_000, "map")
     fields = {f.name: f for f in message.fields}
-    assert list(fields) == ["x", "y", "z", "rgb", "label", "instance"]
+    assert list(fields) == "x y z rgb label instance sigma_m num_views".split()
     raw = np.frombuffer(message.data, dtype=np.uint8).reshape(message.width, message.point_step)
 
     def column(name, dtype):
@@ -309,8 +311,10 @@ def test_point_cloud_two_points_can_be_read_field_by_field_at_its_offsets():
     assert column("rgb", "<u4") == [0x0102FF, 0x0102FF]
     assert column("label", "<u4") == [11, 11]
     assert column("instance", "<u4") == [7, 7]
+    assert column("sigma_m", "<f4") == [0.25, 0.25]
+    assert column("num_views", "<u4") == [5, 5]
     assert (message.header.stamp.sec, message.header.stamp.nanosec) == (1, 500_000_000)
-    assert message.row_step == len(message.data) == 48
+    assert message.row_step == len(message.data) == 64
 
 
 def test_point_cloud_nan_point_is_declared_not_dense():

@@ -16,6 +16,8 @@ def cloud(points):
         colors_rgb=np.zeros((n, 3), dtype=np.uint8),
         labels=np.zeros(n, dtype=np.uint32),
         instances=np.zeros(n, dtype=np.uint32),
+        sigma_m=np.zeros(n, dtype=np.float32),
+        num_views=np.zeros(n, dtype=np.uint32),
     )
 
 

@@ -24,13 +24,16 @@ _POINT = np.dtype(
         ("rgb", "<u4"),
         ("label", "<u4"),
         ("instance", "<u4"),
+        ("sigma_m", "<f4"),
+        ("num_views", "<u4"),
     ]
 )
+_INTEGERS = ("label", "instance", "num_views")
 _FIELDS = [
     PointField(
         name=name,
         offset=4 * i,
-        datatype=PointField.UINT32 if name in ("label", "instance") else PointField.FLOAT32,
+        datatype=PointField.UINT32 if name in _INTEGERS else PointField.FLOAT32,
         count=1,
     )
     for i, name in enumerate(_POINT.names or ())
@@ -38,7 +41,7 @@ _FIELDS = [
 
 
 def to_point_cloud(cloud: PointCloud, stamp_ns: int, frame_id: str) -> PointCloud2:
-    """Return points as PointCloud2 `x y z rgb label instance`, unordered, little-endian.
+    """Return points as PointCloud2 `x y z rgb label instance sigma_m num_views`, little-endian.
 
     Args:
         cloud: points in the map, metres.
@@ -51,6 +54,7 @@ def to_point_cloud(cloud: PointCloud, stamp_ns: int, frame_id: str) -> PointClou
     rows["rgb"] = red << 16 | green << 8 | blue
     rows["label"] = cloud.labels
     rows["instance"] = cloud.instances
+    rows["sigma_m"], rows["num_views"] = cloud.sigma_m, cloud.num_views
     made = PointCloud2(
         header=Header(stamp=to_time(stamp_ns), frame_id=frame_id),
         height=1,
@@ -68,7 +72,7 @@ def to_point_cloud(cloud: PointCloud, stamp_ns: int, frame_id: str) -> PointClou
 
 
 def from_point_cloud(message: PointCloud2) -> NDArray[np.void]:
-    """Return the rows of a cloud of ours: fields x y z rgb label instance."""
+    """Return the rows of a cloud of ours, one field per name."""
     return np.frombuffer(message.data, dtype=_POINT).copy()
 
 
