@@ -144,7 +144,7 @@ def encode(contents: Sequence[FrameContent]) -> dict[str, NDArray[Any]]:
         "mask_score": np.array([m.score for m in masks], dtype=np.float64),
         "mask_bbox_px": np.array([m.bbox_px for m in masks], dtype=np.int32).reshape(-1, 4),
         "num_runs": np.array([len(m.runs) for m in masks], dtype=np.int32),
-        "runs": _joined([m.runs for m in masks], np.uint32),
+        "run_lengths": _smallest(_joined([np.diff(m.runs, prepend=0) for m in masks], np.uint32)),
         "num_embedding": np.array([len(e) for e in embeddings], dtype=np.int32),
         "embedding": _joined(embeddings, np.float32),
         "model_id": np.array(models, dtype=np.str_) if models else np.zeros(0, dtype="U1"),
@@ -179,6 +179,9 @@ def _masks(a: Arrays) -> list[Mask]:
     vectors, models = _bounds(a["num_embedding"]), a["model_id"].tolist()
     columns = [a[n].tolist() for n in ("mask_label", "mask_class_id", "mask_score", "mask_model")]
     jpeg = a["crop_jpeg"].tobytes()
+    ends = np.concatenate([[0], np.cumsum(a["run_lengths"], dtype=np.int64)])
+    starts = np.repeat(ends[runs[:-1]], a["num_runs"])
+    boundaries = (ends[1:] - starts).astype(np.uint32)
     out = []
     for i, (label, class_id, score, model) in enumerate(zip(*columns, strict=True)):
         has_embedding = vectors[i] < vectors[i + 1]
@@ -188,7 +191,7 @@ def _masks(a: Arrays) -> list[Mask]:
                 class_id=class_id,
                 score=score,
                 bbox_px=tuple(a["mask_bbox_px"][i].tolist()),
-                runs=a["runs"][runs[i] : runs[i + 1]],
+                runs=boundaries[runs[i] : runs[i + 1]],
                 embedding=a["embedding"][vectors[i] : vectors[i + 1]] if has_embedding else None,
                 embedding_model_id=models[model],
                 crop_jpeg=jpeg[crops[i] : crops[i + 1]],
@@ -203,6 +206,10 @@ def _flat(embedding: NDArray[np.float32] | None) -> NDArray[np.float32]:
 
 def _joined(parts: Sequence[NDArray[Any]], kind: Any) -> NDArray[Any]:
     return np.concatenate([np.zeros(0, dtype=kind), *parts]).astype(kind)
+
+
+def _smallest(values: NDArray[np.uint32]) -> NDArray[Any]:
+    return values.astype(np.min_scalar_type(int(values.max(initial=0))))
 
 
 def _bounds(sizes: NDArray[Any]) -> list[int]:

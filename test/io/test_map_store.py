@@ -6,7 +6,9 @@ import pytest
 from map_maker import make_map
 
 from seg2d3d_ros.errors import ResultError
-from seg2d3d_ros.io.map_store import load_map, save_map
+from seg2d3d_ros.io.folder_store import FolderStore
+from seg2d3d_ros.io.map_store import load_map, open_blocks, save_map
+from seg2d3d_ros.mapping.archive import MemoryStore
 
 
 def assert_same(a, b):
@@ -74,6 +76,31 @@ def test_load_missing_state_or_key_is_a_named_error(tmp_path):
     (tmp_path / "map" / "state.npz").unlink()
     with pytest.raises(ResultError, match="cannot be read"):
         load_map(tmp_path / "map")
+
+
+def some_blocks(store):
+    store.put("frames/000000", {"a": np.arange(3)})
+    store.put("frames/000001", {"a": np.arange(4), "b": np.zeros((0, 2))})
+    return store
+
+
+@pytest.mark.parametrize("kind", ["memory", "folder"])
+def test_save_keeps_the_blocks_of_either_store(tmp_path, kind):
+    folder = FolderStore(tmp_path / "scratch")
+    store = some_blocks(MemoryStore() if kind == "memory" else folder)
+    save_map(tmp_path / "map", make_map(), store)
+    folder.remove()
+    found = open_blocks(tmp_path / "map")
+    assert found.names() == ["frames/000000", "frames/000001", "state"]
+    np.testing.assert_array_equal(found.get("frames/000001")["a"], np.arange(4))
+    assert found.get("frames/000001")["b"].shape == (0, 2)
+
+
+def test_blocks_written_after_saving_do_not_reach_into_the_saved_map(tmp_path):
+    store = some_blocks(FolderStore(tmp_path / "scratch"))
+    save_map(tmp_path / "map", make_map(), store)
+    store.put("frames/000000", {"a": np.arange(9)})
+    assert len(open_blocks(tmp_path / "map").get("frames/000000")["a"]) == 3
 
 
 def test_load_holds_no_pickle(tmp_path):

@@ -1,0 +1,121 @@
+"""Groups of arrays as files in a folder: one `.npz` per group, hashed, written atomically.
+
+The format is described in docs/map_format.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seg2d3d_ros.errors import ResultError
+
+_SUFFIX = ".npz"
+
+
+class FolderStore:
+    """A `mapping.archive.BlockStore` on disk.
+
+    Attributes:
+        folder: Where the files lie.
+        digests: SHA-256 of each group's file, by name; a file that differs is refused.
+    """
+
+    def __init__(self, folder: Path, digests: Mapping[str, str] | None = None) -> None:
+        """Use a folder, which is made if it is not there; `digests` are of files in it."""
+        self.folder = folder
+        self.digests = dict(digests or {})
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ResultError(f"{folder} cannot be made for frozen frames: {error}") from error
+
+    @staticmethod
+    def temporary(parent: str | Path | None = None) -> FolderStore:
+        """Make a store in a new folder, below `parent` or where the system keeps such.
+
+        Raises:
+            ResultError: the parent cannot be written.
+        """
+        try:
+            if parent is not None:
+                parent = Path(parent).expanduser()
+                parent.mkdir(parents=True, exist_ok=True)
+            return FolderStore(Path(tempfile.mkdtemp(prefix=".seg2d3d-blocks-", dir=parent)))
+        except OSError as error:
+            raise ResultError(
+                f"no folder for frozen frames can be made in {parent or tempfile.gettempdir()}: "
+                f"{error}; choose another by runtime.scratch_dir"
+            ) from error
+
+    def put(self, name: str, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Keep a group; one of the same name is replaced in one step.
+
+        Raises:
+            ResultError: the disk refuses, because it is full for example.
+        """
+        buffer = io.BytesIO()
+        np.savez(buffer, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+        data = buffer.getbuffer()
+        path = self.path(name)
+        partial = path.with_suffix(".partial")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_bytes(data)
+            os.replace(partial, path)
+        except OSError as error:
+            raise ResultError(f"frozen frames cannot be written to {path}: {error}") from error
+        self.digests[name] = hashlib.sha256(data).hexdigest()
+
+    def get(self, name: str) -> dict[str, NDArray[Any]]:
+        """Return a group.
+
+        Raises:
+            KeyError: there is none of that name.
+            ResultError: its file is damaged.
+        """
+        path = self.path(name)
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            raise KeyError(name) from None
+        except OSError as error:
+            raise ResultError(f"{path} cannot be read: {error}") from error
+        if self.digests.get(name) not in (None, hashlib.sha256(data).hexdigest()):
+            raise ResultError(f"{path} is damaged: its hash is not the one that was noted")
+        try:
+            with np.load(io.BytesIO(data), allow_pickle=False) as loaded:
+                return {key: loaded[key] for key in loaded.files}
+        except (ValueError, zipfile.BadZipFile) as error:
+            raise ResultError(f"{path} cannot be read: {error!r}") from error
+
+    def names(self) -> list[str]:
+        """Return the names of all groups, sorted."""
+        files = self.folder.rglob(f"*{_SUFFIX}")
+        return sorted(str(f.relative_to(self.folder).with_suffix("")) for f in files)
+
+    def path(self, name: str) -> Path:
+        """Return the file of a group."""
+        return self.folder / f"{name}{_SUFFIX}"
+
+    def __enter__(self) -> FolderStore:
+        """Return itself; the folder goes when the block ends."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Delete the folder and all in it."""
+        self.remove()
+
+    def remove(self) -> None:
+        """Delete the folder and all in it."""
+        shutil.rmtree(self.folder, ignore_errors=True)
