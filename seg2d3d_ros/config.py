@@ -30,6 +30,9 @@ class RuntimeConfig:
 
     seed: int = option(0, "Seed of everything random.", 0)
     num_threads: int = option(2, "Threads for tracking and solving.", 1, 256)
+    scratch_dir: str = option(
+        "", "Folder for frames that have gone by; empty: beside the result, else the system's."
+    )
     device: str = option("auto", "Torch device of network backends: auto, cpu, cuda, cuda:1, ...")
 
 

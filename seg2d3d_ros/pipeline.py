@@ -17,6 +17,7 @@ from typing import Any
 from seg2d3d_ros import config as configuration
 from seg2d3d_ros.clusters.stage import ClusterStage
 from seg2d3d_ros.config import Config
+from seg2d3d_ros.mapping.archive import BlockStore
 from seg2d3d_ros.mapping.stage import MappingStage
 from seg2d3d_ros.segmentation.backend import SegmentationBackend
 from seg2d3d_ros.segmentation.stage import SegmentationStage
@@ -40,9 +41,20 @@ class Pipeline:
     """Pictures in, map updates out."""
 
     def __init__(
-        self, config: Config, rig: Rig, backend: SegmentationBackend | None = None
+        self,
+        config: Config,
+        rig: Rig,
+        backend: SegmentationBackend | None = None,
+        blocks: BlockStore | None = None,
     ) -> None:
-        """Prepare the stages for a rig; `backend` overrides the configured one."""
+        """Prepare the stages for a rig.
+
+        Args:
+            config: The whole configuration.
+            rig: The cameras.
+            backend: Overrides the configured one.
+            blocks: Where frames that have gone by are frozen; in memory without it.
+        """
         self._config = config
         self._rig = rig
         self._accounts = Accounts(rig)
@@ -52,7 +64,7 @@ class Pipeline:
         self.segmentation = SegmentationStage(config, rig, backend)
         self.segmentation.activate()
         self._clusters = ClusterStage(config, rig)
-        self._mapping = MappingStage(config)
+        self._mapping = MappingStage(config, blocks)
         self._map_worker = _Worker("mapping", self._map)
         self._cluster_worker = _Worker("clusters", self._cluster)
         self._segmentation_worker = _Worker("segmentation", self._segment)

@@ -18,6 +18,7 @@ from seg2d3d_ros.errors import InputError
 from seg2d3d_ros.types import Dropped, Frame, Item, MapUpdate, RunReport
 
 if TYPE_CHECKING:
+    from seg2d3d_ros.io.folder_store import FolderStore
     from seg2d3d_ros.io.sources import Source
     from seg2d3d_ros.pipeline import Pipeline
 
@@ -77,7 +78,8 @@ class Feed:
 
 def run(args: argparse.Namespace) -> int:
     """Map the recording; 1 if it broke off, with what was mapped until then kept."""
-    from seg2d3d_ros.io.result import check_target, write_result
+    from seg2d3d_ros.io.folder_store import FolderStore
+    from seg2d3d_ros.io.result import check_target
     from seg2d3d_ros.io.sources import open_source
 
     config = settings.load(args)
@@ -86,8 +88,14 @@ def run(args: argparse.Namespace) -> int:
     print("\n".join(source.describe()))
     from seg2d3d_ros.pipeline import Pipeline
 
+    with FolderStore.temporary(config.runtime.scratch_dir or args.out.absolute().parent) as blocks:
+        return _map(Pipeline(config, source.rig, blocks=blocks), source, args, blocks)
+
+
+def _map(pipeline: Pipeline, source: Source, args: argparse.Namespace, blocks: FolderStore) -> int:
+    from seg2d3d_ros.io.result import write_result
+
     feed = Feed()
-    pipeline = Pipeline(config, source.rig)
     try:
         with _sigterm_sets(feed):
             _push_all(pipeline, source, args, feed)
@@ -99,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
         pipeline.abort()
         raise
     report = pipeline.report(source.name, (*source.remarks(), *feed.remarks))
-    write_result(args.out, full, report, args.overwrite)
+    write_result(args.out, full, report, args.overwrite, blocks)
     _print_summary(full, report, args.out)
     if feed.error is not None:
         print(f"seg2d3d: error: {feed.error}; what came before is mapped", file=sys.stderr)

@@ -21,6 +21,7 @@ from seg2d3d_ros.io.map_store import save_map
 from seg2d3d_ros.io.ply import cloud_vertices, read_ply, write_ply
 from seg2d3d_ros.io.report import render_report
 from seg2d3d_ros.io.tum import read_tum, write_tum
+from seg2d3d_ros.mapping.archive import BlockStore
 from seg2d3d_ros.types import FloatArray, FrameCounts, IntArray, MapUpdate, RunReport
 
 FORMAT = "seg2d3d-result"
@@ -90,7 +91,11 @@ def _is_result(folder: Path) -> bool:
 
 
 def write_result(
-    folder: str | Path, map: MapUpdate, report: RunReport, overwrite: bool = False
+    folder: str | Path,
+    map: MapUpdate,
+    report: RunReport,
+    overwrite: bool = False,
+    blocks: BlockStore | None = None,
 ) -> Path:
     """Write a full map and the report of its run as a result folder.
 
@@ -101,6 +106,7 @@ def write_result(
         map: The whole map (`is_full`).
         report: What the run did.
         overwrite: Replace a result that is there already; anything else is never replaced.
+        blocks: What the frames of the map saw and showed, to be kept in `map/` with it.
 
     Raises:
         ResultError: something is there that may not be replaced, or the disk refuses.
@@ -113,6 +119,7 @@ def write_result(
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
         _write_files(partial, map, report)
+        save_map(partial / "map", map, blocks)
         _swap(partial, folder.absolute())
     except OSError as error:
         raise ResultError(f"cannot write the result {folder}: {error}") from error
@@ -153,7 +160,6 @@ def _write_files(folder: Path, map: MapUpdate, report: RunReport) -> None:
     tables.write_json(
         folder / "instances.json", {"version": tables.INSTANCES_VERSION, "instances": instances}
     )
-    save_map(folder / "map", map)
     picture = draw_map(map, report.source)
     (folder / "map.png").write_bytes(picture)
     (folder / "report.html").write_text(render_report(map, report, picture), encoding="utf-8")

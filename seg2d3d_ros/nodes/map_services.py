@@ -65,7 +65,8 @@ class MapServices:
         if not self._node.accounts.num_clusters:
             raise ResultError("there is no map yet: not one cluster has come")
         path = Path(folder).expanduser().resolve()
-        write_result(path, *self._node.report_map(), overwrite=True)
+        full, report = self._node.report_map()
+        write_result(path, full, report, overwrite=True, blocks=self._node.blocks)
         self._node.is_saved = True
         return path
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import seg2d3d_ros.msg as msg
 from seg2d3d_ros.errors import Seg2D3DError
+from seg2d3d_ros.io.folder_store import FolderStore
 from seg2d3d_ros.mapping.stage import MappingStage
 from seg2d3d_ros.nodes.conversions.clusters import from_cluster
 from seg2d3d_ros.nodes.lifecycle import StageNode, run
@@ -30,6 +31,7 @@ class MappingNode(StageNode):
         super().__init__("mapping")
         self.worker: Worker | None = None
         self._stage: MappingStage | None = None
+        self.blocks: FolderStore | None = None
         self._output: MapOutput | None = None
         self._map_services: MapServices | None = None
         self._subscription: Any = None
@@ -65,6 +67,7 @@ class MappingNode(StageNode):
             if part is not None:
                 part.close()
         self._stage = self._output = self._map_services = None
+        self._drop_blocks()
 
     def reset(self) -> None:
         """Begin a new map."""
@@ -75,9 +78,18 @@ class MappingNode(StageNode):
             self._output.reset()
 
     def _begin_run(self) -> None:
-        self._stage, self.accounts = MappingStage(self.config), LiveAccounts()
+        self._drop_blocks()
+        self.blocks = FolderStore.temporary(self.config.runtime.scratch_dir or None)
+        self._stage = MappingStage(self.config, self.blocks)
+        self.accounts = LiveAccounts()
         self._next_sequence, self.is_saved = 0, True
         self.has_last = threading.Event()
+
+    def _drop_blocks(self) -> None:
+        """Delete the frozen frames of the run before."""
+        if self.blocks is not None:
+            self.blocks.remove()
+            self.blocks = None
 
     def _on_cluster(self, message: msg.Cluster) -> None:
         if message.sequence != self._next_sequence:

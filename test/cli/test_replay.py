@@ -21,7 +21,7 @@ class FakePipeline:
     last: "FakePipeline"
     on_push = None
 
-    def __init__(self, config, rig):
+    def __init__(self, config, rig, blocks=None):
         FakePipeline.last = self
         self.config, self.rig = config, rig
         self.items, self.is_aborted = [], False
