@@ -16,6 +16,7 @@ from scipy.spatial import cKDTree
 
 from seg2d3d_ros.config import Config
 from seg2d3d_ros.geometry.masks import contains_each
+from seg2d3d_ros.mapping.attraction import attracted
 from seg2d3d_ros.mapping.consensus import (
     MaskTable,
     build_table,
@@ -33,6 +34,8 @@ from seg2d3d_ros.mapping.votes import PictureVotes, VoteGraph, picture_votes, pl
 from seg2d3d_ros.types import EventKind, InstanceEvent, IntArray
 
 _MIN_STEP_M = 0.25
+_PICTURES_AT_A_TIME = 64
+_PLACES_AT_A_TIME = 20_000
 _COMPANION_RANGE_M = 60.0
 
 
@@ -65,6 +68,11 @@ class Associator:
         """Return the classes whose masks are associated."""
         return self._buildings
 
+    def issue_id(self) -> int:
+        """Return an instance id that was never used before."""
+        self._next_id += 1
+        return self._next_id - 1
+
     def add(self, state: MapState, new_frames: list[int]) -> list[InstanceEvent]:
         """Take the masks of new frames and decide again about every place they touch."""
         new = [p for k in new_frames for p in self._look_up(state, k)]
@@ -76,7 +84,7 @@ class Associator:
         """Sum all votes anew on today's geometry and decide everything at once; ids carry over."""
         owners = self.instances_of(state, state.landmark_ids())
         self._graph = VoteGraph()
-        touched = self._graph.add([self._votes(state, p) for p in self.pictures if p.is_voting])
+        touched = self._sum_up(state)
         ids = state.landmark_ids()
         keys = self._places(state, ids)
         former: dict[int, Counter[int]] = {}
@@ -130,6 +138,15 @@ class Associator:
             out.append(Picture(index, camera, seen, is_voting))
         return out
 
+    def _sum_up(self, state: MapState) -> set[int]:
+        """Add the votes of all pictures, some at a time; return the places they touch."""
+        touched: set[int] = set()
+        voting = [p for p in self.pictures if p.is_voting]
+        for k in range(0, len(voting), _PICTURES_AT_A_TIME):
+            some = voting[k : k + _PICTURES_AT_A_TIME]
+            touched |= self._graph.add([self._votes(state, p) for p in some])
+        return touched
+
     def _votes(self, state: MapState, picture: Picture) -> PictureVotes:
         good = np.isfinite(state.points(picture.seen.ids)[:, 0])
         ids, mask = picture.seen.ids[good], picture.seen.mask[good]
@@ -142,9 +159,10 @@ class Associator:
 
     def _decide(self, touched: set[int], stamp_ns: int) -> list[InstanceEvent]:
         """Partition the touched places again; an instance beyond them takes part as one node."""
-        edges = self._active_edges(touched)
-        anchors = sorted(n for n in edges if n < 0)
-        groups = greedy_partition(edges, [*anchors, *sorted(touched)], self._options.min_vote)
+        parts = [touched]
+        if len(touched) > _PLACES_AT_A_TIME:
+            parts = attracted(touched, self._graph.edges, self.instance_of_place)
+        groups = [g for part in parts for g in self._partition(part, touched)]
         old = {n: self.instance_of_place.get(n, 0) for n in touched}
         events: list[InstanceEvent] = []
         taken: set[int] = set()
@@ -276,17 +294,19 @@ class Associator:
             return {}
         return build_table(np.concatenate(rows), np.concatenate(owners))
 
-    def _active_edges(self, touched: set[int]) -> Edges:
-        edges: Edges = {n: {} for n in sorted(touched)}
-        for n in sorted(touched):
-            for m, w in self._graph.edges.get(n, {}).items():
+    def _partition(self, part: set[int], touched: set[int]) -> list[list[int]]:
+        """Partition some of the touched places; those of other parts have no say."""
+        edges: Edges = {n: {} for n in sorted(part)}
+        for n in sorted(part):
+            for m, w in self._graph.edges.peek(n).items():
                 other = m if m in touched else -self.instance_of_place.get(m, 0)
-                if other == 0:
+                if other == 0 or (other > 0 and other not in part):
                     continue
                 joined = edges[n].get(other, 0.0) + w if other < 0 else w
                 edges[n][other] = joined
                 edges.setdefault(other, {})[n] = joined
-        return edges
+        anchors = sorted(n for n in edges if n < 0)
+        return greedy_partition(edges, [*anchors, *sorted(part)], self._options.min_vote)
 
     @staticmethod
     def _owner(group: list[int], former: Iterable[int], taken: set[int]) -> tuple[int, list[int]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import cKDTree
 
-from seg2d3d_ros.mapping.partition import Edges
+from seg2d3d_ros.mapping.packed_rows import PackedRows
 from seg2d3d_ros.types import FloatArray, IntArray
 
 _NEAR = 6
@@ -77,11 +77,11 @@ def picture_votes(
 
 
 class VoteGraph:
-    """Sums of votes between places."""
+    """Sums of votes between places; those of places not touched last are packed away."""
 
     def __init__(self) -> None:
         """Start without votes."""
-        self.edges: Edges = {}
+        self.edges = PackedRows()
 
     def add(self, votes: list[PictureVotes]) -> set[int]:
         """Add the votes of pictures; return the places they touch."""
@@ -95,7 +95,10 @@ class VoteGraph:
         pairs, weight = pairs[order], weight[order]
         start = np.flatnonzero(np.r_[True, (np.diff(pairs, axis=0) != 0).any(axis=1)])
         sums = np.add.reduceat(weight, start)
+        touched = set(np.unique(pairs).tolist())
+        rows = self.edges.opened(touched)
         for (a, b), w in zip(pairs[start].tolist(), sums.tolist(), strict=True):
-            row = self.edges.setdefault(a, {})
-            row[b] = self.edges.setdefault(b, {})[a] = row.get(b, 0.0) + w
-        return set(np.unique(pairs).tolist())
+            row = rows[a]
+            row[b] = rows[b][a] = row.get(b, 0.0) + w
+        self.edges.pack(touched)
+        return touched
