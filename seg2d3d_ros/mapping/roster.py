@@ -12,7 +12,8 @@ from seg2d3d_ros.mapping.association import Associator, Picture
 from seg2d3d_ros.mapping.edits import Edits
 from seg2d3d_ros.mapping.instances import Support, describe
 from seg2d3d_ros.mapping.labels import LabelVotes
-from seg2d3d_ros.mapping.naming import name_masks
+from seg2d3d_ros.mapping.mask_links import MaskLinker, mask_keys
+from seg2d3d_ros.mapping.naming import Name, PictureEvidence, name_masks, weigh_picture
 from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.mapping.tiles import TileIndex
 from seg2d3d_ros.mapping.visibility import LabelledPoints
@@ -46,6 +47,8 @@ class Roster:
         self.assignments: dict[tuple[int, int], list[MaskAssignment]] = {}
         self.shown: dict[int, Instance] = {}
         self.num_edits: dict[tuple[int, int], int] = {}
+        self._linker = MaskLinker(associator.building_classes)
+        self._evidence: dict[tuple[int, int], PictureEvidence] = {}
         self._supports: dict[int, Support] = {}
         self._frames_of: dict[int, set[int]] = {}
         self._clear()
@@ -77,7 +80,7 @@ class Roster:
             return ids
         self._reserve(int(ids[-1]) + 1)
         self._settle_places(ids)
-        owner = self._decided(ids)
+        owner = self.decided(ids)
         owner[~self._labels.is_building(ids, self._associator.building_classes)] = 0
         before = self._owner[ids]
         self._dirty.update(np.union1d(owner, before).tolist())
@@ -102,9 +105,14 @@ class Roster:
         self.touch(self._state.landmark_ids())
         self._dirty |= known
 
+    @property
+    def min_points(self) -> int:
+        """Return how many landmarks an instance needs to be shown."""
+        return self._options.min_instance_points
+
     def is_confirmed(self, instance: int) -> bool:
         """Return whether an instance has enough landmarks."""
-        return len(self._members.get(instance, ())) >= self._options.min_instance_points
+        return len(self._members.get(instance, ())) >= self.min_points
 
     def members(self, instance: int) -> IntArray:
         """Return the landmarks of an instance, sorted."""
@@ -120,7 +128,7 @@ class Roster:
         out[~np.isin(out, shown)] = 0
         return out
 
-    def _decided(self, ids: IntArray) -> IntArray:
+    def decided(self, ids: IntArray) -> IntArray:
         """Return the instance (n,) of landmarks as decided, by hand where it was."""
         owners = self._automatic(ids)
         return self._edits.relabel(ids, owners, self._automatic, self._state.points)
@@ -165,29 +173,50 @@ class Roster:
         """Take the names of all masks back."""
         self.assignments.clear()
         self.num_edits.clear()
+        self._evidence.clear()
         self._dirty.update(self._supports)
         self._supports.clear()
         self._frames_of.clear()
 
-    def name(self, pictures: list[Picture]) -> None:
-        """Name the masks of pictures by the confirmed instances around them."""
-        for picture, named in zip(pictures, self.find_names(pictures), strict=True):
-            key = (picture.frame, picture.camera)
-            self.assignments[key], self.num_edits[key] = named, len(self._edits.journal)
-            self._support(picture.frame, picture.camera, named)
+    def link(self, pictures: list[Picture]) -> None:
+        """Link the masks of new pictures with those before them, in stamp order."""
+        for picture in pictures:
+            self._linker.add(self._state, picture.frame, picture.camera)
+
+    def name(self, pictures: list[Picture], since: int = 0) -> None:
+        """Name the masks of pictures, and again those of frames from `since` on, to agree."""
+        self._weigh(pictures, self._evidence)
+        old = [key for key in self._evidence if key[0] < since]
+        for key in old:
+            del self._evidence[key]
+        names = self._agree(self._evidence)
+        self.num_edits.update(dict.fromkeys(names, len(self._edits.journal)))
+        known = {key: named for key, named in names.items() if key in self.assignments}
+        self.replace_names({k: v for k, v in known.items() if v != self.assignments[k]})
+        for key in sorted(names.keys() - known.keys()):
+            self.assignments[key] = names[key]
+            self._support(*key, names[key])
 
     def find_names(self, pictures: list[Picture]) -> list[list[MaskAssignment]]:
-        """Return the names that the masks of pictures would get now."""
+        """Return the names that the masks of pictures would get now, by each other's evidence."""
+        evidence: dict[tuple[int, int], PictureEvidence] = {}
+        self._weigh(pictures, evidence)
+        names = self._agree(evidence)
+        return [names[p.frame, p.camera] for p in pictures]
+
+    def _weigh(
+        self, pictures: list[Picture], evidence: dict[tuple[int, int], PictureEvidence]
+    ) -> None:
+        """Add what the confirmed instances around pictures say about their masks."""
         if not pictures:
-            return []
+            return
         self._index()
         labelled = self._labelled(pictures)
-        out = []
         for picture in pictures:
-            instance_of = self._decided(picture.seen.ids)
+            instance_of = self.decided(picture.seen.ids)
             known = [i for i in np.unique(instance_of).tolist() if self.is_confirmed(i)]
             instance_of[~np.isin(instance_of, np.array(known, dtype=np.int64))] = 0
-            named = name_masks(
+            votes = weigh_picture(
                 self._state,
                 picture,
                 labelled,
@@ -195,8 +224,36 @@ class Roster:
                 self._associator.building_classes,
                 self._options.naming_range_m,
             )
-            out.append(named)
-        return out
+            num_tracked = np.bincount(picture.seen.mask, minlength=len(votes))
+            evidence[picture.frame, picture.camera] = PictureEvidence(votes, num_tracked.tolist())
+
+    def _agree(
+        self, evidence: Mapping[tuple[int, int], PictureEvidence]
+    ) -> dict[tuple[int, int], list[MaskAssignment]]:
+        """Return the names of masks that their evidence and their links agree on."""
+        keys = [mask_keys(f, c, np.arange(len(e.votes))) for (f, c), e in evidence.items()]
+        flat = [v for e in evidence.values() for v in e.votes]
+        links = self._linker.among(evidence)
+        joined = np.concatenate([np.zeros(0, dtype=np.int64), *keys])
+        names = iter(name_masks(joined, flat, links))
+        return {
+            key: [
+                self._assignment(*key, k, next(names), e.num_tracked[k])
+                for k in range(len(e.votes))
+            ]
+            for key, e in evidence.items()
+        }
+
+    def _assignment(
+        self, frame: int, camera: int, k: int, name: Name, num_tracked: int
+    ) -> MaskAssignment:
+        f = self._state.frames[frame]
+        mask = f.masks[camera][k]
+        stamp = f.picture_stamps_ns[f.cameras.index(camera)]
+        model = self._state.rig.cameras[camera].name  # type: ignore[union-attr]
+        return MaskAssignment(
+            stamp, model, mask.label, name.instance, name.score, num_tracked, mask.class_id
+        )
 
     def replace_names(self, names: Mapping[tuple[int, int], list[MaskAssignment]]) -> None:
         """Put other names on the masks of pictures, by (frame, camera)."""
@@ -213,8 +270,10 @@ class Roster:
             self._supports.pop(i, None)
             self._frames_of.pop(i, None)
         self._dirty |= changed - {0}
-        for frame, camera in sorted(k for k in self.assignments if k[0] in frames):
-            self._support(frame, camera, self.assignments[frame, camera], changed)
+        for frame in sorted(frames):
+            for camera in sorted(self._state.frames[frame].masks):
+                named = self.assignments.get((frame, camera), [])
+                self._support(frame, camera, named, changed)
 
     def _index(self) -> None:
         """Say where the instances that changed are now."""

@@ -1,3 +1,5 @@
+from collections import Counter
+
 import numpy as np
 import pytest
 from street_maker import BUILDING, make_camera
@@ -6,8 +8,10 @@ from seg2d3d_ros.geometry import cameras, masks, transforms
 from seg2d3d_ros.mapping.archive import FrameContent
 from seg2d3d_ros.mapping.association import Picture
 from seg2d3d_ros.mapping.incidence import Incidence
-from seg2d3d_ros.mapping.naming import LabelledPoints, name_masks
+from seg2d3d_ros.mapping.mask_links import MaskLinks
+from seg2d3d_ros.mapping.naming import Name, name_masks, weigh_picture
 from seg2d3d_ros.mapping.state import MapFrame, MapState
+from seg2d3d_ros.mapping.visibility import LabelledPoints
 from seg2d3d_ros.types import Mask, Rig
 
 CAMERA = make_camera("c")
@@ -33,6 +37,12 @@ def region(points, label=11001, class_id=BUILDING):
 
 def name(regions, points_by_instance, tracked=(), sigma_m=0.05, range_m=200.0):
     """Name masks of one picture; `tracked` holds (mask, instance of its landmark)."""
+    votes = weigh(regions, points_by_instance, tracked, sigma_m, range_m)
+    return name_masks(np.arange(len(votes)), votes, links())
+
+
+def weigh(regions, points_by_instance, tracked=(), sigma_m=0.05, range_m=200.0):
+    """Evidence for masks of one picture; `tracked` holds (mask, instance of its landmark)."""
     state = MapState()
     state.rig = Rig((CAMERA,))
     content = FrameContent(NONE, NONE, np.zeros((0, 2)), {0: tuple(regions)})
@@ -45,7 +55,13 @@ def name(regions, points_by_instance, tracked=(), sigma_m=0.05, range_m=200.0):
     instances = np.concatenate([np.full(len(p), i) for i, p in parts]) if parts else NONE
     labelled = LabelledPoints.of(points, np.full(len(points), sigma_m), instances)
     instance_of = np.array([i for _, i in tracked], dtype=np.int64)
-    return name_masks(state, picture, labelled, instance_of, BUILDINGS, range_m)
+    return weigh_picture(state, picture, labelled, instance_of, BUILDINGS, range_m)
+
+
+def links(*triples):
+    """Links between masks: (a, b, overlap)."""
+    a, b, overlap = np.array(triples, dtype=float).reshape(-1, 3).T
+    return MaskLinks(a.astype(np.int64), b.astype(np.int64), overlap)
 
 
 LEFT, RIGHT = wall(12.0, 1.0, 7.0), wall(12.0, -7.0, -1.0)
@@ -53,15 +69,14 @@ LEFT, RIGHT = wall(12.0, 1.0, 7.0), wall(12.0, -7.0, -1.0)
 
 def test_name_masks_tracked_landmarks_alone_name_a_mask():
     (made,) = name([region(LEFT)], {}, [(0, 4)] * 6)
-    assert (made.instance, made.num_landmarks) == (4, 6)
-    assert (made.stamp_ns, made.camera, made.label, made.class_id) == (7, "c", 11001, BUILDING)
+    assert made.instance == 4
     assert made.score == pytest.approx(1.0)
 
 
 def test_name_masks_projected_points_name_masks_without_landmarks():
     found = name([region(LEFT, 11001), region(RIGHT, 11002)], {3: LEFT, 8: RIGHT})
     assert [a.instance for a in found] == [3, 8]
-    assert all(a.score > 0.9 and a.num_landmarks == 0 for a in found)
+    assert all(a.score > 0.9 for a in found)
 
 
 def test_name_masks_nearer_points_hide_those_behind():
@@ -86,35 +101,44 @@ def test_name_masks_uncertain_points_do_not_count():
 
 
 def test_name_masks_too_little_evidence_leaves_the_mask_unassigned():
-    # one tracked landmark of six that would be enough weighs 0.25
-    (made,) = name([region(LEFT)], {}, [(0, 4)])
-    assert (made.instance, made.score, made.num_landmarks) == (0, 0.0, 1)
-    # two of an instance make 0.5
-    assert name([region(LEFT)], {}, [(0, 4)] * 2)[0].instance == 4
+    # one tracked landmark of six that would be enough weighs an eighth: over the least, 0.1
+    assert name([region(LEFT)], {}, [(0, 4)])[0].instance == 4
+    assert name([region(LEFT)], {}, [(0, 4), (0, 5), (0, 6)])[0].instance == 4
+    weak = [Counter({4: 0.09})]
+    assert name_masks(np.array([3]), weak, links()) == [Name(0, 0.0)]
 
 
-def test_name_masks_points_at_one_end_do_not_name_the_whole():
-    end = LEFT[LEFT[:, 1] > 6.4]
-    wide = region(wall(12.0, -7.0, 7.0))
-    assert name([wide], {3: end})[0].instance == 0
+def test_weigh_picture_landmarks_of_no_instance_do_not_vote():
+    (votes,) = weigh([region(LEFT)], {}, [(0, 0)] * 5 + [(0, 4)] * 3)
+    assert votes == {4: pytest.approx(0.75 / 2)}
 
 
-def test_name_masks_landmarks_of_no_instance_are_counted_but_do_not_vote():
-    (made,) = name([region(LEFT)], {}, [(0, 0)] * 5 + [(0, 4)] * 3)
-    assert (made.instance, made.num_landmarks) == (4, 8)
+def test_weigh_picture_whole_instance_in_the_mask_outweighs_few_points_of_another():
+    # Building 3 fills its own mask, some of its points stray into that of 8.
+    masks = [region(LEFT, 11001), region(RIGHT, 11002)]
+    stray = wall(12.0, -2.0, -1.0)
+    votes = weigh(masks, {3: np.concatenate([LEFT, stray]), 8: wall(12.0, -7.0, -6.0)})
+    assert votes[0][3] > 1.5
+    assert votes[1][8] > 1.0 > votes[1][3]
 
 
-def test_name_masks_many_tracked_landmarks_outweigh_projection():
-    (made,) = name([region(LEFT)], {3: LEFT}, [(0, 8)] * 8)
-    # 1.5 for the tracked ones, 1 for the projection
-    assert made.instance == 8
-    assert made.score == pytest.approx(0.6, abs=0.02)
+def test_weigh_picture_points_in_other_masks_do_not_cover_this_one():
+    # A blank wall beside a house full of corners: the corners lie in the mask of the house.
+    masks = [region(LEFT, 11001), region(wall(12.0, -1.0, 1.0), 11002)]
+    votes = weigh(masks, {3: LEFT[LEFT[:, 1] > 1.5]})
+    assert votes[0][3] > 1.5
+    assert votes[1][3] == 0
+
+
+def test_weigh_picture_tracked_landmarks_weigh_less_than_projection():
+    (votes,) = weigh([region(LEFT)], {3: LEFT}, [(0, 8)] * 8)
+    assert votes == {8: pytest.approx(0.75), 3: pytest.approx(2.0, abs=0.05)}
 
 
 def test_name_masks_other_classes_stay_unassigned():
     tree = region(LEFT, 21001, 21)
     (made,) = name([tree], {3: LEFT}, [(0, 3)] * 6)
-    assert (made.instance, made.class_id) == (0, 21)
+    assert made.instance == 0
 
 
 def test_name_masks_mask_over_two_houses_goes_to_that_with_more_of_it():
@@ -124,8 +148,47 @@ def test_name_masks_mask_over_two_houses_goes_to_that_with_more_of_it():
     assert 0.5 < made.score < 0.9
 
 
-def test_name_masks_every_mask_gets_one_assignment_in_order():
+def test_weigh_picture_every_mask_gets_evidence_in_order():
     regions = [region(LEFT, 11001), region(RIGHT, 11002), region(LEFT, 21001, 21)]
-    for points in ({}, {3: LEFT}):
-        assert [a.label for a in name(regions, points)] == [11001, 11002, 21001]
-    assert name([], {3: LEFT}) == []
+    assert weigh(regions, {}) == [{}, {}, {}]
+    votes = weigh(regions, {3: RIGHT})
+    assert [set(v) for v in votes] == [set(), {3}, set()]
+    assert weigh([], {3: LEFT}) == []
+
+
+def test_name_masks_chain_shares_the_name_with_most_evidence():
+    votes = [Counter({3: 0.6}), Counter(), Counter({8: 0.2, 3: 0.1}), Counter({9: 1.0})]
+    chained = links((0, 1, 0.8), (1, 2, 0.6))
+    assert [n.instance for n in name_masks(np.arange(4), votes, chained)] == [3, 3, 3, 9]
+    apart = [n.instance for n in name_masks(np.arange(4), votes, links())]
+    assert apart == [3, 0, 8, 9]
+
+
+def test_name_masks_weak_links_settle_only_what_is_open():
+    votes = [Counter({3: 1.0})] * 3 + [Counter(), Counter({9: 1.0})]
+    weak = links((0, 1, 0.9), (1, 2, 0.9), (2, 3, 0.4), (2, 4, 0.4))
+    assert [n.instance for n in name_masks(np.arange(5), votes, weak)] == [3, 3, 3, 3, 9]
+
+
+def test_name_masks_order_and_numbering_of_masks_change_nothing():
+    rng = np.random.default_rng(3)
+    votes = [
+        Counter({int(i): float(w) for i, w in zip((1, 2, 3), rng.random(3), strict=True)})
+        for _ in range(40)
+    ]
+    keys = rng.permutation(10_000)[:40]
+    pairs = [(keys[i], keys[i + 1], rng.uniform(0.3, 1.0)) for i in range(39)]
+    first = dict(zip(keys.tolist(), name_masks(keys, votes, links(*pairs)), strict=True))
+    order = rng.permutation(40)
+    again = name_masks(keys[order], [votes[i] for i in order], links(*pairs[::-1]))
+    for key, found in zip(keys[order].tolist(), again, strict=True):
+        assert (found.instance, found.score) == (
+            first[key].instance,
+            pytest.approx(first[key].score),
+        )
+
+
+def test_name_masks_links_to_unknown_masks_are_left_out():
+    votes = [Counter({3: 1.0}), Counter()]
+    found = name_masks(np.array([5, 6]), votes, links((5, 7, 0.9), (7, 6, 0.9)))
+    assert [n.instance for n in found] == [3, 0]

@@ -1,0 +1,173 @@
+"""Which masks of following pictures of a camera show the same region.
+
+A mask is laid over the next pictures as the map says it should move, and compared with the masks
+there. Links of more than half an overlap are hardly ever wrong, even where masks are split, merged
+or missed in between, so chains of them carry a name from where it is certain to where it is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from seg2d3d_ros.geometry import cameras as models
+from seg2d3d_ros.geometry import masks as pixel_masks
+from seg2d3d_ros.geometry import transforms
+from seg2d3d_ros.mapping.state import MapState
+from seg2d3d_ros.types import FloatArray, IntArray, Mask
+
+_STEPS = 2
+_MAX_GAP_NS = 2_000_000_000
+_NUM_SAMPLES = 60
+_MIN_SAMPLES = 3
+_MIN_OVERLAP = 0.3
+_MIN_LANDMARKS = 5
+_MASKS_PER_PICTURE = 4096
+_CAMERAS = 256
+
+
+@dataclass(frozen=True)
+class MaskLinks:
+    """Pairs of masks, named by `mask_keys`, and their overlap (n,) as intersection over union."""
+
+    a: IntArray
+    b: IntArray
+    overlap: FloatArray
+
+
+_NONE = MaskLinks(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0))
+
+
+def mask_keys(frame: int, camera: int, masks: IntArray) -> IntArray:
+    """Return the names (n,) of masks (n,) of a picture, unique over the map."""
+    return (frame * _CAMERAS + camera) * _MASKS_PER_PICTURE + masks
+
+
+@dataclass(frozen=True)
+class _Regions:
+    """Masks of a picture and samples of them: owner (n,) and position before the camera (n, 3)."""
+
+    frame: int
+    stamp_ns: int
+    numbers: list[int]
+    owner: IntArray
+    points_cam: FloatArray
+
+
+class MaskLinker:
+    """Links every mask with those of the next two pictures of its camera."""
+
+    def __init__(self, classes: frozenset[int]) -> None:
+        """Start without pictures; masks of other classes are not linked."""
+        self._classes = classes
+        self._recent: dict[int, list[_Regions]] = {}
+        self._links: dict[tuple[int, int], MaskLinks] = {}
+
+    def add(self, state: MapState, frame: int, camera: int) -> None:
+        """Link the masks of a picture with those of the pictures before it; in stamp order."""
+        now = _sample(state, frame, camera, self._classes)
+        recent = self._recent.setdefault(camera, [])
+        found = [
+            _link(state, camera, before, now)
+            for before in recent
+            if 0 <= now.stamp_ns - before.stamp_ns <= _MAX_GAP_NS
+        ]
+        self._links[frame, camera] = _joined(found)
+        self._recent[camera] = [*recent, now][-_STEPS:]
+
+    def among(self, pictures: Iterable[tuple[int, int]]) -> MaskLinks:
+        """Return the links between the masks of pictures, given by (frame, camera)."""
+        wanted = {p for p in pictures if p in self._links}
+        links = _joined([self._links[p] for p in sorted(wanted)])
+        inside = np.array([_picture(key) in wanted for key in links.a.tolist()], dtype=bool)
+        return MaskLinks(links.a[inside], links.b[inside], links.overlap[inside])
+
+
+def _picture(key: int) -> tuple[int, int]:
+    return divmod(key // _MASKS_PER_PICTURE, _CAMERAS)
+
+
+def _joined(parts: list[MaskLinks]) -> MaskLinks:
+    if not parts:
+        return _NONE
+    return MaskLinks(
+        np.concatenate([p.a for p in parts]),
+        np.concatenate([p.b for p in parts]),
+        np.concatenate([p.overlap for p in parts]),
+    )
+
+
+def _sample(state: MapState, frame: int, camera: int, classes: frozenset[int]) -> _Regions:
+    """Put samples of each mask into space, as deep as the landmarks seen around them."""
+    f = state.frames[frame]
+    masks = f.masks[camera]
+    numbers = [k for k, mask in enumerate(masks) if mask.class_id in classes]
+    pixels = [_spread(masks[k]) for k in numbers]
+    owner = np.repeat(np.array(numbers, dtype=np.int64), [len(p) for p in pixels])
+    uv = np.concatenate([np.zeros((0, 2)), *pixels])
+    model = state.rig.cameras[camera]  # type: ignore[union-attr]
+    depth = _depth(state, frame, camera, uv)
+    rays = np.c_[models.normalize(model, uv), np.ones(len(uv))]
+    return _Regions(frame, f.stamp_ns, numbers, owner, rays * depth[:, None])
+
+
+def _spread(mask: Mask) -> FloatArray:
+    """Return about sixty pixels (n, 2) spread over a mask."""
+    v, u = np.nonzero(pixel_masks.decode_crop(mask.bbox_px, mask.runs))
+    step = max(1, len(u) // _NUM_SAMPLES)
+    x0, y0 = mask.bbox_px[:2]
+    return np.stack([u[step // 2 :: step] + x0, v[step // 2 :: step] + y0], axis=1).astype(float)
+
+
+def _camera_pose(state: MapState, frame: int, camera: int) -> FloatArray:
+    """Return T_world_cam of a picture (4, 4)."""
+    return state.frames[frame].T_world_base @ state.rig.cameras[camera].T_base_cam  # type: ignore[union-attr]
+
+
+def _depth(state: MapState, frame: int, camera: int, uv_px: FloatArray) -> FloatArray:
+    """Return the depth (n,) of pixels by the three nearest landmarks; NaN where there are none."""
+    f = state.frames[frame]
+    rows = f.camera == camera
+    points = state.points(f.ids[rows])
+    known = np.isfinite(points[:, 0])
+    if known.sum() < _MIN_LANDMARKS or not len(uv_px):
+        return np.full(len(uv_px), np.nan)
+    T_cam_world = transforms.invert(_camera_pose(state, frame, camera))
+    z = transforms.apply(T_cam_world, points[known])[:, 2]
+    _, near = cKDTree(f.uv_px[rows][known]).query(uv_px, k=3)
+    return np.median(z[near], axis=1)
+
+
+def _link(state: MapState, camera: int, a: _Regions, b: _Regions) -> MaskLinks:
+    """Compare the masks of two pictures, each laid over the other."""
+    forth, back = _shares(state, camera, a, b), _shares(state, camera, b, a).T
+    with np.errstate(divide="ignore"):
+        overlap = 1.0 / np.maximum(1.0 / forth + 1.0 / back - 1.0, 1.0)
+    i, j = np.nonzero(overlap >= _MIN_OVERLAP)
+    numbers_a, numbers_b = (np.array(r.numbers, dtype=np.int64) for r in (a, b))
+    return MaskLinks(
+        mask_keys(a.frame, camera, numbers_a[i]),
+        mask_keys(b.frame, camera, numbers_b[j]),
+        overlap[i, j],
+    )
+
+
+def _shares(state: MapState, camera: int, a: _Regions, b: _Regions) -> FloatArray:
+    """Return how much of each mask of `a` should lie in each mask of `b` (len a, len b)."""
+    masks = state.frames[b.frame].masks[camera]
+    model = state.rig.cameras[camera]  # type: ignore[union-attr]
+    T_b_a = transforms.invert(_camera_pose(state, b.frame, camera)) @ _camera_pose(
+        state, a.frame, camera
+    )
+    uv, inside = models.project(model, transforms.apply(T_b_a, a.points_cam))
+    owner, size = a.owner[inside], max(a.numbers, default=0) + 1
+    total = np.bincount(owner, minlength=size).astype(float)
+    total[total < _MIN_SAMPLES] = np.inf
+    regions = [(masks[k].bbox_px, masks[k].runs) for k in b.numbers]
+    hits = pixel_masks.contains_each(regions, uv[inside])
+    counts = [np.bincount(owner[hit], minlength=size) / total for hit in hits]
+    columns = [c[a.numbers] for c in counts]
+    return np.stack(columns, axis=1) if columns else np.zeros((len(a.numbers), 0))

@@ -1,0 +1,134 @@
+import numpy as np
+import pytest
+from street_maker import BUILDING, make_camera
+
+from seg2d3d_ros.geometry import cameras, masks, transforms
+from seg2d3d_ros.mapping.archive import FrameContent
+from seg2d3d_ros.mapping.mask_links import MaskLinker, mask_keys
+from seg2d3d_ros.mapping.state import MapFrame, MapState
+from seg2d3d_ros.types import Mask, Rig
+
+CAMERA = make_camera("c")
+TREE = 21
+
+
+def facade(x0, x1, y=6.0):
+    """Points (n, 3) of a facade beside the street."""
+    x, z = np.meshgrid(np.arange(x0, x1, 0.1), np.arange(0.2, 5.0, 0.1))
+    return np.c_[x.ravel(), np.full(x.size, y), z.ravel()]
+
+
+HOUSES = [facade(14.0, 18.0), facade(18.2, 22.0), facade(22.2, 30.0)]
+
+
+def look(T_world_base, points):
+    """Pixels (n, 2) of points, those outside left out."""
+    uv, inside = cameras.project(
+        CAMERA, transforms.apply(transforms.invert(T_world_base @ CAMERA.T_base_cam), points)
+    )
+    return uv[inside], inside
+
+
+def region(T_world_base, points, label, class_id=BUILDING):
+    """The mask of what is seen of points."""
+    uv, _ = look(T_world_base, points)
+    picture = np.zeros((CAMERA.height_px, CAMERA.width_px), dtype=np.uint8)
+    u, v = np.round(uv).astype(int).T
+    picture[v, u] = 1
+    import cv2
+
+    closed = cv2.morphologyEx(picture, cv2.MORPH_CLOSE, np.ones((15, 15), np.uint8))
+    return Mask(label, class_id, 1.0, *masks.encode(closed.astype(bool)))
+
+
+def drive(pictures, step_m=0.6, step_ns=100_000_000, num_landmarks=400):
+    """A state whose frames show, per picture, lists of houses that share a mask."""
+    state = MapState()
+    state.rig = Rig((CAMERA,))
+    landmarks = np.concatenate(HOUSES)
+    landmarks = (
+        landmarks[:: max(1, len(landmarks) // num_landmarks)]
+        if num_landmarks
+        else (np.zeros((0, 3)))
+    )
+    state._reserve(len(landmarks) + 1)
+    state.set_points(np.arange(len(landmarks)), landmarks)
+    for k, shown in enumerate(pictures):
+        T = transforms.rigid(np.eye(3), np.array([step_m * k, 0.0, 0.0]))
+        regions = tuple(
+            region(T, np.concatenate([HOUSES[h] for h in houses]), 11001 + j)
+            for j, houses in enumerate(shown)
+        )
+        uv, inside = look(T, landmarks)
+        ids = np.flatnonzero(inside)
+        content = FrameContent(ids, np.zeros_like(ids), uv.astype(np.float32), {0: regions})
+        stamp = k * step_ns
+        state.frames.append(MapFrame(stamp, T, True, (0,), (stamp,), "tracked", content))
+    return state
+
+
+def found(state, wanted=None, classes=frozenset({BUILDING})):
+    """Links as {((frame, mask), (frame, mask)): overlap}."""
+    linker = MaskLinker(classes)
+    for k in range(len(state.frames)):
+        linker.add(state, k, 0)
+    pictures = [(k, 0) for k in (range(len(state.frames)) if wanted is None else wanted)]
+    links = linker.among(pictures)
+    name = {
+        int(mask_keys(k, 0, np.array([j]))[0]): (k, j)
+        for k, f in enumerate(state.frames)
+        for j in range(len(f.masks[0]))
+    }
+    rows = zip(links.a.tolist(), links.b.tolist(), links.overlap.tolist(), strict=True)
+    return {(name[a], name[b]): w for a, b, w in rows}
+
+
+def test_mask_linker_same_houses_in_following_pictures_are_linked():
+    links = found(drive([[[0], [1], [2]]] * 3))
+    strong = {pair for pair, w in links.items() if w > 0.55}
+    steps = ((0, 1), (1, 2), (0, 2))
+    assert strong == {((i, h), (j, h)) for i, j in steps for h in range(3)}
+    assert max((w for (a, b), w in links.items() if a[1] != b[1]), default=0) < 0.5
+
+
+def test_mask_linker_a_picture_without_masks_is_bridged():
+    links = found(drive([[[0], [1]], [], [[0], [1]]]))
+    assert {pair for pair, w in links.items() if w > 0.55} == {((0, h), (2, h)) for h in (0, 1)}
+
+
+def test_mask_linker_a_mask_over_two_houses_is_not_the_same_as_one():
+    links = found(drive([[[0], [1]], [[0, 1]]]))
+    assert all(w < 0.75 for w in links.values())
+    assert sum(w > 0.55 for w in links.values()) <= 1
+
+
+def test_mask_linker_other_classes_are_not_linked():
+    assert found(drive([[[0], [1]]] * 2), classes=frozenset({TREE})) == {}
+
+
+def test_mask_linker_pictures_far_apart_in_time_are_not_linked():
+    assert found(drive([[[0]]] * 2, step_ns=2_100_000_000)) == {}
+    assert found(drive([[[0]]] * 2, step_ns=1_900_000_000)) != {}
+
+
+def test_mask_linker_without_landmarks_there_are_no_links():
+    assert found(drive([[[0], [1]]] * 2, num_landmarks=0)) == {}
+
+
+def test_mask_linker_among_leaves_links_to_other_pictures_out():
+    state = drive([[[0], [1]]] * 4)
+    links = found(state, wanted=[1, 2])
+    assert links and {(a[0], b[0]) for a, b in links} == {(1, 2)}
+
+
+def test_mask_linker_links_survive_a_change_of_the_world_frame():
+    plain = found(drive([[[0], [1]]] * 3))
+    state = drive([[[0], [1]]] * 3)
+    linker = MaskLinker(frozenset({BUILDING}))
+    linker.add(state, 0, 0)
+    turn = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    state.transform(transforms.rigid(turn, np.array([500.0, -40.0, 7.0])), 1.0)
+    for k in (1, 2):
+        linker.add(state, k, 0)
+    links = linker.among([(k, 0) for k in range(3)])
+    assert links.overlap.tolist() == pytest.approx(list(plain.values()))
