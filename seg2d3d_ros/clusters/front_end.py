@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from seg2d3d_ros.clusters.assembly import RigFrame
+from seg2d3d_ros.clusters.descriptors import Describer
 from seg2d3d_ros.clusters.initialization import two_view
 from seg2d3d_ros.clusters.landmarks import LandmarkTable
 from seg2d3d_ros.clusters.odometry import OdometryBuffer
@@ -41,6 +42,7 @@ class FrontEnd:
         share = max(self._config.max_features // len(rig.cameras), 50)
         settings = (share, self._config.min_feature_distance_px)
         self._trackers = [Tracker(*settings) for _ in rig.cameras]
+        self._describer = Describer(rig.cameras)
         self.map = LocalMap(self._config, rig, LandmarkTable())
         self.start(np.eye(4))
 
@@ -48,6 +50,7 @@ class FrontEnd:
         """Forget the local map and start another at a pose; ids go on counting."""
         for tracker in self._trackers:
             tracker.clear()
+        self._describer.start()
         self.map = LocalMap(self._config, self._rig, LandmarkTable(self.map.landmarks.next_id))
         self.frames: list[LocalFrame] = []
         self._pose = T_local_base
@@ -279,6 +282,7 @@ class FrontEnd:
         self._pose = frame.T_local_base
         self._is_located = self._is_located or self._rig.has_odometry
         self._drop_outliers(frame)
+        self._describer.push(frame, grays, self.map.landmarks, self.scale == "metric")
         self._tracked_at_keyframe = len(self._seen(list(frame.cameras)).ids)
 
     def odometry_priors(self, window: list[LocalFrame]) -> list[bundle.RelativePrior]:

@@ -6,9 +6,11 @@ import numpy as np
 
 from seg2d3d_ros.types import FloatArray, IntArray
 
+DESCRIPTOR_SIZE = 128
+
 
 class LandmarkTable:
-    """Positions (NaN until triangulated), uncertainty and colour by id; old rows are dropped."""
+    """Position (NaN until triangulated), uncertainty, colour and descriptor by id."""
 
     def __init__(self, first_id: int = 1) -> None:
         """Start empty; the first id created is `first_id`."""
@@ -17,6 +19,7 @@ class LandmarkTable:
         self._points = np.full((1024, 3), np.nan)
         self._sigma = np.full(1024, np.inf, dtype=np.float32)
         self._colors = np.zeros((1024, 3), dtype=np.uint8)
+        self._descriptors = np.zeros((1024, DESCRIPTOR_SIZE), dtype=np.uint8)
 
     def create(self, num: int) -> IntArray:
         """Return `num` new ids."""
@@ -27,6 +30,8 @@ class LandmarkTable:
             self._points = np.concatenate([self._points, np.full((grow, 3), np.nan)])
             self._sigma = np.concatenate([self._sigma, np.full(grow, np.inf, dtype=np.float32)])
             self._colors = np.concatenate([self._colors, np.zeros((grow, 3), dtype=np.uint8)])
+            empty = np.zeros((grow, DESCRIPTOR_SIZE), dtype=np.uint8)
+            self._descriptors = np.concatenate([self._descriptors, empty])
         return np.arange(first, first + num, dtype=np.int64)
 
     def points(self, ids: IntArray) -> FloatArray:
@@ -40,6 +45,18 @@ class LandmarkTable:
     def colors(self, ids: IntArray) -> np.ndarray:
         """Return colours (n, 3) uint8, RGB."""
         return self._colors[ids - self._offset]
+
+    def descriptors(self, ids: IntArray) -> np.ndarray:
+        """Return descriptors (n, 128) uint8, zero where there is none yet."""
+        return self._descriptors[ids - self._offset]
+
+    def is_described(self, ids: IntArray) -> np.ndarray:
+        """Return which landmarks (n,) have a descriptor."""
+        return np.asarray(self.descriptors(ids).any(axis=1))
+
+    def set_descriptors(self, ids: IntArray, descriptors: np.ndarray) -> None:
+        """Store descriptors (n, 128) uint8."""
+        self._descriptors[ids - self._offset] = descriptors
 
     def set_points(
         self, ids: IntArray, points: FloatArray, sigma: FloatArray | None = None
@@ -69,6 +86,8 @@ class LandmarkTable:
         self._colors = np.concatenate(
             [self._colors[cut : self._size], np.zeros((1024, 3), dtype=np.uint8)]
         )
+        empty = np.zeros((1024, DESCRIPTOR_SIZE), dtype=np.uint8)
+        self._descriptors = np.concatenate([self._descriptors[cut : self._size], empty])
         self._offset += cut
         self._size -= cut
 

@@ -173,9 +173,12 @@ class ClusterStage:
         often = count >= 2
         rows = np.flatnonzero(often[index])
         unique, index = unique[often], (np.cumsum(often) - 1)[index[rows]]
-        descriptors = np.zeros((len(unique), 0), dtype=np.uint8)
         landmarks = Landmarks(
-            unique, table.points(unique), table.colors(unique), descriptors, table.sigma(unique)
+            unique,
+            table.points(unique),
+            table.colors(unique),
+            table.descriptors(unique),
+            table.sigma(unique),
         )
         return landmarks, Observations(
             index, frame[rows], camera[rows], uv[rows].astype(np.float32)

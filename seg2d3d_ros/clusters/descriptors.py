@@ -1,0 +1,99 @@
+"""Appearance of landmarks: one upright SIFT descriptor each, at the size it has in the world."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from seg2d3d_ros.clusters.landmarks import DESCRIPTOR_SIZE, LandmarkTable
+from seg2d3d_ros.clusters.window import LocalFrame
+from seg2d3d_ros.types import Camera, FloatArray
+
+_EVERY = 2
+_PATCH_M = 0.5
+_TYPICAL_DEPTH_M = 20.0
+_SIZE_PX = 4.0
+_LEVELS = 4
+
+
+class Describer:
+    """Describes each landmark once, as soon as its depth is known, on every second keyframe.
+
+    The patch that is described is as large in the world for every landmark, so that it looks the
+    same from near and far. Where the scale is unknown, depths are taken as multiples of the first
+    ones of the session, which are those of a typical street.
+    """
+
+    def __init__(self, cameras: tuple[Camera, ...]) -> None:
+        """Prepare for the cameras of a rig."""
+        self._cameras = cameras
+        self._sift = cv2.SIFT.create()
+        self.start()
+
+    def start(self) -> None:
+        """Forget the unit of depth: a new session has its own."""
+        self._unit: float | None = None
+        self._num_keyframes = 0
+
+    def push(
+        self,
+        keyframe: LocalFrame,
+        grays: dict[int, np.ndarray],
+        table: LandmarkTable,
+        is_metric: bool,
+    ) -> None:
+        """Describe the landmarks of a keyframe that are not described yet.
+
+        Args:
+            keyframe: The newest keyframe; changes nothing.
+            grays: Its pictures (h, w) uint8 by camera.
+            table: Landmarks with their positions in the local frame; takes the descriptors.
+            is_metric: The positions are in metres.
+        """
+        self._num_keyframes += 1
+        if self._num_keyframes % _EVERY:
+            return
+        seen = keyframe.seen
+        points = table.points(seen.ids)
+        wanted = np.isfinite(points[:, 0]) & ~table.is_described(seen.ids)
+        for c in sorted(grays):
+            rows = np.flatnonzero(wanted & (seen.camera == c))
+            if not len(rows):
+                continue
+            T_local_cam = keyframe.T_local_base @ self._cameras[c].T_base_cam
+            depth = np.linalg.norm(points[rows] - T_local_cam[:3, 3], axis=1)
+            if self._unit is None and not is_metric:
+                self._unit = float(np.median(depth)) / _TYPICAL_DEPTH_M
+            patch = _PATCH_M * (1.0 if is_metric or self._unit is None else self._unit)
+            size_px = self._cameras[c].K[0, 0] * patch / np.maximum(depth, 1e-6)
+            table.set_descriptors(
+                seen.ids[rows], self._describe(grays[c], seen.uv_px[rows], size_px)
+            )
+
+    def _describe(
+        self, gray: np.ndarray, uv_px: FloatArray, size_px: FloatArray
+    ) -> NDArray[np.uint8]:
+        """Return descriptors (n, 128), each from the level of a pyramid where it is small."""
+        out = np.zeros((len(uv_px), DESCRIPTOR_SIZE), dtype=np.uint8)
+        level = np.floor(np.log2(np.maximum(size_px / _SIZE_PX, 1.0))).astype(np.int64)
+        level = np.minimum(level, _LEVELS - 1)
+        image = gray
+        for k in range(int(level.max(initial=-1)) + 1):
+            if k:
+                half = (image.shape[1] // 2, image.shape[0] // 2)
+                image = cv2.resize(image, half, interpolation=cv2.INTER_AREA)
+            rows = np.flatnonzero(level == k)
+            if not len(rows):
+                continue
+            ratio = np.array([image.shape[1] / gray.shape[1], image.shape[0] / gray.shape[0]])
+            uv = (uv_px[rows] + 0.5) * ratio - 0.5
+            size = np.clip(size_px[rows] * ratio[0], _SIZE_PX, 3.0 * _SIZE_PX)
+            keypoints = [
+                cv2.KeyPoint(float(u), float(v), float(s), 0.0, 0.0, 0, int(row))
+                for (u, v), s, row in zip(uv, size, rows, strict=True)
+            ]
+            keypoints, found = self._sift.compute(image, keypoints)
+            if len(keypoints):
+                out[[p.class_id for p in keypoints]] = np.round(found).astype(np.uint8)
+        return out
