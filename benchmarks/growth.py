@@ -1,0 +1,177 @@
+"""Whether the cost of a keyframe and the memory of a kilometre grow with the drive.
+
+    python benchmarks/growth.py OUT [--keyframes 10000] [--cameras 1] [--drive BAG]
+
+Without --drive: the mapping stage alone, on clusters of an endless street made of arrays
+(`cluster_stream.py`). With --drive: the whole pipeline on a recording. Frozen frames go to a
+folder in OUT. Cost is CPU time of this process, so that other work on the machine hardly counts.
+Prints a row per quarter of the drive and writes `growth.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import psutil
+from cluster_stream import STEP_M, Stream
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from seg2d3d_ros.config import Config
+from seg2d3d_ros.io.folder_store import FolderStore
+from seg2d3d_ros.types import MapUpdate
+
+
+@dataclass(frozen=True)
+class Moment:
+    """State of the run when a cluster was mapped: way and share done, CPU s, resident MiB."""
+
+    way_m: float
+    share: float
+    cpu_s: float
+    resident_mib: float
+
+
+def main() -> None:
+    """Measure, print a table and write JSON."""
+    parser = argparse.ArgumentParser(description="Growth of cost and memory with the drive.")
+    parser.add_argument("out", type=Path, help="folder for frozen frames and the JSON")
+    parser.add_argument("--keyframes", type=int, default=10_000, help="length of the street")
+    parser.add_argument("--cameras", type=int, default=1, choices=(1, 2))
+    parser.add_argument("--drive", type=Path, help="recording to be replayed instead")
+    args = parser.parse_args()
+    cv2.setNumThreads(1)
+    args.out.mkdir(parents=True, exist_ok=True)
+    with FolderStore.temporary(args.out) as blocks:
+        if args.drive is None:
+            moments, finish = measure_mapping(Stream(args.keyframes, args.cameras), blocks)
+        else:
+            moments, finish = measure_replay(args.drive, blocks)
+        disk_mib = sum(f.stat().st_size for f in blocks.folder.rglob("*.npz")) / 2**20
+    report = sum_up(moments) | finish | {"frozen_mib": disk_mib}
+    print_table(report)
+    path = args.out / "growth.json"
+    report["moments"] = [asdict(m) for m in moments]
+    path.write_text(json.dumps(report, indent=1) + "\n")
+    print(f"all numbers: {path}")
+
+
+def measure_mapping(stream: Stream, blocks: FolderStore) -> tuple[list[Moment], dict[str, float]]:
+    """Map the clusters of a street; making them is not counted."""
+    from seg2d3d_ros.mapping.stage import MappingStage
+
+    stage, moments, cpu_s = MappingStage(Config(), blocks), [], 0.0
+    for cluster in stream.clusters():
+        start = time.process_time()
+        stage.push(cluster)
+        cpu_s += time.process_time() - start
+        keyframes = stage.counts["keyframes"]
+        way_m, share = 2 * STEP_M * keyframes, keyframes / stream.num_keyframes
+        moments.append(Moment(way_m, share, cpu_s, resident_mib()))
+    return moments, measure_finish(stage.finish)
+
+
+def measure_replay(drive: Path, blocks: FolderStore) -> tuple[list[Moment], dict[str, float]]:
+    """Replay a recording; the way is that of the map."""
+    from seg2d3d_ros.io.sources import open_source
+    from seg2d3d_ros.pipeline import Pipeline
+    from seg2d3d_ros.types import Frame
+
+    source = open_source(drive)
+    pipeline = Pipeline(Config(), source.rig, blocks=blocks)
+    moments, way_m, num_frames, last = [], 0.0, 0, None
+    start = time.process_time()
+    for item in source:
+        num_frames += isinstance(item, Frame)
+        for update in pipeline.push(item):
+            for here in _positions(update, last):
+                way_m += 0.0 if last is None else float(np.linalg.norm(here - last))
+                last = here
+            share = num_frames / source.num_pictures
+            moments.append(Moment(way_m, share, time.process_time() - start, resident_mib()))
+    return moments, measure_finish(pipeline.finish)
+
+
+def _positions(update: MapUpdate, last: np.ndarray | None) -> Iterator[np.ndarray]:
+    """Yield the newest position of an update, every fifth of those before it."""
+    is_new = update.trajectory.is_keyframe.copy()
+    positions = update.trajectory.T_map_base[is_new, :3, 3]
+    yield from positions[8:] if last is not None else positions
+
+
+def measure_finish(finish) -> dict[str, float]:
+    """Time what `finish` does, and watch the peak of memory since the process began."""
+    start = time.process_time()
+    full = finish()
+    return {
+        "finish_cpu_s": time.process_time() - start,
+        "peak_mib": _peak_mib(),
+        "num_instances": float(len(full.instances)),
+        "num_points": float(len(full.cloud.ids)),
+    }
+
+
+def resident_mib() -> float:
+    """Return the resident memory of this process."""
+    return psutil.Process(os.getpid()).memory_info().rss / 2**20
+
+
+def _peak_mib() -> float:
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
+
+
+def sum_up(moments: list[Moment]) -> dict[str, object]:
+    """Compare the quarters of the drive.
+
+    Cost is CPU time per metre; growth of memory is the slope of a line from the end of the first
+    quarter on, when buffers and caches have their size.
+    """
+    share = np.array([m.share for m in moments])
+    way, cpu = np.array([m.way_m for m in moments]), np.array([m.cpu_s for m in moments])
+    resident = np.array([m.resident_mib for m in moments])
+    quarters = []
+    for q in range(4):
+        rows = np.flatnonzero((share > q / 4) & (share <= (q + 1) / 4 + 1e-9))
+        first = max(rows[0] - 1, 0)
+        length = way[rows[-1]] - way[first]
+        cost = (cpu[rows[-1]] - cpu[first]) / max(length, 1e-9)
+        quarters.append({"cpu_ms_per_m": 1e3 * cost, "resident_mib": resident[rows[-1]]})
+    later = share > 0.25
+    slope = np.polyfit(way[later] / 1000.0, resident[later], 1)[0]
+    return {
+        "way_m": float(way[-1]),
+        "quarters": quarters,
+        "last_to_first": quarters[3]["cpu_ms_per_m"] / quarters[0]["cpu_ms_per_m"],
+        "growth_mib_per_km": float(slope),
+    }
+
+
+def print_table(report: dict) -> None:
+    """Print a row per quarter, and below what counts."""
+    table = Table(box=box.SIMPLE_HEAD)
+    for column in ("quarter", "CPU ms per m", "resident MiB"):
+        table.add_column(column, justify="right")
+    for k, quarter in enumerate(report["quarters"]):
+        cost, resident = quarter["cpu_ms_per_m"], quarter["resident_mib"]
+        table.add_row(str(k + 1), f"{cost:.2f}", f"{resident:.0f}")
+    Console(width=100).print(table)
+    print(f"way {report['way_m']:.0f} m, {report['num_instances']:.0f} instances")
+    print(f"cost of the last quarter over the first: {report['last_to_first']:.3f}")
+    print(f"resident memory grows by {report['growth_mib_per_km']:.1f} MiB per km")
+    print(f"finish: {report['finish_cpu_s']:.1f} s CPU; peak of all {report['peak_mib']:.0f} MiB")
+    print(f"frozen frames: {report['frozen_mib']:.0f} MiB on disk")
+
+
+if __name__ == "__main__":
+    main()
