@@ -35,3 +35,7 @@ class ResultError(Seg2D3DError):
 
 class NodeError(Seg2D3DError):
     """A ROS 2 node could not be started, has ended or does not answer."""
+
+
+class EditError(Seg2D3DError):
+    """A manual edit names an instance that is not on the map, or cannot be done or undone."""

@@ -26,6 +26,7 @@ class Edit:
     Attributes:
         kind: `merged` (must-link) or `split` (cannot-link).
         sequence: Of its event.
+        operation: Sequence of the first event of the operation it belongs to, undone as a whole.
         keeper: Id of the survivor, or of the part that kept the id.
         other: Id that was absorbed, or of the part split off.
         keeper_ids: (n,) landmarks that the keeper had then, or kept.
@@ -35,6 +36,7 @@ class Edit:
 
     kind: EventKind
     sequence: int
+    operation: int
     keeper: int
     other: int
     keeper_ids: IntArray

@@ -110,6 +110,11 @@ class Roster:
         """Return how many landmarks an instance needs to be shown."""
         return self._options.min_instance_points
 
+    @property
+    def min_points(self) -> int:
+        """Return how many landmarks an instance needs to be shown."""
+        return self._options.min_instance_points
+
     def is_confirmed(self, instance: int) -> bool:
         """Return whether an instance has enough landmarks."""
         return len(self._members.get(instance, ())) >= self.min_points

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,12 @@ from seg2d3d_ros.config import Config
 from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.geometry.alignment import align_points
 from seg2d3d_ros.mapping.archive import Archive, BlockStore, MemoryStore
-from seg2d3d_ros.mapping.association import Associator
+from seg2d3d_ros.mapping.association import Associator, Picture
+from seg2d3d_ros.mapping.cut import Cut
+from seg2d3d_ros.mapping.editor import Editor
 from seg2d3d_ros.mapping.edits import Edits
+from seg2d3d_ros.mapping.evidence import testify
+from seg2d3d_ros.mapping.explanation import Explanation
 from seg2d3d_ros.mapping.georeference import GeoReference
 from seg2d3d_ros.mapping.labels import LabelVotes
 from seg2d3d_ros.mapping.refinement import refine, retriangulate
@@ -34,6 +39,7 @@ from seg2d3d_ros.types import (
 _LOG = logging.getLogger(__name__)
 _MAX_RESIDUAL_M = 0.5
 _MIN_SHARED = 30
+_WITNESSES = 96
 
 
 class MappingStage:
@@ -53,6 +59,9 @@ class MappingStage:
         self._edits = Edits()
         self._roster = Roster(config, self._state, self._associator, self._labels, self._edits)
         self._events: list[InstanceEvent] = []
+        self._editor = Editor(
+            self._state, self._associator, self._roster, self._edits, self._events
+        )
         self._full: MapUpdate | None = None
         self.counts: dict[str, float] = {}
         self.refinement_s = 0.0
@@ -69,8 +78,8 @@ class MappingStage:
         is_moved = self._place()
         num_pictures = len(self._associator.pictures)
         events = self._associator.add(self._state, increment.new_frames)
-        self._events += events
         new = self._associator.pictures[num_pictures:]
+        events = self._record(events, self._associator.pictures[-max(_WITNESSES, len(new)) :])
         for picture in new:
             self._labels.add(picture.seen)
         touched = cluster.landmarks.ids
@@ -162,8 +171,74 @@ class MappingStage:
 
     def _decide_anew(self) -> None:
         """Decide about all identities again after the whole map moved; masks keep their names."""
-        self._events += self._associator.rebuild(self._state)
+        self._record(self._associator.rebuild(self._state), self._associator.pictures)
         self._roster.rebuild()
+
+    def _record(
+        self, events: Sequence[InstanceEvent], pictures: Sequence[Picture]
+    ) -> list[InstanceEvent]:
+        """Add decisions of the association to the log, with what the masks of pictures say."""
+        heard = testify(events, pictures, self._roster.members, self._roster.decided)
+        first = len(self._events)
+        numbered = [replace(e, sequence=first + k) for k, e in enumerate(heard)]
+        self._events += numbered
+        return numbered
+
+    # ------------------------------------------------------------- edits by hand
+
+    def merge(self, instances: Sequence[int]) -> tuple[int, MapUpdate]:
+        """Join instances by hand for good; the oldest survives.
+
+        Returns:
+            Its id, and the whole map.
+
+        Raises:
+            EditError: fewer than two are named, or one is not on the map.
+        """
+        keeper = self._editor.merge(instances)
+        return keeper, self._edited()
+
+    def split(self, instance: int, cut: Cut) -> tuple[int, MapUpdate]:
+        """Part an instance by hand for good.
+
+        Returns:
+            The id of the part split off, and the whole map.
+
+        Raises:
+            EditError: it is not on the map, or the cut leaves too little on one side.
+        """
+        other = self._editor.split(instance, cut)
+        return other, self._edited()
+
+    def undo(self) -> tuple[InstanceEvent, MapUpdate]:
+        """Take the last merge or split by hand back, exactly.
+
+        Returns:
+            The event that was taken back, and the whole map.
+
+        Raises:
+            EditError: no edit is in force.
+        """
+        event = self._editor.undo()
+        return event, self._edited()
+
+    def explain(self, instance: int) -> Explanation:
+        """Say why an instance is what it is.
+
+        Raises:
+            EditError: it is not on the map; the message says what became of it.
+        """
+        return self._editor.explain(instance)
+
+    @property
+    def num_edits(self) -> int:
+        """Return how many edits by hand are in force."""
+        return len(self._edits.journal)
+
+    def _edited(self) -> MapUpdate:
+        full = self.snapshot()
+        self._full = full if self._full is not None else None
+        return full
 
     # ---------------------------------------------------------------- output
 
