@@ -110,11 +110,6 @@ class Roster:
         """Return how many landmarks an instance needs to be shown."""
         return self._options.min_instance_points
 
-    @property
-    def min_points(self) -> int:
-        """Return how many landmarks an instance needs to be shown."""
-        return self._options.min_instance_points
-
     def is_confirmed(self, instance: int) -> bool:
         """Return whether an instance has enough landmarks."""
         return len(self._members.get(instance, ())) >= self.min_points
@@ -196,11 +191,16 @@ class Roster:
             del self._evidence[key]
         names = self._agree(self._evidence)
         self.num_edits.update(dict.fromkeys(names, len(self._edits.journal)))
-        known = {key: named for key, named in names.items() if key in self.assignments}
-        self.replace_names({k: v for k, v in known.items() if v != self.assignments[k]})
-        for key in sorted(names.keys() - known.keys()):
+        new = sorted(names.keys() - self.assignments.keys())
+        self.replace_names({k: v for k, v in names.items() if self._is_renamed(k, v)})
+        for key in new:
             self.assignments[key] = names[key]
             self._support(*key, names[key])
+
+    def _is_renamed(self, picture: tuple[int, int], named: list[MaskAssignment]) -> bool:
+        """Return whether masks of a picture (frame, camera) had other names so far."""
+        pairs = zip(self.assignments.get(picture, ()), named, strict=False)
+        return any(a.instance != b.instance for a, b in pairs)
 
     def find_names(self, pictures: list[Picture]) -> list[list[MaskAssignment]]:
         """Return the names that the masks of pictures would get now, by each other's evidence."""
@@ -266,7 +266,7 @@ class Roster:
             i
             for key, named in names.items()
             for a, b in zip(self.assignments[key], named, strict=True)
-            if a.instance != b.instance
+            if a != b
             for i in (a.instance, b.instance)
         }
         frames = self.frames_of(changed) | {frame for frame, _ in names}
