@@ -8,7 +8,7 @@ import numpy as np
 
 from seg2d3d_ros.clusters.landmarks import LandmarkTable
 from seg2d3d_ros.config import ClustersConfig
-from seg2d3d_ros.geometry import bundle, transforms
+from seg2d3d_ros.geometry import bundle, local_bundle, transforms
 from seg2d3d_ros.geometry import cameras as models
 from seg2d3d_ros.geometry.triangulation import triangulate
 from seg2d3d_ros.types import FloatArray, IntArray, Rig
@@ -134,7 +134,7 @@ class LocalMap:
     def _angle(a: FloatArray, b: FloatArray) -> FloatArray:
         return np.arctan2(np.linalg.norm(np.cross(a, b), axis=1), np.einsum("ni,ni->n", a, b))
 
-    def adjust(self, priors: list[bundle.RelativePrior], max_iterations: int = 4) -> None:
+    def adjust(self, priors: list[bundle.RelativePrior], max_iterations: int = 3) -> None:
         """Adjust the window; its two oldest keyframes stay, `priors` refer to positions in it.
 
         Keyframes that saw nothing are carried by the odometry on both their sides.
@@ -165,7 +165,7 @@ class LocalMap:
             uv_ideal_px=seen.uv_ideal_px[known],
             relative=tuple(p for p in priors if not constant[p.j]),
         )
-        result = bundle.adjust(problem, bundle.BundleOptions(1.0, max_iterations, 1e-3))
+        result = local_bundle.adjust(problem, bundle.BundleOptions(1.0, max_iterations, 1e-3))
         for f, T in zip(frames, result.T_world_base, strict=True):
             f.T_local_base = T
         self.landmarks.set_points(unique, result.points_world)

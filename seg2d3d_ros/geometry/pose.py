@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.types import Camera, FloatArray, IntArray
@@ -66,12 +65,13 @@ def refine_rig_pose(
         error, residual, p_base, p_cam = _errors(obs, T, R_cam_base, t_cam_base, focal)
         front = p_cam[:, 2] > 0.1
         weight = front / (1.0 + (error / width) ** 2)
-        J = _jacobian(p_base, p_cam, R_cam_base, focal)
-        H = np.einsum("nki,n,nkj->ij", J, weight, J, optimize=True) + 1e-9 * np.eye(6)
-        g = np.einsum("nki,n,nk->i", J, weight, residual, optimize=True)
+        J = pose_jacobian(_point_jacobian(p_cam, R_cam_base, focal), p_base).reshape(-1, 6)
+        weighted = (J * np.repeat(weight, 2)[:, None]).T
+        H = weighted @ J + 1e-9 * np.eye(6)
+        g = weighted @ residual.ravel()
         if prior is not None:
             delta = transforms.invert(prior.T_world_base) @ T
-            e = np.r_[Rotation.from_matrix(delta[:3, :3]).as_rotvec(), delta[:3, 3]]
+            e = np.concatenate([transforms.rotation_vector(delta[:3, :3]), delta[:3, 3]])
             H += prior.information
             g += prior.information @ e
         step = -np.linalg.solve(H, g)
@@ -101,20 +101,22 @@ def _errors(
     return error, residual, p_base, p_cam
 
 
-def _jacobian(
-    p_base: FloatArray, p_cam: FloatArray, R: FloatArray, focal: FloatArray
-) -> FloatArray:
-    n = len(p_base)
-    z = np.where(np.abs(p_cam[:, 2]) < 1e-6, 1e-6, p_cam[:, 2])
-    d_pi = np.zeros((n, 2, 3))
-    d_pi[:, 0, 0] = focal[:, 0] / z
-    d_pi[:, 1, 1] = focal[:, 1] / z
-    d_pi[:, 0, 2] = -focal[:, 0] * p_cam[:, 0] / z**2
-    d_pi[:, 1, 2] = -focal[:, 1] * p_cam[:, 1] / z**2
-    d_base = np.zeros((n, 3, 6))
-    x, y, w = p_base.T
-    d_base[:, 0, 1], d_base[:, 0, 2] = -w, y
-    d_base[:, 1, 0], d_base[:, 1, 2] = w, -x
-    d_base[:, 2, 0], d_base[:, 2, 1] = -y, x
-    d_base[:, :, 3:] = -np.eye(3)
-    return d_pi @ (R @ d_base)
+def _point_jacobian(p_cam: FloatArray, R: FloatArray, focal: FloatArray) -> FloatArray:
+    """Return d pixel / d p_base (n, 2, 3)."""
+    z = np.where(np.abs(p_cam[:, 2]) < 1e-6, 1e-6, p_cam[:, 2])[:, None]
+    xy = p_cam[:, :2] / z
+    return (focal / z)[:, :, None] * (R[:, :2] - xy[:, :, None] * R[:, 2:])
+
+
+def pose_jacobian(J: FloatArray, q: FloatArray) -> FloatArray:
+    """Return J [[q]x, -I] (n, 2, 6) of the Jacobian by a point, J (n, 2, 3), and q (n, 3).
+
+    It is that by [w, v] if the pose moves the point by q x w - v.
+    """
+    out = np.empty((len(q), 2, 6))
+    x, y, z = (q[:, k, None] for k in range(3))
+    out[:, :, 0] = z * J[:, :, 1] - y * J[:, :, 2]
+    out[:, :, 1] = x * J[:, :, 2] - z * J[:, :, 0]
+    out[:, :, 2] = y * J[:, :, 0] - x * J[:, :, 1]
+    out[:, :, 3:] = -J
+    return out

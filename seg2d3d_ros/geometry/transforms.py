@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import cv2
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.spatial.transform import Rotation, Slerp
@@ -53,7 +56,21 @@ def exp(xi: ArrayLike) -> FloatArray:
     This is not the exponential of se(3): rotation and translation stay apart.
     """
     xi = np.asarray(xi, dtype=float)
-    return rigid(Rotation.from_rotvec(xi[:3]).as_matrix(), xi[3:])
+    return rigid(cv2.Rodrigues(xi[:3])[0], xi[3:])
+
+
+def rotation_vector(R: FloatArray) -> FloatArray:
+    """Return the rotation vector (3,) of a matrix (3, 3), rad; |vector| <= pi.
+
+    For one matrix a tenth of the time of SciPy's, and exact for tiny angles, where OpenCV's is 0.
+    """
+    x, y, z = R[2, 1] - R[1, 2], R[0, 2] - R[2, 0], R[1, 0] - R[0, 1]
+    sine = 0.5 * math.sqrt(x * x + y * y + z * z)
+    cosine = 0.5 * (R[0, 0] + R[1, 1] + R[2, 2] - 1.0)
+    if cosine < -0.99:  # near half a turn the differences vanish, and with them the axis
+        return np.asarray(Rotation.from_matrix(R).as_rotvec())
+    factor = 0.5 * math.atan2(sine, cosine) / sine if sine > 1e-9 else 0.5
+    return np.array([factor * x, factor * y, factor * z])
 
 
 def angle_rad(T: FloatArray) -> float:
@@ -65,9 +82,8 @@ def angle_rad(T: FloatArray) -> float:
 
 def interpolate(T_i: FloatArray, T_j: FloatArray, ratio: float) -> FloatArray:
     """Interpolate between two poses; a ratio outside 0..1 extrapolates at constant rate."""
-    delta = T_i[:3, :3].T @ T_j[:3, :3]
-    rotvec = Rotation.from_matrix(delta).as_rotvec() * ratio
-    R = T_i[:3, :3] @ Rotation.from_rotvec(rotvec).as_matrix()
+    rotvec = rotation_vector(T_i[:3, :3].T @ T_j[:3, :3]) * ratio
+    R = T_i[:3, :3] @ cv2.Rodrigues(rotvec)[0]
     return rigid(R, T_i[:3, 3] + ratio * (T_j[:3, 3] - T_i[:3, 3]))
 
 

@@ -56,6 +56,23 @@ def test_angle_any_rotation_equals_length_of_its_vector(rotvec):
     assert transforms.angle_rad(T) == pytest.approx(np.linalg.norm(rotvec), abs=1e-9)
 
 
+@given(VECTOR, st.sampled_from([1.0, 1e-3, 1e-6, 1e-9, 1e-12]))
+@settings(deadline=None)
+def test_rotation_vector_any_length_comes_back(rotvec, scale):
+    R = Rotation.from_rotvec(rotvec * scale).as_matrix()
+    # a matrix holds 16 digits of 1, so that of a vector all but 1e-16 come back
+    np.testing.assert_allclose(transforms.rotation_vector(R), rotvec * scale, atol=2e-15)
+
+
+@pytest.mark.parametrize("short_of_pi", [0.0, 1e-9, 1e-3, 0.2])
+def test_rotation_vector_about_half_a_turn_keeps_its_axis(short_of_pi):
+    rotvec = (np.pi - short_of_pi) * np.array([0.6, 0.0, 0.8])
+    R = Rotation.from_rotvec(rotvec).as_matrix()
+    found = transforms.rotation_vector(R)
+    np.testing.assert_allclose(Rotation.from_rotvec(found).as_matrix(), R, atol=1e-9)
+    assert np.linalg.norm(found) == pytest.approx(np.pi - short_of_pi)
+
+
 @pytest.mark.parametrize("angle", [0.0, 1e-9, 1e-5, np.pi - 1e-6, np.pi])
 def test_angle_tiny_and_half_turn_keep_their_digits(angle):
     T = transforms.exp([0.0, angle, 0.0, 0.0, 0.0, 0.0])
