@@ -77,7 +77,7 @@ class Editor:
             EventKind.SPLIT, event.sequence, event.sequence, instance, other, keeper_ids, other_ids
         )
         self._edits.journal.append(edit)
-        self._roster.touch(ids)
+        self._look_again(ids)
         self._rename(edit, self._split_names(edit))
         return other
 
@@ -114,7 +114,7 @@ class Editor:
         event = self._record(EventKind.MERGED, keeper, other, numbers)
         edit = Edit(EventKind.MERGED, event.sequence, operation, keeper, other, ids, other_ids)
         self._edits.journal.append(edit)
-        self._roster.touch(both)
+        self._look_again(both)
         frames = self._roster.frames_of([other])
         names = {
             key: [replace(a, instance=keeper) if a.instance == other else a for a in named]
@@ -145,7 +145,7 @@ class Editor:
     def _undo_one(self) -> None:
         edit = self._edits.journal.pop()
         members = [self._roster.members(i) for i in (edit.keeper, edit.other)]
-        self._roster.touch(np.concatenate([*members, edit.keeper_ids, edit.other_ids]))
+        self._look_again(np.concatenate([*members, edit.keeper_ids, edit.other_ids]))
         # Masks named since know nothing of the time before: they are named anew.
         num = len(self._edits.journal)
         later = {key for key, n in self._roster.num_edits.items() if n > num}
@@ -165,6 +165,10 @@ class Editor:
     def _check(self, instance: int) -> None:
         if instance not in self._roster.shown:
             raise EditError(whereabouts(instance, self._events, self._roster.shown))
+
+    def _look_again(self, ids: IntArray) -> None:
+        self._roster.touch(ids)
+        self._roster.weigh_again(self._associator.pictures)
 
     def _pictures_of(self, ids: IntArray) -> list[Picture]:
         return PictureIndex(self._associator.pictures).of(ids)

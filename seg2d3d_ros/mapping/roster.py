@@ -209,6 +209,11 @@ class Roster:
         names = self._agree(evidence)
         return [names[p.frame, p.camera] for p in pictures]
 
+    def weigh_again(self, pictures: list[Picture]) -> None:
+        """Look again at pictures whose evidence is kept, after instances changed by hand."""
+        kept = [p for p in pictures if (p.frame, p.camera) in self._evidence]
+        self._weigh(kept, self._evidence)
+
     def _weigh(
         self, pictures: list[Picture], evidence: dict[tuple[int, int], PictureEvidence]
     ) -> None:

@@ -109,6 +109,9 @@ def test_merge_holds_for_what_comes_later_and_for_finish(drive):
     for s in (stage, plain):
         for cluster in drive.clusters[2:]:
             s.push(cluster)
+    # masks that were weighed before the edit and agree with later ones: none keeps a dead name
+    named = [sum(v == 0 for v in assigned(s.snapshot()).values()) for s in (stage, plain)]
+    assert named[0] <= named[1]
     full, free = stage.finish(), plain.finish()
     of_free = house_of(plain, drive, free)
     assert of_free[1] != of_free[2]
