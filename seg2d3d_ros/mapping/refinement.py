@@ -7,28 +7,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from seg2d3d_ros.geometry import bundle, transforms
-from seg2d3d_ros.geometry import cameras as models
 from seg2d3d_ros.geometry.triangulation import triangulate
+from seg2d3d_ros.mapping.sightings import Observed, observed, track_batches
 from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.types import FloatArray, IntArray
 
-_MAX_ERROR_PX = 2.5
+MAX_ERROR_PX = 2.5
 _MIN_PARALLAX_RAD = 0.004
 _MAX_RELATIVE_SIGMA = 0.3
 _ROTATION_WEIGHT = 0.04
 _LANDMARKS_PER_PICTURE = 150
-_MIN_OBSERVATIONS = 50
-
-
-@dataclass(frozen=True)
-class Observed:
-    """Observations of all keyframes: position of the keyframe, camera, landmark, ideal pixel."""
-
-    keyframes: list[int]
-    frame: IntArray
-    camera: IntArray
-    ids: IntArray
-    uv_ideal_px: FloatArray
+MIN_OBSERVATIONS = 50
 
 
 @dataclass(frozen=True)
@@ -39,7 +28,11 @@ class Refinement:
     counts: dict[str, float]
 
 
-def refine(state: MapState, positions: tuple[bundle.PositionPrior, ...]) -> Refinement:
+def refine(
+    state: MapState,
+    positions: tuple[bundle.PositionPrior, ...],
+    skimmed: Observed | None = None,
+) -> Refinement:
     """Adjust all keyframes and landmarks together, dropping what disagrees between two rounds.
 
     Wheels are off by a few percent always in the same direction, which is not noise. The first
@@ -50,11 +43,12 @@ def refine(state: MapState, positions: tuple[bundle.PositionPrior, ...]) -> Refi
         state: The map; changed in place.
         positions: GNSS factors; `frame` is a position in `state.frames`. With any, no pose is
             held.
+        skimmed: What of the observations takes part; chosen from all of them without it.
 
     Returns:
         The landmarks that were adjusted, and counters.
     """
-    seen = _thinned(_observed(state))
+    seen = skimmed if skimmed is not None else thinned(observed(state))
     counts: dict[str, float] = {}
     adjusted: IntArray = np.zeros(0, dtype=np.int64)
     if state.rig is None or len(seen.keyframes) < 3:
@@ -63,16 +57,16 @@ def refine(state: MapState, positions: tuple[bundle.PositionPrior, ...]) -> Refi
     knows_scale = bool(positions) or _num_across(seen) >= 5 * len(seen.keyframes)
     weight = 0.01 if knows_scale else 1.0
     for bound_px, odometry_weight, iterations in (
-        (4 * _MAX_ERROR_PX, weight, 10),
-        (_MAX_ERROR_PX, 1.0, 6),
+        (4 * MAX_ERROR_PX, weight, 10),
+        (MAX_ERROR_PX, 1.0, 6),
     ):
-        keep &= _errors_px(state, seen) < bound_px
-        rows, unique, point = _landmarks_seen_often(seen, keep)
-        if len(rows) < _MIN_OBSERVATIONS:
+        keep &= errors_px(state, seen) < bound_px
+        rows, unique, point = seen_often(seen, keep)
+        if len(rows) < MIN_OBSERVATIONS:
             break
         scale = odometry_scale(state) if counts and knows_scale else 1.0
-        factors = Factors(_odometry(state, scale, odometry_weight), positions)
-        problem = _problem(state, seen, rows, unique, point, factors)
+        factors = Factors(odometry_factors(state, scale, odometry_weight), positions)
+        problem = bundle_problem(state, seen, rows, unique, point, factors)
         result = bundle.adjust(problem, bundle.BundleOptions(1.0, iterations, 1e-4))
         for index, T in zip(seen.keyframes, result.T_world_base, strict=True):
             state.frames[index].T_world_base = T
@@ -125,7 +119,10 @@ class Factors:
     positions: tuple[bundle.PositionPrior, ...]
 
 
-def _odometry(state: MapState, scale: float, weight: float) -> tuple[bundle.RelativePrior, ...]:
+def odometry_factors(
+    state: MapState, scale: float, weight: float
+) -> tuple[bundle.RelativePrior, ...]:
+    """Return the odometry with its way multiplied by `scale`, heard as much as `weight` says."""
     out = []
     for (i, j), r in sorted(state.odometry.items()):
         T = r.T_i_j.copy()
@@ -137,7 +134,7 @@ def _odometry(state: MapState, scale: float, weight: float) -> tuple[bundle.Rela
     return tuple(out)
 
 
-def _thinned(seen: Observed) -> Observed:
+def thinned(seen: Observed, per_picture: int = _LANDMARKS_PER_PICTURE) -> Observed:
     """Keep some landmarks of each picture, those seen across cameras first.
 
     A preference for long tracks would be one for far points, whose small errors bend the scale.
@@ -152,7 +149,7 @@ def _thinned(seen: Observed) -> Observed:
     start = np.searchsorted(picture[order], picture[order])
     rank = np.empty(len(order), dtype=np.int64)
     rank[order] = np.arange(len(order)) - start
-    wanted = np.unique(seen.ids[rank < _LANDMARKS_PER_PICTURE])
+    wanted = np.unique(seen.ids[rank < per_picture])
     rows = np.isin(seen.ids, wanted)
     return Observed(
         seen.keyframes, seen.frame[rows], seen.camera[rows], seen.ids[rows], seen.uv_ideal_px[rows]
@@ -180,7 +177,10 @@ def retriangulate(state: MapState, adjusted: IntArray) -> int:
     Returns:
         How many landmarks there are.
     """
-    seen = _observed(state)
+    return sum(_place_anew(state, seen, adjusted) for seen in track_batches(state))
+
+
+def _place_anew(state: MapState, seen: Observed, adjusted: IntArray) -> int:
     if state.rig is None or not len(seen.ids):
         return 0
     T_base_cam = np.stack([c.T_base_cam for c in state.rig.cameras])
@@ -203,7 +203,7 @@ def retriangulate(state: MapState, adjusted: IntArray) -> int:
     np.maximum.at(reach, track, np.nan_to_num(np.linalg.norm(offset, axis=1)))
     fixed = np.isin(unique, adjusted)
     state.set_points(unique[fixed], state.points(unique[fixed]), found.sigma_m[fixed])
-    good = (count >= 2) & found.is_front & (worst < 1.5 * _MAX_ERROR_PX)
+    good = (count >= 2) & found.is_front & (worst < 1.5 * MAX_ERROR_PX)
     good &= (found.parallax_rad > _MIN_PARALLAX_RAD) & (
         found.sigma_m < _MAX_RELATIVE_SIGMA * reach
     )
@@ -213,27 +213,8 @@ def retriangulate(state: MapState, adjusted: IntArray) -> int:
     return int((fixed | good).sum())
 
 
-def _observed(state: MapState) -> Observed:
-    keyframes = [k for k, f in enumerate(state.frames) if f.is_keyframe]
-    assert state.rig is not None or not keyframes
-    frame, camera, ids, uv = [], [], [], []
-    for position, k in enumerate(keyframes):
-        f = state.frames[k]
-        ideal = np.zeros((len(f.ids), 2))
-        for c in np.unique(f.camera):
-            rows = f.camera == c
-            ideal[rows] = models.ideal_pixels(state.rig.cameras[c], f.uv_px[rows])  # type: ignore[union-attr]
-        frame.append(np.full(len(f.ids), position))
-        camera.append(f.camera)
-        ids.append(f.ids)
-        uv.append(ideal)
-    if not keyframes:
-        empty = np.zeros(0, dtype=np.int64)
-        return Observed([], empty, empty, empty, np.zeros((0, 2)))
-    return Observed(keyframes, *(np.concatenate(a) for a in (frame, camera, ids, uv)))
-
-
-def _errors_px(state: MapState, seen: Observed) -> FloatArray:
+def errors_px(state: MapState, seen: Observed) -> FloatArray:
+    """Return by how much each observation (n,) misses; infinite behind the camera."""
     assert state.rig is not None
     T_base_world = np.stack(
         [transforms.invert(state.frames[k].T_world_base) for k in seen.keyframes]
@@ -249,7 +230,8 @@ def _errors_px(state: MapState, seen: Observed) -> FloatArray:
     return error
 
 
-def _landmarks_seen_often(seen: Observed, keep: np.ndarray) -> tuple[IntArray, IntArray, IntArray]:
+def seen_often(seen: Observed, keep: np.ndarray) -> tuple[IntArray, IntArray, IntArray]:
+    """Return rows (m,) of landmarks kept twice or more, these (p,), and the place of each (m,)."""
     rows = np.flatnonzero(keep)
     _, index, count = np.unique(seen.ids[rows], return_inverse=True, return_counts=True)
     rows = rows[count[index] >= 2]
@@ -257,7 +239,7 @@ def _landmarks_seen_often(seen: Observed, keep: np.ndarray) -> tuple[IntArray, I
     return rows, unique, point
 
 
-def _problem(
+def bundle_problem(
     state: MapState,
     seen: Observed,
     rows: IntArray,
@@ -265,6 +247,7 @@ def _problem(
     point: IntArray,
     factors: Factors,
 ) -> bundle.BundleProblem:
+    """Put a problem together; without GNSS the first keyframe stays."""
     assert state.rig is not None
     place = {k: i for i, k in enumerate(seen.keyframes)}
     relative = tuple(

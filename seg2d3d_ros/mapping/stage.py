@@ -22,7 +22,8 @@ from seg2d3d_ros.mapping.evidence import testify
 from seg2d3d_ros.mapping.explanation import Explanation
 from seg2d3d_ros.mapping.georeference import GeoReference
 from seg2d3d_ros.mapping.labels import LabelVotes
-from seg2d3d_ros.mapping.refinement import refine, retriangulate
+from seg2d3d_ros.mapping.refinement import retriangulate
+from seg2d3d_ros.mapping.regions import refine_map
 from seg2d3d_ros.mapping.roster import Roster
 from seg2d3d_ros.mapping.state import MapIncrement, MapState
 from seg2d3d_ros.types import (
@@ -98,7 +99,7 @@ class MappingStage:
         if self._config.mapping.refine:
             factors = self._georeference.factors(self._state) if self._is_placed else ()
             self.counts.update(self._georeference.counts)
-            refined = refine(self._state, factors)
+            refined = refine_map(self._state, factors)
             self.counts.update(refined.counts)
             self.counts["landmarks"] = float(retriangulate(self._state, refined.adjusted))
             self._decide_anew()

@@ -147,6 +147,11 @@ class MapState:
         """Return in how many pictures landmarks were tracked (n,)."""
         return self._num_views[ids]
 
+    @property
+    def num_ids(self) -> int:
+        """Return a number above all landmark ids that were ever seen."""
+        return len(self._points)
+
     def landmark_ids(self) -> IntArray:
         """Return the ids of all landmarks that have a position."""
         return np.flatnonzero(np.isfinite(self._points[:, 0]))

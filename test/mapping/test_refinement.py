@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from street_maker import (
@@ -11,13 +13,14 @@ from street_maker import (
 )
 
 from seg2d3d_ros.geometry import bundle, transforms
+from seg2d3d_ros.mapping.archive import FrameContent
 from seg2d3d_ros.mapping.refinement import (
-    Observed,
-    _thinned,
     odometry_scale,
     refine,
     retriangulate,
+    thinned,
 )
+from seg2d3d_ros.mapping.sightings import Observed
 from seg2d3d_ros.mapping.state import MapState
 
 
@@ -199,7 +202,7 @@ def test_refine_blind_keyframes_follow_their_odometry(street):
     state = state_of(street, T)
     for k in blind:
         f = state.frames[k]
-        f.ids, f.camera, f.uv_px = f.ids[:0], f.camera[:0], f.uv_px[:0]
+        f.held = FrameContent(f.ids[:0], f.camera[:0], f.uv_px[:0])
     refine(state, ())
     assert position_errors(state, street)[blind].max() < 0.05
 
@@ -207,7 +210,7 @@ def test_refine_blind_keyframes_follow_their_odometry(street):
 def test_refine_drive_that_saw_nothing_is_left_as_it_is(street):
     state = state_of(street)
     for f in state.frames:
-        f.ids, f.camera, f.uv_px = f.ids[:0], f.camera[:0], f.uv_px[:0]
+        f.held = FrameContent(f.ids[:0], f.camera[:0], f.uv_px[:0])
     assert len(refine(state, ()).adjusted) == 0
     assert retriangulate(state, np.zeros(0, dtype=np.int64)) == 0
     np.testing.assert_array_equal(poses(state), street.T_world_base)
@@ -219,7 +222,7 @@ def test_refine_landmarks_that_disagree_are_left_out_and_do_no_harm(street):
     liars = rng.choice(state.landmark_ids(), 30, replace=False)
     for f in state.frames:
         rows = np.isin(f.ids, liars)
-        f.uv_px = f.uv_px.copy()
+        f.held = replace(f.content, uv_px=f.uv_px.copy())
         f.uv_px[rows] += rng.uniform(-60, 60, (rows.sum(), 2)).astype(np.float32)
     refine(state, ())
     assert position_errors(state, street).max() < 0.02
@@ -237,27 +240,27 @@ def test_odometry_scale_of_a_short_or_no_way_is_one(street):
     assert odometry_scale(state) == 1.0
 
 
-def test_thinned_keeps_what_two_cameras_see_together():
+def testthinned_keeps_what_two_cameras_see_together():
     # each of two cameras sees 300 landmarks at four moments, and both see 100 others at one
     alone = [np.arange(300), np.arange(300, 600)]
     shared = np.arange(600, 700)
     ids = np.concatenate([np.r_[np.tile(a, 4), shared] for a in alone])
     frame = np.tile(np.r_[np.repeat(np.arange(4), 300), np.zeros(100, int)], 2)
     camera = np.repeat([0, 1], 1300)
-    kept = _thinned(Observed([0, 1, 2, 3], frame, camera, ids, np.zeros((2600, 2))))
+    kept = thinned(Observed([0, 1, 2, 3], frame, camera, ids, np.zeros((2600, 2))))
     assert np.isin(shared, kept.ids).all()
     for a in alone:
         # 150 of each picture, the same ones in all four
         assert np.isin(a, kept.ids).sum() == 150
 
 
-def test_thinned_landmark_keeps_all_its_observations():
+def testthinned_landmark_keeps_all_its_observations():
     rng = np.random.default_rng(0)
     ids = np.concatenate([rng.permutation(600)[:400] for _ in range(5)])
     seen = Observed(
         list(range(5)), np.repeat(np.arange(5), 400), 0 * ids, ids, np.zeros((2000, 2))
     )
-    kept = _thinned(seen)
+    kept = thinned(seen)
     assert 150 * 5 <= len(kept.ids) < 2000
     for i in np.unique(kept.ids)[:50]:
         assert (kept.ids == i).sum() == (ids == i).sum()
@@ -295,7 +298,7 @@ def test_retriangulate_inconsistent_tracks_lose_their_position(street):
     state = state_of(street)
     liar = state.frames[10].ids[0]
     for f in state.frames[::4]:
-        f.uv_px = f.uv_px.copy()
+        f.held = replace(f.content, uv_px=f.uv_px.copy())
         f.uv_px[f.ids == liar] += np.float32(80.0)
     retriangulate(state, np.zeros(0, dtype=np.int64))
     assert liar not in state.landmark_ids()
