@@ -72,27 +72,32 @@ class CameraPair:
         rays_a = np.c_[models.normalize(self._cam_a, uv_a), np.ones(len(uv_a))]
         rays_a /= np.linalg.norm(rays_a, axis=1, keepdims=True)
         at_infinity, visible = models.project(self._cam_b, rays_a @ self._T_b_a[:3, :3].T)
+        rows, guess = self._guesses(rays_a, visible, depth_m)
+        uv, good = flow(turned, image_b, at_infinity[rows], guess, num_levels=_NUM_LEVELS)
+        rows, uv = rows[good], uv[good]
+        error = self._dissimilarity(turned, image_b, at_infinity[rows], uv)
+        error[self._epipolar_px(rays_a[rows], uv) > 1.0] = np.inf
+        order = np.lexsort((error, rows))
+        first = order[np.flatnonzero(np.diff(rows[order], prepend=-1))]
         best = np.full((len(uv_a), 2), np.nan)
         best_error = np.full(len(uv_a), np.inf)
-        for hypothesis in _DEPTHS_M:
-            depth = np.where(np.isfinite(depth_m), depth_m, hypothesis)
-            guess, inside = models.project(
-                self._cam_b, transforms.apply(self._T_b_a, rays_a * depth[:, None])
-            )
-            rows = np.flatnonzero(
-                visible & inside & (np.isfinite(depth_m) <= (hypothesis == _DEPTHS_M[0]))
-            )
-            uv, good = flow(
-                turned, image_b, at_infinity[rows], guess[rows], num_levels=_NUM_LEVELS
-            )
-            rows, uv = rows[good], uv[good]
-            error = self._dissimilarity(turned, image_b, at_infinity[rows], uv)
-            error[self._epipolar_px(rays_a[rows], uv) > 1.0] = np.inf
-            better = error < best_error[rows]
-            best[rows[better]] = uv[better]
-            best_error[rows[better]] = error[better]
+        best[rows[first]], best_error[rows[first]] = uv[first], error[first]
         found = np.flatnonzero((best_error < 0.35) & self._is_near(at_infinity, best, depth_m))
         return OverlapMatches(found, best[found])
+
+    def _guesses(
+        self, rays_a: FloatArray, visible: np.ndarray, depth_m: FloatArray
+    ) -> tuple[IntArray, FloatArray]:
+        """Return where to look (k, 2) for which corners (k,): several times without a depth."""
+        unknown = np.flatnonzero(visible & ~np.isfinite(depth_m))
+        rows = np.concatenate([np.flatnonzero(visible), *[unknown] * (len(_DEPTHS_M) - 1)])
+        further = np.repeat(_DEPTHS_M[1:], len(unknown))
+        depth = np.concatenate([depth_m[visible], further])
+        depth[~np.isfinite(depth)] = _DEPTHS_M[0]
+        guess, inside = models.project(
+            self._cam_b, transforms.apply(self._T_b_a, rays_a[rows] * depth[:, None])
+        )
+        return rows[inside], guess[inside]
 
     def _is_near(
         self, at_infinity: FloatArray, matched: FloatArray, depth_m: FloatArray

@@ -69,6 +69,7 @@ class Tracker:
         self._max_features = max_features
         self._min_distance_px = min_distance_px
         self._image: np.ndarray | None = None
+        self._corners: tuple[np.ndarray, ...] | None = None
         self.ids: IntArray = np.zeros(0, dtype=np.int64)
         self.uv_px: FloatArray = np.zeros((0, 2))
 
@@ -82,7 +83,7 @@ class Tracker:
         if self._image is not None and len(self.ids):
             uv, good = flow(self._image, gray, self.uv_px, guess_px)
             self.ids, self.uv_px = self.ids[good], uv[good]
-        self._image = gray
+        self._image, self._corners = gray, None
 
     def keep(self, mask: np.ndarray) -> None:
         """End the tracks where the mask (n,) is False."""
@@ -107,28 +108,32 @@ class Tracker:
         wanted = self._max_features - len(self.ids) if num is None else num
         if wanted <= 0 or self._image is None:
             return np.zeros((0, 2))
-        response = cv2.cornerMinEigenVal(self._image, 5, ksize=3)
-        peak = (response == cv2.dilate(response, np.ones((3, 3), np.uint8))) & (response > 1e-5)
-        if allowed is not None:
-            peak &= allowed > 0
-        b = _BORDER_PX + 2
-        peak[:b] = peak[-b:] = peak[:, :b] = peak[:, -b:] = False
-        v, u = np.nonzero(peak)
-        strength = response[v, u]
-        cell = self._cell(u, v)
-        taken = (
-            np.isin(cell, self._cell(*np.round(self.uv_px).astype(int).T))
-            if len(self.ids)
-            else np.zeros(len(u), bool)
-        )
-        u, v, strength, cell = u[~taken], v[~taken], strength[~taken], cell[~taken]
-        order = np.lexsort((u, v, -strength, cell))
-        first = order[np.r_[True, cell[order][1:] != cell[order][:-1]]] if len(order) else order
+        if self._corners is None:
+            self._corners = self._peaks(self._image)
+        u, v, strength, cell = self._corners
+        free = np.ones(int(cell.max(initial=0)) + 1, dtype=bool)
+        taken = self._cell(*np.round(self.uv_px).astype(int).T)
+        free[taken[taken < len(free)]] = False
+        rows = np.flatnonzero(free[cell] if allowed is None else free[cell] & (allowed[v, u] > 0))
+        first = rows[np.flatnonzero(np.diff(cell[rows], prepend=-1))]
         first = self._spread(first, u, v, strength, wanted)
         return np.stack([u[first], v[first]], axis=1).astype(np.float64)
 
+    def _peaks(self, image: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Return u, v, strength and cell (n,) of all corners, cell by cell, strongest first."""
+        response = cv2.cornerMinEigenVal(image, 5, ksize=3)
+        peak = (response == cv2.dilate(response, np.ones((3, 3), np.uint8))) & (response > 1e-5)
+        b = _BORDER_PX + 2
+        peak[:b] = peak[-b:] = peak[:, :b] = peak[:, -b:] = False
+        v, u = np.nonzero(peak)
+        strength, cell = response[v, u], self._cell(u, v)
+        order = np.lexsort((-strength, cell))
+        return u[order], v[order], strength[order], cell[order]
+
     def _cell(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-        return (v // self._min_distance_px) * 100_000 + u // self._min_distance_px
+        assert self._image is not None
+        columns = self._image.shape[1] // self._min_distance_px + 1
+        return (v // self._min_distance_px) * columns + u // self._min_distance_px
 
     def _spread(
         self, rows: np.ndarray, u: np.ndarray, v: np.ndarray, strength: np.ndarray, wanted: int

@@ -26,8 +26,18 @@ class Seen:
     uv_px: FloatArray
     uv_ideal_px: FloatArray
 
+    @staticmethod
+    def joined(parts: list[Seen]) -> Seen:
+        """Return the rows of all parts, of which there must be one."""
+        return Seen(
+            np.concatenate([p.ids for p in parts]),
+            np.concatenate([p.camera for p in parts]),
+            np.concatenate([p.uv_px for p in parts]),
+            np.concatenate([p.uv_ideal_px for p in parts]),
+        )
+
     def rows(self, mask: np.ndarray) -> Seen:
-        """Return the rows where the mask (n,) is True."""
+        """Return the rows where the mask (n,) is True, or those of an index (k,)."""
         return Seen(self.ids[mask], self.camera[mask], self.uv_px[mask], self.uv_ideal_px[mask])
 
     def keep(self, mask: np.ndarray) -> None:
@@ -86,10 +96,10 @@ class LocalMap:
         """
         newest = self.keyframes[-1].seen.ids
         wanted = np.unique(newest[~np.isfinite(self.landmarks.points(newest)[:, 0])])
+        if len(wanted) == 0:
+            return 0
         ids, centers, rays, camera = self._rays_world(wanted)
         unique, track, count = np.unique(ids, return_inverse=True, return_counts=True)
-        if len(unique) == 0:
-            return 0
         found = triangulate(track, centers, rays, len(unique), 1.0 / float(self._focal.mean()))
         span = np.zeros(len(unique))
         offset = found.points[track] - centers
@@ -105,30 +115,23 @@ class LocalMap:
         return int(good.sum())
 
     def _rays_world(self, wanted: IntArray) -> tuple[IntArray, FloatArray, FloatArray, IntArray]:
-        ids, centers, rays, camera = [], [], [], []
-        for keyframe in self.keyframes:
-            rows = np.isin(keyframe.seen.ids, wanted)
-            if not rows.any():
-                continue
-            c, d = self.rays_base(keyframe.seen.rows(rows))
-            T = keyframe.T_local_base
-            ids.append(keyframe.seen.ids[rows])
-            centers.append(transforms.apply(T, c))
-            rays.append(d @ T[:3, :3].T)
-            camera.append(keyframe.seen.camera[rows])
-        if not ids:
-            return (
-                np.zeros(0, dtype=np.int64),
-                np.zeros((0, 3)),
-                np.zeros((0, 3)),
-                np.zeros(0, dtype=np.int64),
-            )
-        return (
-            np.concatenate(ids),
-            np.concatenate(centers),
-            np.concatenate(rays),
-            np.concatenate(camera),
-        )
+        """Return ids, origins, rays and cameras (n,) of what all keyframes saw of sorted ids."""
+        first = int(wanted[0])
+        is_wanted = np.zeros(int(wanted[-1]) + 1 - first, dtype=bool)
+        is_wanted[wanted - first] = True
+        parts: list[Seen] = []
+        keyframe: list[IntArray] = []
+        for k, kept in enumerate(self.keyframes):
+            at = kept.seen.ids - first
+            rows = np.flatnonzero((at >= 0) & (at < len(is_wanted)))
+            rows = rows[is_wanted[at[rows]]]
+            parts.append(kept.seen.rows(rows))
+            keyframe.append(np.full(len(rows), k))
+        seen = Seen.joined(parts)
+        T = np.stack([k.T_local_base for k in self.keyframes])[np.concatenate(keyframe)]
+        centers, rays = self.rays_base(seen)
+        centers = np.einsum("nij,nj->ni", T[:, :3, :3], centers) + T[:, :3, 3]
+        return seen.ids, centers, np.einsum("nij,nj->ni", T[:, :3, :3], rays), seen.camera
 
     @staticmethod
     def _angle(a: FloatArray, b: FloatArray) -> FloatArray:
@@ -142,12 +145,7 @@ class LocalMap:
         frames = self.window()
         if len(frames) < 2:
             return
-        seen = Seen(
-            ids=np.concatenate([f.seen.ids for f in frames]),
-            camera=np.concatenate([f.seen.camera for f in frames]),
-            uv_px=np.concatenate([f.seen.uv_px for f in frames]),
-            uv_ideal_px=np.concatenate([f.seen.uv_ideal_px for f in frames]),
-        )
+        seen = Seen.joined([f.seen for f in frames])
         frame = np.repeat(np.arange(len(frames)), [len(f.seen.ids) for f in frames])
         known = np.isfinite(self.landmarks.points(seen.ids)[:, 0])
         if known.sum() < _MIN_OBSERVATIONS:
@@ -173,13 +171,15 @@ class LocalMap:
 
     def _cull(self, frames: list[LocalFrame]) -> None:
         """Drop observations that disagree, and landmarks that are left with fewer than two."""
-        for f in frames:
-            centers, rays = self.rays_base(f.seen)
-            p_base = transforms.apply(
-                transforms.invert(f.T_local_base), self.landmarks.points(f.seen.ids)
-            )
-            error = self._angle(p_base - centers, rays) * self._focal[f.seen.camera]
-            f.seen.keep(~(error > self._config.max_reprojection_px))
+        seen = Seen.joined([f.seen for f in frames])
+        num = [len(f.seen.ids) for f in frames]
+        T = np.repeat(transforms.invert(np.stack([f.T_local_base for f in frames])), num, axis=0)
+        p_base = np.einsum("nij,nj->ni", T[:, :3, :3], self.landmarks.points(seen.ids))
+        centers, rays = self.rays_base(seen)
+        error = self._angle(p_base + T[:, :3, 3] - centers, rays) * self._focal[seen.camera]
+        good = ~(error > self._config.max_reprojection_px)
+        for f, rows in zip(frames, np.split(good, np.cumsum(num)[:-1]), strict=True):
+            f.seen.keep(rows)
         ids = np.concatenate([f.seen.ids for f in frames])
         unique, count = np.unique(ids, return_counts=True)
         single = unique[count < 2]
