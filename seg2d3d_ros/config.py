@@ -138,6 +138,9 @@ class ClustersConfig:
     keyframe_rotation_deg: float = option(6.0, "Rotation that makes a keyframe.", 0.5, 90)
     window_keyframes: int = option(8, "Keyframes in the local bundle adjustment.", 4, 100)
     triangulation_keyframes: int = option(50, "Keyframes whose rays found a landmark.", 4, 1000)
+    depths: bool = option(
+        True, "Measure depths of single pixels of buildings between the landmarks."
+    )
     cluster_keyframes: int = option(20, "Keyframes in a cluster.", 4, 400)
     overlap_keyframes: int = option(8, "Keyframes shared with the previous cluster.", 2, 200)
     odometry_sigma_translation: float = option(
@@ -171,6 +174,10 @@ class MappingConfig:
     naming_range_m: float = option(
         200.0, "Masks are named by instances up to this distance.", 1, 10000
     )
+    surface_voxel_m: float = option(
+        0.2, "Edge of the voxels in which measured depths are fused; 0 fuses none.", 0, 10
+    )
+    min_surface_views: int = option(2, "Keyframes that must agree on a fused point.", 1, 100)
     gnss_sigma_m: float = option(1.0, "Noise of a fix that brings no covariance.", 0.001, 1000)
     refine: bool = option(True, "Run the global bundle adjustment at finish.")
 

@@ -9,8 +9,10 @@ import cv2
 import numpy as np
 
 from seg2d3d_ros.clusters.assembly import Assembler, RigFrame
+from seg2d3d_ros.clusters.depth import DepthSampler
 from seg2d3d_ros.clusters.front_end import FrontEnd
 from seg2d3d_ros.clusters.odometry import OdometryBuffer
+from seg2d3d_ros.clusters.overlap import overlapping_pairs
 from seg2d3d_ros.clusters.window import LocalFrame
 from seg2d3d_ros.config import Config
 from seg2d3d_ros.geometry import transforms
@@ -29,6 +31,7 @@ from seg2d3d_ros.types import (
     RelativePose,
     Rig,
     Segmentation,
+    no_depths,
 )
 
 _LOG = logging.getLogger(__name__)
@@ -46,6 +49,8 @@ class ClusterStage:
         self._odometry = OdometryBuffer(config.clusters)
         self._assembler = Assembler(config.clusters, rig, expects_segmentation)
         self._front_end = FrontEnd(config, rig, self._odometry)
+        pairs = overlapping_pairs(rig)
+        self._depths = DepthSampler(config, rig, pairs) if config.clusters.depths else None
         self._sequence = 0
         self._session = 0
         self._num_overlap = 0
@@ -97,6 +102,8 @@ class ClusterStage:
             elif front_end.is_lost:
                 out += self._new_session("tracking lost")
         frame = front_end.process(moment)
+        if frame.is_keyframe and self._depths is not None:
+            self._depths.add(frame, moment, front_end.map.landmarks)
         for c, segmentation in moment.segmentations.items():
             image = moment.frames[c].image if frame.is_keyframe else None
             self._segmentations.append(self._with_crops(segmentation, image))
@@ -111,6 +118,8 @@ class ClusterStage:
         out = [self._emit(is_last=False)] if self._front_end.frames else []
         last = out[-1].frames[-1].T_local_base if out else np.eye(4)
         self._front_end.start(last)
+        if self._depths is not None:
+            self._depths.clear()
         self._session += 1
         self._num_overlap = 0
         return out
@@ -135,6 +144,7 @@ class ClusterStage:
             fixes=tuple(self._fixes),
             segmentations=tuple(self._segmentations),
             dropped=tuple(self._dropped),
+            depths=no_depths() if self._depths is None else self._depths.take(position),
         )
         num = sum(f.is_keyframe for f in frames)
         _LOG.info(

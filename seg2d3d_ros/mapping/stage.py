@@ -26,6 +26,7 @@ from seg2d3d_ros.mapping.refinement import retriangulate
 from seg2d3d_ros.mapping.regions import refine_map
 from seg2d3d_ros.mapping.roster import Roster
 from seg2d3d_ros.mapping.state import MapIncrement, MapState
+from seg2d3d_ros.mapping.surface import SurfaceMap, join
 from seg2d3d_ros.types import (
     Cluster,
     FloatArray,
@@ -51,6 +52,7 @@ class MappingStage:
         self._config = config
         self._state = MapState(Archive(store or MemoryStore()))
         self._associator = Associator(config)
+        self._surface = SurfaceMap(config.mapping, self._state)
         self._labels = LabelVotes()
         self._georeference = GeoReference(config.mapping)
         self._T_world_local = np.eye(4)
@@ -74,6 +76,7 @@ class MappingStage:
         self._scale = cluster.scale
         self._align(cluster)
         increment = self._state.add(cluster, self._T_world_local)
+        self._surface.add(cluster, increment.frames, self._T_world_local)
         for fix in cluster.fixes:
             self._georeference.push(fix)
         is_moved = self._place()
@@ -274,7 +277,7 @@ class MappingStage:
             origin=self._georeference.origin if self._is_placed else None,
             T_map_local=self._T_world_local,
             trajectory=self._trajectory(frames),
-            cloud=self._cloud(ids),
+            cloud=self._cloud(ids, changes["is_full"]),
             counts=dict(self.counts),
             **changes,
         )
@@ -290,8 +293,11 @@ class MappingStage:
         T: FloatArray = np.stack(poses) if poses else np.zeros((0, 4, 4))
         return Trajectory(np.array(stamps, dtype=np.int64), T, np.array(keyframe, dtype=bool))
 
-    def _cloud(self, ids: IntArray) -> PointCloud:
-        return PointCloud(
+    def _cloud(self, ids: IntArray, is_full: bool) -> PointCloud:
+        """Return landmarks (n,) and what the surfaces between them gained, or all of these."""
+        names = self._roster.assignments
+        surface = self._surface.whole(names) if is_full else self._surface.recent(names)
+        landmarks = PointCloud(
             ids=ids,
             points_map=self._state.points(ids),
             colors_rgb=self._state.colors(ids),
@@ -300,6 +306,7 @@ class MappingStage:
             sigma_m=self._state.sigma(ids),
             num_views=self._state.num_views(ids),
         )
+        return join(landmarks, surface, self._roster.shown)
 
     def _count(self, cluster: Cluster) -> None:
         self.counts["clusters"] = self.counts.get("clusters", 0.0) + 1.0

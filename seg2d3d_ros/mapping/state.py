@@ -110,6 +110,7 @@ class MapState:
         self.rig: Rig | None = None
         self.frames: list[MapFrame] = []
         self.odometry: dict[tuple[int, int], RelativePose] = {}
+        self.growth = 1.0
         self._by_stamp: dict[tuple[int, int], int] = {}
         self._session = -1
         self._last_keyframe = -1
@@ -157,7 +158,8 @@ class MapState:
         return np.flatnonzero(np.isfinite(self._points[:, 0]))
 
     def transform(self, S: FloatArray, scale: float) -> None:
-        """Carry the whole map into another world frame: p_new = S @ p."""
+        """Carry the whole map into another world frame: p_new = S @ p; `growth` sums up scales."""
+        self.growth *= scale
         self._points = transforms.apply(S, self._points)
         self._sigma = (self._sigma * scale).astype(np.float32)
         rotation = S[:3, :3] / scale

@@ -150,6 +150,20 @@ def observations(draw):
     )
 
 
+@st.composite
+def depths(draw):
+    m = draw(st.integers(0, 5))
+    return types.DepthSamples(
+        frame=draw(arrays("u4", m)),
+        camera=draw(arrays("u2", m)),
+        uv_px=draw(arrays("u2", m, 2)),
+        depth_m=draw(arrays("f2", m)),
+        sigma_m=draw(arrays("f2", m)),
+        colors_rgb=draw(arrays("u1", m, 3)),
+        label=draw(arrays("u2", m)),
+    )
+
+
 def relative_poses():
     return st.builds(
         types.RelativePose,
@@ -176,6 +190,7 @@ def clusters_of_everything():
         fixes=st.lists(fixes(), max_size=2).map(tuple),
         segmentations=st.lists(segments(), max_size=2).map(tuple),
         dropped=st.lists(st.builds(types.Dropped, NAMES, STAMPS, NAMES), max_size=2).map(tuple),
+        depths=depths(),
     )
 
 

@@ -34,6 +34,7 @@ def to_cluster(cluster: types.Cluster) -> msg.Cluster:
         fixes=[to_fix(fix) for fix in cluster.fixes],
         segmentations=[to_segmentation(item) for item in cluster.segmentations],
         dropped=[to_dropped(item) for item in cluster.dropped],
+        **_depth_fields(cluster.depths),
     )
 
 
@@ -53,6 +54,7 @@ def from_cluster(message: msg.Cluster) -> types.Cluster:
         fixes=tuple(from_fix(fix) for fix in message.fixes),
         segmentations=tuple(from_segmentation(item) for item in message.segmentations),
         dropped=tuple(from_dropped(item) for item in message.dropped),
+        depths=_from_depths(message),
     )
 
 
@@ -172,4 +174,29 @@ def _from_observations(message: msg.Cluster) -> types.Observations:
         frame=from_array(message.observation_frame, "i8"),
         camera=from_array(message.observation_camera, "i8"),
         uv_px=from_array(message.observation_uv_px, "f4", len(message.observation_landmark), 2),
+    )
+
+
+def _depth_fields(depths: types.DepthSamples) -> dict[str, Any]:
+    return {
+        "depth_frame": to_array(depths.frame, "u4"),
+        "depth_camera": to_array(depths.camera, "u2"),
+        "depth_uv_px": to_array(depths.uv_px, "u2"),
+        "depth_half": to_array(depths.depth_m.view(np.uint16), "u2"),
+        "depth_sigma_half": to_array(depths.sigma_m.view(np.uint16), "u2"),
+        "depth_colors_rgb": to_array(depths.colors_rgb, "u1"),
+        "depth_label": to_array(depths.label, "u2"),
+    }
+
+
+def _from_depths(message: msg.Cluster) -> types.DepthSamples:
+    num = len(message.depth_frame)
+    return types.DepthSamples(
+        frame=from_array(message.depth_frame, "u4"),
+        camera=from_array(message.depth_camera, "u2"),
+        uv_px=from_array(message.depth_uv_px, "u2", num, 2),
+        depth_m=from_array(message.depth_half, "u2").view(np.float16),
+        sigma_m=from_array(message.depth_sigma_half, "u2").view(np.float16),
+        colors_rgb=from_array(message.depth_colors_rgb, "u1", num, 3),
+        label=from_array(message.depth_label, "u2"),
     )

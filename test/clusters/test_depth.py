@@ -1,0 +1,188 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from seg2d3d_ros.clusters.assembly import RigFrame
+from seg2d3d_ros.clusters.depth import DepthSampler
+from seg2d3d_ros.clusters.landmarks import LandmarkTable
+from seg2d3d_ros.clusters.overlap import overlapping_pairs
+from seg2d3d_ros.clusters.window import LocalFrame, Seen
+from seg2d3d_ros.config import Config, override
+from seg2d3d_ros.geometry import masks, transforms
+from seg2d3d_ros.types import Frame, Mask, Rig, Segmentation
+
+CONFIG = override(Config(), {"runtime.num_threads": 1})
+STEP_M = 1.2
+
+
+class Walk:
+    """Keyframes of a rig in the corridor with true poses, and landmarks that are good to 5 %."""
+
+    def __init__(self, corridor, rig, num=8, step_m=STEP_M, landmark_noise=0.05):
+        self.corridor, self.rig = corridor, rig
+        self.poses = [
+            transforms.rigid(np.eye(3), [30.0 + k * step_m, 0.5, 0.0]) for k in range(num)
+        ]
+        self.rng = np.random.default_rng(1)
+        self.noise = landmark_noise
+
+    def keyframe(self, k, segmentations=None):
+        """Frame, moment and landmarks of keyframe k."""
+        table, seen = LandmarkTable(), []
+        pictures = {}
+        for c, camera in enumerate(self.rig.cameras):
+            uv = self.rng.uniform(8, [camera.width_px - 9, camera.height_px - 9], (150, 2))
+            ids = table.create(len(uv))
+            points, _, _ = self.corridor.hit(camera, self.poses[k], uv)
+            center = (self.poses[k] @ camera.T_base_cam)[:3, 3]
+            stretch = 1.0 + self.noise * self.rng.standard_normal((len(uv), 1))
+            table.set_points(ids, center + (points - center) * stretch)
+            seen.append(Seen(ids, np.full(len(ids), c), uv, uv))
+            image = self.corridor.render(camera, self.poses[k])
+            pictures[c] = Frame(camera.name, k, image)
+        joined = Seen(*(np.concatenate([getattr(s, n) for s in seen]) for n in vars(seen[0])))
+        cameras = tuple(range(len(self.rig.cameras)))
+        frame = LocalFrame(k, self.poses[k], True, cameras, (k,) * len(cameras), joined)
+        return frame, RigFrame(k, pictures, segmentations or {}), table
+
+    def measure(self, num=None, segmentations=None):
+        """Samples of all keyframes together."""
+        sampler = DepthSampler(CONFIG, self.rig, overlapping_pairs(self.rig))
+        position = {}
+        self.frames = []
+        for k in range(num or len(self.poses)):
+            frame, moment, table = self.keyframe(k, segmentations)
+            sampler.add(frame, moment, table)
+            position[id(frame)] = k
+            self.frames.append(frame)
+        return sampler.take(position)
+
+    def true_depth(self, samples):
+        """Depth of each sample as it is."""
+        out = np.zeros(len(samples.label))
+        for k, pose in enumerate(self.poses):
+            for c, camera in enumerate(self.rig.cameras):
+                rows = (samples.frame == k) & (samples.camera == c)
+                uv = samples.uv_px[rows].astype(float)
+                out[rows] = self.corridor.hit(camera, pose, uv)[2]
+        return out
+
+
+def side_camera(make_camera):
+    return Rig((make_camera("side", yaw_deg=35.0, zoom=2),), has_odometry=True)
+
+
+@pytest.fixture(scope="module")
+def walk(corridor, make_camera):
+    return Walk(corridor, side_camera(make_camera))
+
+
+@pytest.fixture(scope="module")
+def samples(walk):
+    return walk.measure()
+
+
+def test_sampler_depths_are_as_good_as_they_claim(walk, samples):
+    off = np.abs(samples.depth_m - walk.true_depth(samples))
+    assert len(off) > 3000
+    # a normal error exceeds 1 sigma in 32 %, 3 sigma in 0.3 % of cases; flow has heavier tails
+    assert np.mean(off > samples.sigma_m) < 0.32
+    assert np.mean(off > 3.0 * samples.sigma_m) < 0.1
+    # and it is no empty claim: 0.3 px of a small picture at 190 px and a baseline of 2 m: 0.8 %
+    assert np.median(samples.sigma_m / samples.depth_m) < 0.02
+
+
+def test_sampler_knows_more_than_the_landmarks_did(walk, samples):
+    off = np.abs(samples.depth_m / walk.true_depth(samples) - 1.0)
+    assert np.median(off) < 0.2 * walk.noise
+
+
+def test_sampler_first_keyframe_has_nothing_to_compare_with(samples):
+    assert samples.frame.min() > 0
+
+
+def test_sampler_stereo_pair_measures_in_the_first_keyframe(corridor, make_camera):
+    rig = Rig((make_camera("left", 0.3, zoom=2), make_camera("right", -0.3, zoom=2)))
+    walk = Walk(corridor, rig, num=1)
+    found = walk.measure()
+    assert set(found.camera.tolist()) == {0}  # the other waits for its far baseline
+    off = np.abs(found.depth_m - walk.true_depth(found))
+    assert len(off) > 300
+    assert np.mean(off > 3.0 * found.sigma_m) < 0.05
+
+
+def test_sampler_standing_rig_measures_nothing(corridor, make_camera):
+    still = Walk(corridor, side_camera(make_camera), num=4, step_m=0.0)
+    assert len(still.measure().label) == 0
+
+
+def test_sampler_wrong_pose_is_caught_by_the_epipolar_check(walk, samples):
+    wrong = Walk(walk.corridor, walk.rig)
+    sampler = DepthSampler(CONFIG, wrong.rig, [])
+    tilt = transforms.exp([0.03, 0.03, 0.0, 0.0, 0.0, 0.0])
+    position = {}
+    kept = []
+    for k in range(len(wrong.poses)):
+        frame, moment, table = wrong.keyframe(k)
+        frame.T_local_base = frame.T_local_base @ (tilt if k % 2 else np.eye(4))
+        sampler.add(frame, moment, table)
+        position[id(frame)] = k
+        kept.append(frame)
+    # 0.03 rad are 6 px of the small picture; between frames of one parity nothing is wrong
+    assert len(sampler.take(position).label) < 0.6 * len(samples.label)
+
+
+def segmentation(rig, *rectangles):
+    camera = rig.cameras[0]
+    made = []
+    for label, (x0, y0, x1, y1) in rectangles:
+        picture = np.zeros((camera.height_px, camera.width_px), bool)
+        picture[y0:y1, x0:x1] = True
+        made.append(Mask(label, label // 1000 or label, 1.0, *masks.encode(picture)))
+    return {0: Segmentation(camera.name, 0, camera.width_px, camera.height_px, tuple(made))}
+
+
+def test_sampler_only_pixels_of_buildings_are_measured_and_carry_their_mask(walk):
+    house, tree, other = (40, 40, 400, 300), (200, 100, 300, 250), (420, 40, 560, 300)
+    shown = segmentation(walk.rig, (11001, house), (21001, tree), (11002, other))
+    found = walk.measure(4, shown)
+    u, v = found.uv_px.T.astype(int)
+    expected = np.zeros(len(u), int)
+    expected[(u >= 40) & (u < 400) & (v >= 40) & (v < 300)] = 11001
+    expected[(u >= 200) & (u < 300) & (v >= 100) & (v < 250)] = -1
+    expected[(u >= 420) & (u < 560) & (v >= 40) & (v < 300)] = 11002
+    assert len(u) > 500
+    np.testing.assert_array_equal(found.label, expected)
+    assert set(found.label.tolist()) == {11001, 11002}
+
+
+def test_sampler_too_few_landmarks_are_no_guess(walk):
+    frame, moment, table = walk.keyframe(0)
+    second, later, _ = walk.keyframe(1)
+    sampler = DepthSampler(CONFIG, walk.rig, [])
+    sampler.add(frame, moment, table)
+    bare = replace(second, seen=second.seen.rows(np.arange(len(second.seen.ids)) < 5))
+    empty = LandmarkTable()
+    empty.create(1000)
+    sampler.add(bare, later, empty)
+    assert len(sampler.take({id(frame): 0, id(bare): 1}).label) == 0
+
+
+def test_sampler_same_pictures_give_the_same_bits_with_any_number_of_threads(
+    corridor, make_camera
+):
+    rig = Rig((make_camera("left", 0.3, zoom=2), make_camera("right", -0.3, zoom=2)))
+    found = []
+    for threads in (1, 2):
+        walk = Walk(corridor, rig, num=3)
+        sampler = DepthSampler(override(CONFIG, {"runtime.num_threads": threads}), rig, [])
+        frames = []
+        for k in range(3):
+            frame, moment, table = walk.keyframe(k)
+            sampler.add(frame, moment, table)
+            frames.append(frame)
+        found.append(sampler.take({id(f): k for k, f in enumerate(frames)}))
+    assert len(found[0].label) > 100
+    for name, value in vars(found[0]).items():
+        np.testing.assert_array_equal(value, getattr(found[1], name))
