@@ -131,6 +131,9 @@ class ClustersConfig:
     overlap_features: int = option(
         120, "Corners kept where a camera shares a narrow strip of view with another.", 0, 10000
     )
+    building_features: int = option(
+        24, "Corners that the mask of a building should have, if it is large enough.", 0, 1000
+    )
     min_feature_distance_px: int = option(10, "Smallest distance between corners.", 3, 200)
     max_reprojection_px: float = option(2.0, "Reprojection error of an inlier.", 0.2, 20)
     min_parallax_deg: float = option(1.0, "Ray angle needed to triangulate.", 0.05, 30)
@@ -180,6 +183,15 @@ class MappingConfig:
     min_surface_views: int = option(2, "Keyframes that must agree on a fused point.", 1, 100)
     gnss_sigma_m: float = option(1.0, "Noise of a fix that brings no covariance.", 0.001, 1000)
     refine: bool = option(True, "Run the global bundle adjustment at finish.")
+    refine_extrinsics: bool = option(
+        True, "Turn cameras, at finish, that evidently sit otherwise than stated; or only say so."
+    )
+    camera_height_m: float = option(
+        0.0,
+        "Height of the first camera above the road, for a map without other scale; 0: unknown.",
+        0,
+        20,
+    )
 
 
 @dataclass(frozen=True)

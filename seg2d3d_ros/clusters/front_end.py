@@ -12,6 +12,7 @@ from seg2d3d_ros.clusters.assembly import RigFrame
 from seg2d3d_ros.clusters.descriptors import Describer
 from seg2d3d_ros.clusters.initialization import two_view
 from seg2d3d_ros.clusters.landmarks import LandmarkTable
+from seg2d3d_ros.clusters.mask_corners import BuildingCorners
 from seg2d3d_ros.clusters.odometry import OdometryBuffer
 from seg2d3d_ros.clusters.overlap import overlapping_pairs
 from seg2d3d_ros.clusters.tracker import Tracker
@@ -35,6 +36,7 @@ class FrontEnd:
         """Start a new local map."""
         self._config = config.clusters
         self._segmentation = config.segmentation
+        self._building_corners = BuildingCorners(config)
         self._rig = rig
         self._odometry = odometry
         self._pairs = overlapping_pairs(rig)
@@ -313,6 +315,11 @@ class FrontEnd:
                     self._start_tracks(
                         c, self._trackers[c].find_corners(common, max(num, 0)), moment
                     )
+            if c in moment.segmentations:
+                uv = self._building_corners.find(
+                    self._trackers[c], moment.segmentations[c], picture
+                )
+                self._start_tracks(c, uv, moment)
         frame.seen = self._seen(list(frame.cameras))
 
     def _start_tracks(self, c: int, uv: FloatArray, moment: RigFrame) -> None:

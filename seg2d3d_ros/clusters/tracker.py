@@ -111,13 +111,39 @@ class Tracker:
         if self._corners is None:
             self._corners = self._peaks(self._image)
         u, v, strength, cell = self._corners
-        free = np.ones(int(cell.max(initial=0)) + 1, dtype=bool)
-        taken = self._cell(*np.round(self.uv_px).astype(int).T)
-        free[taken[taken < len(free)]] = False
-        rows = np.flatnonzero(free[cell] if allowed is None else free[cell] & (allowed[v, u] > 0))
+        free = self._is_free(cell)
+        rows = np.flatnonzero(free if allowed is None else free & (allowed[v, u] > 0))
         first = rows[np.flatnonzero(np.diff(cell[rows], prepend=-1))]
         first = self._spread(first, u, v, strength, wanted)
         return np.stack([u[first], v[first]], axis=1).astype(np.float64)
+
+    def find_corners_in(self, regions: np.ndarray, num: IntArray) -> FloatArray:
+        """Return new corners (k, 2), the strongest of free cells of each region.
+
+        Args:
+            regions: (h, w) integers that name a region by pixel.
+            num: (r,) at most so many, by that number.
+        """
+        if self._image is None or not num.any():
+            return np.zeros((0, 2))
+        if self._corners is None:
+            self._corners = self._peaks(self._image)
+        u, v, strength, cell = self._corners
+        rows = np.flatnonzero(self._is_free(cell) & (num[regions[v, u]] > 0))
+        first = rows[np.flatnonzero(np.diff(cell[rows], prepend=-1))]
+        region = regions[v[first], u[first]]
+        order = np.lexsort((-strength[first], region))
+        first, region = first[order], region[order]
+        rank = np.arange(len(first)) - np.searchsorted(region, region)
+        first = first[rank < num[region]]
+        return np.stack([u[first], v[first]], axis=1).astype(np.float64)
+
+    def _is_free(self, cell: np.ndarray) -> np.ndarray:
+        """Return which corners (n,) lie in cells (n,) without a track."""
+        free = np.ones(int(cell.max(initial=0)) + 1, dtype=bool)
+        taken = self._cell(*np.round(self.uv_px).astype(int).T)
+        free[taken[taken < len(free)]] = False
+        return free[cell]
 
     def _peaks(self, image: np.ndarray) -> tuple[np.ndarray, ...]:
         """Return u, v, strength and cell (n,) of all corners, cell by cell, strongest first."""
