@@ -36,6 +36,7 @@ from seg2d3d_ros.types import (
 
 _LOG = logging.getLogger(__name__)
 _CROP_PX = 112
+_MOST_FRAMES = 400
 _MIN_CROP_AREA_PX = 900
 
 
@@ -108,7 +109,8 @@ class ClusterStage:
             image = moment.frames[c].image if frame.is_keyframe else None
             self._segmentations.append(self._with_crops(segmentation, image))
         keyframes = sum(f.is_keyframe for f in front_end.frames)
-        if frame.is_keyframe and keyframes >= limits.cluster_keyframes:
+        is_full = frame.is_keyframe and keyframes >= limits.cluster_keyframes
+        if is_full or len(front_end.frames) >= _MOST_FRAMES:
             out.append(self._emit(is_last=False))
         return out
 
@@ -214,6 +216,10 @@ class ClusterStage:
             return
         keep = starts[-min(limits.overlap_keyframes, len(starts))]
         front_end.frames = front_end.frames[keep:]
+        if len(front_end.frames) >= _MOST_FRAMES // 2:
+            # A vehicle that stands makes no keyframes: what hangs on the last one has been told.
+            newest = front_end.frames[-1]
+            front_end.frames = [f for f in front_end.frames if f.is_keyframe or f is newest]
         self._num_overlap = sum(f.is_keyframe for f in front_end.frames)
         depth = max(limits.triangulation_keyframes, limits.overlap_keyframes)
         front_end.map.keyframes = front_end.map.keyframes[-depth:]

@@ -106,7 +106,7 @@ class MapState:
         self.archive = archive or Archive(MemoryStore())
         self.num_keyframes = 0
         self.num_coasted = 0
-        self._num_frozen = 0
+        self._at_hand: set[int] = set()
         self.rig: Rig | None = None
         self.frames: list[MapFrame] = []
         self.odometry: dict[tuple[int, int], RelativePose] = {}
@@ -207,7 +207,7 @@ class MapState:
         for r in cluster.odometry:
             self.odometry[(touched[r.frame_i], touched[r.frame_j])] = r
         self._attach_masks(cluster.segmentations, cluster.rig, new)
-        self._freeze(min(touched, default=0))
+        self._freeze(set(touched))
         known, removed = landmarks.ids[is_known], landmarks.ids[was_known & ~is_known]
         return MapIncrement(touched, new, known, removed)
 
@@ -257,15 +257,16 @@ class MapState:
             if index is not None:
                 self.frames[index].masks[camera] = segmentation.masks
 
-    def _freeze(self, end: int) -> None:
-        """Hand what the frames before `end` saw and showed to the archive, in whole blocks."""
-        while end - self._num_frozen >= BLOCK_FRAMES:
-            block = self.frames[self._num_frozen : self._num_frozen + BLOCK_FRAMES]
-            for f, place in zip(
-                block, self.archive.freeze([f.content for f in block]), strict=True
-            ):
-                f.held = place
-            self._num_frozen += BLOCK_FRAMES
+    def _freeze(self, touched: set[int]) -> None:
+        """Hand what frames saw and showed to the archive, in whole blocks; those touched wait."""
+        self._at_hand |= touched
+        idle = sorted(self._at_hand - touched)
+        for low in range(0, len(idle) - BLOCK_FRAMES + 1, BLOCK_FRAMES):
+            block = idle[low : low + BLOCK_FRAMES]
+            places = self.archive.freeze([self.frames[k].content for k in block])
+            for k, place in zip(block, places, strict=True):
+                self.frames[k].held = place
+            self._at_hand.difference_update(block)
 
     def _reserve(self, size: int) -> None:
         if size > len(self._points):

@@ -4,6 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from seg2d3d_ros.clusters import stage as stages
 from seg2d3d_ros.clusters.stage import ClusterStage
 from seg2d3d_ros.config import Config, override
 from seg2d3d_ros.geometry import masks, transforms
@@ -186,6 +187,27 @@ def test_stage_standing_still_makes_no_keyframes(stereo_drive):
     # two grey values of noise move a track by some hundredths of a pixel
     far = [np.linalg.norm(f.T_local_base[:3, 3]) for f in cluster.frames]
     assert max(far) < 0.05
+
+
+def test_stage_standing_long_tells_every_picture_and_keeps_few(stereo_drive, monkeypatch):
+    monkeypatch.setattr(stages, "_MOST_FRAMES", 20)
+    drive = stereo_drive
+    last = [i for i in drive.items() if isinstance(i, Frame)][-2:]
+    standing = [
+        replace(f, stamp_ns=f.stamp_ns + k * SECOND_NS // 10) for k in range(1, 150) for f in last
+    ]
+    stage, clusters, most = ClusterStage(CONFIG, drive.rig, False), [], 0
+    for item in [*drive.items(), *standing]:
+        clusters += stage.push(item)
+        most = max(most, len(stage._front_end.frames))
+    clusters += stage.finish()
+    # 150 moments of standing
+    assert most <= 20
+    stamps = {f.stamp_ns for c in clusters for f in c.frames}
+    assert stamps == {*drive.stamps_ns, *(f.stamp_ns for f in standing)}
+    assert max(len(c.frames) for c in clusters) <= 20
+    T = np.stack([poses(clusters)[s][0] for s in sorted(stamps)[-149:]])
+    assert np.linalg.norm(np.ptp(T[:, :3, 3], axis=0)) < 0.05
 
 
 def test_stage_black_pictures_coast_on_odometry_and_come_back(odometry_drive):

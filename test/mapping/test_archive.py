@@ -100,6 +100,34 @@ def test_archive_goes_on_behind_the_blocks_of_a_store():
     assert store.names() == ["frames/000000", "frames/000001"]
 
 
+def test_state_freezes_frames_that_no_cluster_speaks_of_any_more(monkeypatch):
+    monkeypatch.setattr(states, "BLOCK_FRAMES", 4)
+    (cluster,) = make_drive(make_street(1), DriveOptions(size=40, overlap=6)).clusters
+    state = MapState()
+    state.add(cluster, np.eye(4))
+    content = [f.content for f in state.frames]
+    some = [0, 19]
+    frames = tuple(cluster.frames[k] for k in some)
+    none = dataclasses.replace(
+        cluster.observations,
+        **{n: getattr(cluster.observations, n)[:0] for n in vars(cluster.observations)},
+    )
+    later = dataclasses.replace(
+        cluster, frames=frames, observations=none, odometry=(), segmentations=()
+    )
+    state.add(later, np.eye(4))
+    held = [k for k, f in enumerate(state.frames) if isinstance(f.held, FrameContent)]
+    # the two that are spoken of, and what does not fill a block
+    assert held == [0, 17, 18, 19]
+    for k in range(1, 19):
+        assert_same(state.frames[k].content, content[k])
+    # what was frozen may be spoken of again
+    state.add(dataclasses.replace(cluster, segmentations=()), np.eye(4))
+    assert len(state.frames) == 20
+    for f, before in zip(state.frames, content, strict=True):
+        assert_same(f.content, before)
+
+
 def test_state_keeps_only_the_newest_clusters_at_hand(monkeypatch):
     monkeypatch.setattr(states, "BLOCK_FRAMES", 8)
     clusters = make_drive(make_street(2, num_points=20), DriveOptions(size=16, overlap=6)).clusters
