@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 
 from seg2d3d_ros.config import Config
+from seg2d3d_ros.errors import ResultError
 from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.geometry.alignment import align_points
 from seg2d3d_ros.mapping.archive import Archive, BlockStore, MemoryStore
 from seg2d3d_ros.mapping.association import Associator, Picture
+from seg2d3d_ros.mapping.continuation import Continuation
 from seg2d3d_ros.mapping.cut import Cut
 from seg2d3d_ros.mapping.editor import Editor
 from seg2d3d_ros.mapping.edits import Edits
@@ -22,6 +24,7 @@ from seg2d3d_ros.mapping.evidence import testify
 from seg2d3d_ros.mapping.explanation import Explanation
 from seg2d3d_ros.mapping.georeference import GeoReference
 from seg2d3d_ros.mapping.labels import LabelVotes
+from seg2d3d_ros.mapping.persistence import decode, encode
 from seg2d3d_ros.mapping.refinement import retriangulate
 from seg2d3d_ros.mapping.regions import refine_map
 from seg2d3d_ros.mapping.roster import Roster
@@ -42,6 +45,7 @@ _LOG = logging.getLogger(__name__)
 _MAX_RESIDUAL_M = 0.5
 _MIN_SHARED = 30
 _WITNESSES = 96
+_KEPT = "stage/state"
 
 
 class MappingStage:
@@ -62,6 +66,7 @@ class MappingStage:
         self._edits = Edits()
         self._roster = Roster(config, self._state, self._associator, self._labels, self._edits)
         self._events: list[InstanceEvent] = []
+        self._continuation = Continuation()
         self._editor = Editor(
             self._state, self._associator, self._roster, self._edits, self._events
         )
@@ -70,7 +75,12 @@ class MappingStage:
         self.refinement_s = 0.0
 
     def push(self, cluster: Cluster) -> MapUpdate:
-        """Take a cluster in and return what changed."""
+        """Take a cluster in and return what changed.
+
+        Raises:
+            InputError: a new run onto this map has other cameras.
+        """
+        cluster = self._continuation.renumber(cluster, self._state.rig)
         self._full = None
         self._sequence = cluster.sequence
         self._scale = cluster.scale
@@ -133,6 +143,36 @@ class MappingStage:
             events=tuple(self._events),
             assignments=self._roster.assignments_of(everything),
         )
+
+    def keep(self) -> None:
+        """Write all that is not frozen into the store, so that `restore` goes on from here."""
+        store, full, seconds = self._state.archive.store, self._full, self.refinement_s
+        # Not what can be made again, and no times: the same run leaves the same bytes.
+        self._full, self.refinement_s = None, 0.0
+        try:
+            state = encode(self, store)
+        finally:
+            self._full, self.refinement_s = full, seconds
+        store.put(_KEPT, {**state, "is_finished": np.array(full is not None)})
+
+    @staticmethod
+    def restore(store: BlockStore) -> MappingStage:
+        """Return the stage that `keep` wrote into a store.
+
+        Raises:
+            ResultError: there is none, or it is of another version.
+        """
+        try:
+            kept = dict(store.get(_KEPT))
+        except KeyError:
+            raise ResultError(
+                "the map was written without its state and can only be looked at: map again"
+            ) from None
+        is_finished = bool(kept.pop("is_finished"))
+        stage = decode(kept, store)
+        stage._continuation.is_restored = True
+        stage._full = stage.snapshot() if is_finished else None
+        return stage
 
     # -------------------------------------------------------------- geometry
 
