@@ -28,6 +28,7 @@ from seg2d3d_ros.mapping.persistence import decode, encode
 from seg2d3d_ros.mapping.refinement import retriangulate
 from seg2d3d_ros.mapping.regions import refine_map
 from seg2d3d_ros.mapping.roster import Roster
+from seg2d3d_ros.mapping.sensor_check import SensorCheck
 from seg2d3d_ros.mapping.state import MapIncrement, MapState
 from seg2d3d_ros.mapping.surface import SurfaceMap, join
 from seg2d3d_ros.types import (
@@ -59,6 +60,7 @@ class MappingStage:
         self._surface = SurfaceMap(config.mapping, self._state)
         self._labels = LabelVotes()
         self._georeference = GeoReference(config.mapping)
+        self._sensors = SensorCheck(config.mapping)
         self._T_world_local = np.eye(4)
         self._scale = "metric"
         self._is_placed = False
@@ -110,10 +112,13 @@ class MappingStage:
             return self._full
         start = time.perf_counter()
         if self._config.mapping.refine:
+            self._sensors.check(self._state)
+            self._take_scale_of_ground()
             factors = self._georeference.factors(self._state) if self._is_placed else ()
-            self.counts.update(self._georeference.counts)
+            self.counts.update({**self._georeference.counts, **self._sensors.counts})
             refined = refine_map(self._state, factors)
             self.counts.update(refined.counts)
+            self._sensors.compare(refined.counts.get("odometry_scale", 1.0))
             self.counts["landmarks"] = float(retriangulate(self._state, refined.adjusted))
             self._decide_anew()
             self._roster.forget_names()
@@ -125,7 +130,7 @@ class MappingStage:
     @property
     def remarks(self) -> tuple[str, ...]:
         """Return what was found about the sensors, as sentences; complete after `finish`."""
-        return self._georeference.remarks
+        return (*self._georeference.remarks, *self._sensors.remarks)
 
     def snapshot(self) -> MapUpdate:
         """Return the whole map as it is now."""
@@ -195,6 +200,17 @@ class MappingStage:
         self.counts["alignment_residual_m"] = max(
             self.counts.get("alignment_residual_m", 0.0), residual
         )
+
+    def _take_scale_of_ground(self) -> None:
+        """Give a map that nothing else tells its metres those of the camera's height."""
+        if self._scale != "unknown" or self._is_placed:
+            return
+        scale = self._sensors.find_scale(self._state)
+        if scale is not None:
+            S = np.diag([scale, scale, scale, 1.0])
+            self._state.transform(S, scale)
+            self._T_world_local = S @ self._T_world_local
+            self._scale = "metric"
 
     def _place(self) -> bool:
         """Carry the map into ENU once the fixes tell where it lies; return whether it moved."""

@@ -158,18 +158,26 @@ class MapState:
         return np.flatnonzero(np.isfinite(self._points[:, 0]))
 
     def transform(self, S: FloatArray, scale: float) -> None:
-        """Carry the whole map into another world frame: p_new = S @ p; `growth` sums up scales."""
+        """Carry the whole map into another world frame: p_new = S @ p; `growth` sums up scales.
+
+        Where the scale changes it is the cameras that go where S takes them: how far they sit
+        from base_link is metric and does not change.
+        """
         self.growth *= scale
         self._points = transforms.apply(S, self._points)
         self._sigma = (self._sigma * scale).astype(np.float32)
-        rotation = S[:3, :3] / scale
+        mount = self._mount_base()
         for f in self.frames:
-            f.T_world_base = transforms.rigid(
-                rotation @ f.T_world_base[:3, :3],
-                transforms.apply(S, f.T_world_base[None, :3, 3])[0],
-            )
+            f.T_world_base = _carried(S, f.T_world_base, mount)
             f.T_ref_base = f.T_ref_base.copy()
-            f.T_ref_base[:3, 3] *= scale
+            lever = f.T_ref_base[:3, :3] @ mount - mount
+            f.T_ref_base[:3, 3] = scale * (f.T_ref_base[:3, 3] + lever) - lever
+
+    def _mount_base(self) -> FloatArray:
+        """Return the middle of the cameras in base_link (3,)."""
+        if self.rig is None:
+            return np.zeros(3)
+        return np.asarray(np.mean([c.T_base_cam[:3, 3] for c in self.rig.cameras], axis=0))
 
     # ---------------------------------------------------------------- frames
 
@@ -215,7 +223,7 @@ class MapState:
         self, cluster: Cluster, frame: Keyframe, T_world_local: FloatArray
     ) -> tuple[int, bool]:
         key = (cluster.session, frame.stamp_ns)
-        T = T_world_local @ frame.T_local_base
+        T = _carried(T_world_local, frame.T_local_base, self._mount_base())
         is_new = key not in self._by_stamp
         if is_new:
             made = MapFrame(
@@ -281,3 +289,13 @@ class MapState:
         for f in self.frames:
             if not f.is_keyframe:
                 f.T_world_base = self.frames[f.reference].T_world_base @ f.T_ref_base
+
+
+def _carried(S: FloatArray, T: FloatArray, mount_base: FloatArray) -> FloatArray:
+    """Return the rigid pose (4, 4) whose point `mount_base` lies where S takes that of T."""
+    scale = float(np.cbrt(np.linalg.det(S[:3, :3])))
+    if abs(scale - 1.0) < 1e-9:
+        return S @ T
+    R = S[:3, :3] @ T[:3, :3] / scale
+    center = transforms.apply(S, transforms.apply(T, mount_base[None]))[0]
+    return transforms.rigid(R, center - R @ mount_base)

@@ -161,11 +161,25 @@ def test_transform_carries_frames_points_and_what_hangs_on_keyframes(street, clu
     )
     np.testing.assert_allclose(state.sigma(ids), 0.03 * scale, rtol=1e-6)
     poses = [f.T_world_base for f in state.frames]
+    mount = np.mean([c.T_base_cam[None, :3, 3] for c in street.rig.cameras], axis=0)
     state.settle()
     for f, T, truth in zip(state.frames, poses, street.T_world_base, strict=True):
         np.testing.assert_allclose(T[:3, :3], SHIFT[:3, :3] @ truth[:3, :3], atol=1e-9)
-        np.testing.assert_allclose(T[:3, 3], transforms.apply(S, truth[None, :3, 3])[0], atol=1e-9)
+        # what saw the points goes where they go; its distance from base_link is in metres
+        np.testing.assert_allclose(
+            transforms.apply(T, mount),
+            transforms.apply(S, transforms.apply(truth, mount)),
+            atol=1e-9,
+        )
         np.testing.assert_allclose(f.T_world_base, T, atol=1e-9)
+
+
+def test_add_cluster_of_another_scale_has_rigid_poses(street, clusters):
+    S = np.diag([2.5, 2.5, 2.5, 1.0])
+    state = MapState()
+    state.add(clusters[0], S)
+    for f, truth in zip(state.frames, street.T_world_base, strict=False):
+        np.testing.assert_allclose(f.T_world_base[:3, :3], truth[:3, :3], atol=1e-9)
 
 
 def test_num_views_is_the_number_of_pictures_each_landmark_was_seen_in(clusters):

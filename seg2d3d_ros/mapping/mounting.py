@@ -1,0 +1,226 @@
+"""How each camera sits on the vehicle, told by what it saw: small bundle adjustments of a rig."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import sparse
+from scipy.spatial.transform import Rotation
+
+from seg2d3d_ros.geometry import transforms
+from seg2d3d_ros.types import Camera, FloatArray, IntArray, RelativePose
+
+_LOSS_PX = 1.0
+_MAX_ERROR_PX = 8.0
+_ODOMETRY_LOSS = 3.0
+_SIGMA_SCALE = 0.05
+# Base_link may lie this far from the axle that dead reckoning turns about.
+_LEVER_M = 1.0
+SIGMA_MOUNT_RAD = np.deg2rad(3.0)
+_MIN_DEPTH_M = 0.3
+_MIN_OBSERVATIONS = 20
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Some keyframes in a row and what they saw.
+
+    Attributes:
+        cameras: The rig, with the mounting that is to be tested.
+        T_world_base: (f, 4, 4).
+        points_world: (p, 3).
+        frame: (m,) frame of each observation.
+        camera: (m,) camera of each observation.
+        point: (m,) point of each observation.
+        xy: (m, 2) ideal image coordinates.
+        odometry: Increments between the frames; `frame_i`, `frame_j` are positions in this value.
+    """
+
+    cameras: tuple[Camera, ...]
+    T_world_base: FloatArray
+    points_world: FloatArray
+    frame: IntArray
+    camera: IntArray
+    point: IntArray
+    xy: FloatArray
+    odometry: tuple[RelativePose, ...] = ()
+
+
+@dataclass(frozen=True)
+class MountEvidence:
+    """What a stretch says about the rotations of the cameras, all else left to adapt.
+
+    Attributes:
+        rotvec_base: (c, 3) rotation R with R_base_cam(true) = R @ R_base_cam(given), rad.
+        information: (3c, 3c) of these.
+        num_observations: How many observations took part.
+    """
+
+    rotvec_base: FloatArray
+    information: FloatArray
+    num_observations: int
+
+
+def measure_mounts(stretch: Stretch, max_iterations: int = 12) -> MountEvidence | None:
+    """Adjust poses, points, the odometry's scale and the rotation of every camera.
+
+    Gauss-Newton with Cauchy weights on the normal equations of a bundle adjustment; points are
+    eliminated first, poses last, so that what remains is the information on the mounting alone
+    (Triggs et al. 2000, "Bundle Adjustment - A Modern Synthesis", section 6.1). The first pose
+    stays. A weak prior keeps what nothing tells.
+
+    Returns:
+        The evidence, or None where too little was seen.
+    """
+    turn = np.zeros((len(stretch.cameras), 3))
+    scale, T, points = 1.0, stretch.T_world_base.copy(), stretch.points_world.copy()
+    num = 6 * len(T)
+    step = np.inf
+    for _ in range(max_iterations):
+        normal = _linearize(replace(stretch, T_world_base=T, points_world=points), turn)
+        if normal is None:
+            return None
+        H, g = normal.H, normal.g
+        _add_odometry(H, g, stretch.odometry, T, scale)
+        _add_prior(H, g, turn, scale, num)
+        free = np.arange(6, len(g))
+        dx = np.zeros(len(g))
+        dx[free] = -np.linalg.solve(H[np.ix_(free, free)], g[free])
+        points = points + normal.step_of_points(dx)
+        T = np.stack([A @ transforms.exp(dx[6 * k : 6 * k + 6]) for k, A in enumerate(T)])
+        turn = turn + dx[num:-1].reshape(-1, 3)
+        scale += dx[-1]
+        step = float(np.abs(dx[num:-1]).max())
+        if step < 1e-5:
+            break
+    if not np.isfinite(turn).all() or step > 1e-3:
+        return None
+    prior = np.eye(3 * len(turn)) / SIGMA_MOUNT_RAD**2
+    rest = np.r_[6:num, len(g) - 1]
+    mount = np.arange(num, len(g) - 1)
+    coupled = H[np.ix_(mount, rest)]
+    information = H[np.ix_(mount, mount)] - coupled @ np.linalg.solve(
+        H[np.ix_(rest, rest)], coupled.T
+    )
+    return MountEvidence(turn, information - prior, len(stretch.xy))
+
+
+@dataclass(frozen=True)
+class _Normal:
+    """Normal equations over poses (6 each), mounts (3 each) and scale; points are eliminated."""
+
+    H: FloatArray
+    g: FloatArray
+    V_inv: sparse.csr_array
+    W: sparse.csr_array
+    g_point: FloatArray
+
+    def step_of_points(self, dx: FloatArray) -> FloatArray:
+        """Return how the points (p, 3) follow a step of all else."""
+        return np.asarray(-(self.V_inv @ (self.g_point + self.W.T @ dx)).reshape(-1, 3))
+
+
+def _linearize(stretch: Stretch, turn: FloatArray) -> _Normal | None:
+    c, f = stretch.camera, stretch.frame
+    T_base_cam = np.stack([k.T_base_cam for k in stretch.cameras])
+    R_turn = Rotation.from_rotvec(turn).as_matrix()
+    R_cam_base = np.swapaxes(R_turn @ T_base_cam[:, :3, :3], 1, 2)[c]
+    R_base_world = np.swapaxes(stretch.T_world_base[:, :3, :3], 1, 2)[f]
+    focal = np.array([(k.K[0, 0], k.K[1, 1]) for k in stretch.cameras])[c]
+    offset = stretch.points_world[stretch.point] - stretch.T_world_base[f, :3, 3]
+    p_base = np.einsum("nij,nj->ni", R_base_world, offset)
+    p_mount = p_base - T_base_cam[c, :3, 3]
+    p_cam = np.einsum("nij,nj->ni", R_cam_base, p_mount)
+    z = np.maximum(p_cam[:, 2], _MIN_DEPTH_M)
+    residual = (p_cam[:, :2] / z[:, None] - stretch.xy) * focal
+    error = np.linalg.norm(residual, axis=1)
+    good = (p_cam[:, 2] > _MIN_DEPTH_M) & (error < _MAX_ERROR_PX)
+    count = np.bincount(stretch.point[good], minlength=len(stretch.points_world))
+    rows = np.flatnonzero(good & (count[stretch.point] >= 2))
+    if len(rows) < _MIN_OBSERVATIONS * len(stretch.T_world_base):
+        return None
+    weight = 1.0 / np.sqrt(1.0 + (error[rows] / _LOSS_PX) ** 2)
+    d_pi = np.zeros((len(rows), 2, 3))
+    d_pi[:, 0, 0], d_pi[:, 1, 1] = (focal[rows] / z[rows, None]).T
+    d_pi[:, :, 2] = -focal[rows] * p_cam[rows, :2] / z[rows, None] ** 2
+    d_base = (d_pi @ R_cam_base[rows]) * weight[:, None, None]
+    blocks = (d_base @ _cross(p_base[rows]), -d_base)
+    J = np.concatenate([*blocks, d_base @ _cross(p_mount[rows])], axis=2)
+    J_point = d_base @ R_base_world[rows]
+    return _eliminate(stretch, rows, J, J_point, (residual[rows] * weight[:, None]).ravel())
+
+
+def _eliminate(
+    stretch: Stretch, rows: IntArray, J: FloatArray, J_point: FloatArray, r: FloatArray
+) -> _Normal:
+    """Eliminate the points from J (m, 2, 9) of pose and mount and J_point (m, 2, 3)."""
+    num, num_points = 6 * len(stretch.T_world_base), len(stretch.points_world)
+    of_pose = 6 * stretch.frame[rows, None] + np.arange(6)
+    of_mount = num + 3 * stretch.camera[rows, None] + np.arange(3)
+    of_point = 3 * stretch.point[rows, None] + np.arange(3)
+    width = num + 3 * len(stretch.cameras) + 1
+    A = _sparse(J, np.concatenate([of_pose, of_mount], axis=1), width)
+    B = _sparse(J_point, of_point, 3 * num_points)
+    V = np.zeros((num_points, 3, 3))
+    np.add.at(V, stretch.point[rows], np.swapaxes(J_point, 1, 2) @ J_point)
+    block = np.arange(num_points)
+    V_inv = sparse.bsr_array(
+        (np.linalg.inv(V + 1e-6 * np.eye(3)), block, np.arange(num_points + 1))
+    ).tocsr()
+    W, g_point = A.T @ B, B.T @ r
+    WV = W @ V_inv
+    return _Normal((A.T @ A - WV @ W.T).toarray(), A.T @ r - WV @ g_point, V_inv, W, g_point)
+
+
+def _sparse(J: FloatArray, columns: IntArray, width: int) -> sparse.csr_array:
+    """Return blocks (m, 2, k) at columns (m, k) as a matrix (2 m, width)."""
+    num, _, k = J.shape
+    index = np.repeat(columns, 2, axis=0).ravel()
+    return sparse.csr_array(
+        (J.ravel(), index, np.arange(0, 2 * num * k + 1, k)), shape=(2 * num, width)
+    )
+
+
+def _add_odometry(
+    H: FloatArray,
+    g: FloatArray,
+    odometry: tuple[RelativePose, ...],
+    T: FloatArray,
+    scale: float,
+) -> None:
+    for o in odometry:
+        told = o.T_i_j.copy()
+        told[:3, 3] *= scale
+        T_i_j = transforms.invert(T[o.frame_i]) @ T[o.frame_j]
+        R = T_i_j[:3, :3]
+        e = np.r_[Rotation.from_matrix(told[:3, :3].T @ R).as_rotvec(), T_i_j[:3, 3] - told[:3, 3]]
+        covariance = o.covariance.copy()
+        covariance[4, 4] += (_LEVER_M * transforms.angle_rad(o.T_i_j)) ** 2
+        information = np.linalg.inv(covariance)
+        information /= 1.0 + float(e @ information @ e) / _ODOMETRY_LOSS**2
+        J = np.zeros((6, len(g)))
+        i, j = 6 * o.frame_i, 6 * o.frame_j
+        J[:3, i : i + 3], J[:3, j : j + 3] = -R.T, np.eye(3)
+        J[3:, i : i + 3] = _cross(T_i_j[None, :3, 3])[0]
+        J[3:, i + 3 : i + 6], J[3:, j + 3 : j + 6] = -np.eye(3), R
+        J[3:, -1] = -o.T_i_j[:3, 3]
+        H += J.T @ information @ J
+        g += J.T @ information @ e
+
+
+def _add_prior(H: FloatArray, g: FloatArray, turn: FloatArray, scale: float, num: int) -> None:
+    mount = np.arange(num, len(g) - 1)
+    H[mount, mount] += 1.0 / SIGMA_MOUNT_RAD**2
+    g[mount] += turn.ravel() / SIGMA_MOUNT_RAD**2
+    H[-1, -1] += 1.0 / _SIGMA_SCALE**2
+    g[-1] += (scale - 1.0) / _SIGMA_SCALE**2
+
+
+def _cross(v: FloatArray) -> FloatArray:
+    """Return the matrices (n, 3, 3) of vectors (n, 3) with _cross(v) @ w = v x w."""
+    out = np.zeros((len(v), 3, 3))
+    out[:, 0, 1], out[:, 0, 2] = -v[:, 2], v[:, 1]
+    out[:, 1, 0], out[:, 1, 2] = v[:, 2], -v[:, 0]
+    out[:, 2, 0], out[:, 2, 1] = -v[:, 1], v[:, 0]
+    return out

@@ -1,0 +1,77 @@
+"""What the geometry of a drive says about the sensors it was made from."""
+
+from __future__ import annotations
+
+from seg2d3d_ros.config import MappingConfig
+from seg2d3d_ros.mapping.ground import measure_ground
+from seg2d3d_ros.mapping.mounting_check import corrected, find_mount_errors
+from seg2d3d_ros.mapping.state import MapState
+from seg2d3d_ros.mapping.wheel_slip import distrust, find_slips
+
+_MOST_USUAL_BIAS = 0.06
+
+
+class SensorCheck:
+    """Finds slipping wheels and cameras that sit otherwise than stated; counts and reports them.
+
+    Attributes:
+        counts: How many of each were found, by name.
+        remarks: A sentence for each.
+    """
+
+    def __init__(self, config: MappingConfig) -> None:
+        """Start without findings."""
+        self._config = config
+        self.counts: dict[str, float] = {}
+        self.remarks: tuple[str, ...] = ()
+
+    def check(self, state: MapState) -> None:
+        """Look at the whole drive; takes weight from slips and turns cameras that are wrong.
+
+        Cameras stay as they are stated without `refine_extrinsics`.
+        """
+        slips = find_slips(state)
+        distrust(state, slips)
+        errors = find_mount_errors(state)
+        self.counts["odometry_slips"] = float(len(slips))
+        self.counts["mounting_errors"] = float(len(errors))
+        first_ns = state.frames[0].stamp_ns if state.frames else 0
+        remarks = [s.describe(first_ns) for s in slips]
+        if state.rig is not None and errors:
+            done = "corrected" if self._config.refine_extrinsics else "not corrected"
+            remarks += [f"{e.describe(state.rig)}; {done}" for e in errors]
+            if self._config.refine_extrinsics:
+                state.rig = corrected(state.rig, errors)
+        self.remarks = tuple(remarks)
+
+    def find_scale(self, state: MapState) -> float | None:
+        """Return metres per unit of the map from the camera's height, if that is to be used.
+
+        Returns:
+            The scale; None without `camera_height_m` or where no road was seen.
+        """
+        if self._config.camera_height_m <= 0.0:
+            return None
+        ground = measure_ground(state)
+        if ground is None:
+            self.remarks += ("camera_height_m is given, but too little road was seen to use it",)
+            return None
+        self.counts["ground_landmarks"] = float(ground.num_points)
+        self.remarks += (
+            f"scale from the camera's height of {self._config.camera_height_m:.2f} m above the "
+            f"road ({ground.num_points} landmarks on it, scatter {100 * ground.scatter:.0f} %)",
+        )
+        return self._config.camera_height_m / ground.height
+
+    def compare(self, odometry_scale: float) -> None:
+        """Report odometry whose metres are not those of the refined map.
+
+        Args:
+            odometry_scale: Metres of the map per metre the odometry tells.
+        """
+        told = 100.0 * (1.0 / odometry_scale - 1.0)
+        if abs(odometry_scale - 1.0) > _MOST_USUAL_BIAS:
+            self.remarks += (
+                f"odometry tells {abs(told):.0f} % {'more' if told > 0 else 'less'} way than "
+                "cameras and GNSS: check its wheel radius, or the cameras' baseline and mounting",
+            )
