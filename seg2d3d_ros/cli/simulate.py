@@ -22,10 +22,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     for field in dataclasses.fields(SimulationOptions):
         if field.name in SECTIONS:
             group = parser.add_argument_group(SECTIONS[field.name])
-        _add_argument(group, field)
+        add_argument(group, field)
 
 
-def _add_argument(group: argparse._ActionsContainer, field: dataclasses.Field) -> None:
+def add_argument(group: argparse._ActionsContainer, field: dataclasses.Field) -> None:
+    """Declare the argument of one field of SimulationOptions."""
     flag, default = f"--{field.name.replace('_', '-')}", field.default
     text = f"{field.metadata['help']} Default: {default if default != '' else 'empty'}."
     text = text.replace("%", "%%")

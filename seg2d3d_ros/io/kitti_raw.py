@@ -59,8 +59,7 @@ class KittiRawSource:
         if not cameras:
             what = f"the cameras {inputs.cameras}" if inputs.cameras else "image_00 to image_03"
             raise InputError(f"no pictures in {what} of {self.name}")
-        self._skipped = 0
-        stamps_ns, rows = self._read_oxts(path / "oxts")
+        stamps_ns, rows, self._skipped = read_oxts(path / "oxts")
         self._odometry: list[Item] = []
         self._fixes: list[Item] = []
         if len(rows):
@@ -69,26 +68,6 @@ class KittiRawSource:
             if inputs.fix_topic != "none":
                 self._fixes += [_fix(t, row) for t, row in zip(stamps_ns, rows, strict=True)]
         self.rig = Rig(tuple(cameras), base="kitti_raw", has_odometry=bool(self._odometry))
-
-    def _read_oxts(self, folder: Path) -> tuple[list[int], FloatArray]:
-        """Return stamps and rows (n, 30) of the lines that can be read, in stamp order."""
-        if not (folder / "data").is_dir():
-            return [], np.zeros((0, _NUM_COLUMNS))
-        stamps_ns = kitti.read_stamps(folder / "timestamps.txt", kitti.datetime_to_ns)
-        found: dict[int, FloatArray] = {}
-        for file in sorted((folder / "data").glob("*.txt")):
-            i = int(file.stem) if file.stem.isdigit() else len(stamps_ns)
-            try:
-                row = np.array([float(word) for word in file.read_text().split()])
-            except (OSError, ValueError):
-                row = np.zeros(0)
-            is_whole = len(row) >= _ACCURACY + 1 and np.isfinite(row).all()
-            if i < len(stamps_ns) and is_whole and stamps_ns[i] not in found:
-                found[stamps_ns[i]] = row[:_NUM_COLUMNS]
-            else:
-                self._skipped += 1
-        order = sorted(found)
-        return order, np.array([found[t] for t in order]) if order else np.zeros((0, _NUM_COLUMNS))
 
     @property
     def num_pictures(self) -> int:
@@ -152,6 +131,45 @@ def _camera(folder: Path, i: int, size_px: tuple[int, int]) -> Camera:
     T_rect0_cam = transforms.rigid(np.eye(3), calibration.baseline(P))
     camera = kitti.rectified_camera(f"image_0{i}", P, size_px)
     return dataclasses.replace(camera, T_base_cam=transforms.invert(T_rect0_base) @ T_rect0_cam)
+
+
+def read_oxts(folder: Path) -> tuple[list[int], FloatArray, int]:
+    """Return stamps and rows (n, 30) of `oxts` in stamp order, and how many files were left out.
+
+    Left out are files that cannot be read, have no stamp or one that came before. Without the
+    folder there are none.
+
+    Raises:
+        InputError: the stamps cannot be read.
+    """
+    if not (folder / "data").is_dir():
+        return [], np.zeros((0, _NUM_COLUMNS)), 0
+    stamps_ns = kitti.read_stamps(folder / "timestamps.txt", kitti.datetime_to_ns)
+    found: dict[int, FloatArray] = {}
+    num_skipped = 0
+    for file in sorted((folder / "data").glob("*.txt")):
+        i = int(file.stem) if file.stem.isdigit() else len(stamps_ns)
+        try:
+            row = np.array([float(word) for word in file.read_text().split()])
+        except (OSError, ValueError):
+            row = np.zeros(0)
+        is_whole = len(row) >= _ACCURACY + 1 and np.isfinite(row).all()
+        if i < len(stamps_ns) and is_whole and stamps_ns[i] not in found:
+            found[stamps_ns[i]] = row[:_NUM_COLUMNS]
+        else:
+            num_skipped += 1
+    order = sorted(found)
+    rows = np.array([found[t] for t in order]) if order else np.zeros((0, _NUM_COLUMNS))
+    return order, rows, num_skipped
+
+
+def velodyne_pose(folder: Path) -> FloatArray:
+    """Return T_base_velo (4, 4) by `calib_imu_to_velo.txt` in a folder.
+
+    Raises:
+        CalibrationError: the file is missing or unusable.
+    """
+    return transforms.invert(_rigid_file(folder / "calib_imu_to_velo.txt"))
 
 
 def _rigid_file(path: Path) -> FloatArray:

@@ -62,11 +62,11 @@ class BagWriter:
 
     # ------------------------------------------------------------------------------- messages
 
-    def add_static_transforms(self, rig: Rig) -> None:
+    def add_static_transforms(self, rig: Rig, antenna_base: FloatArray = ANTENNA_BASE) -> None:
         """Add /tf_static: the optical frames of all cameras and the GNSS antenna on base_link."""
         poses = {f"{c.name}_optical_frame": c.T_base_cam for c in rig.cameras}
         if self._options.gnss:
-            poses["gnss_antenna"] = transforms.rigid(np.eye(3), ANTENNA_BASE)
+            poses["gnss_antenna"] = transforms.rigid(np.eye(3), antenna_base)
         stamped = [self._transform(frame, T) for frame, T in poses.items()]
         message = self._make("tf2_msgs/msg/TFMessage", transforms=stamped)
         self._push(self._start_ns - 50_000_000, "/tf_static", message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from seg2d3d_ros.simulation.masks import mask_owners, publish_masks
 from seg2d3d_ros.simulation.options import SimulationOptions
 from seg2d3d_ros.simulation.rig import published_rig
 from seg2d3d_ros.simulation.samples import FacadeSamples
-from seg2d3d_ros.simulation.truth import TruthWriter
+from seg2d3d_ros.simulation.truth import TruthWriter, describe
 from seg2d3d_ros.simulation.world import Shot, World
 
 logger = logging.getLogger(__name__)
@@ -75,7 +76,10 @@ def simulate(
             if progress is not None:
                 progress(done, len(shots))
         recorder.advance(world.drive.duration_s)
-    num_buildings = truth.write(world.street.buildings, samples, world.drive.length_m, options)
+    buildings = [describe(b, world.place) for b in world.street.buildings]
+    num_buildings = truth.write(
+        buildings, samples.points(), world.drive.length_m, dataclasses.asdict(options)
+    )
     num_lost = sum(shot.is_lost for shot in shots)
     summary = Summary(
         num_pictures=len(shots) - num_lost,

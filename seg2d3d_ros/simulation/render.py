@@ -115,7 +115,7 @@ class Renderer:
         self._atlas = atlas
         self._parts = [scene, *(m.scene for m in movers)]
         self._radii = [m.radius_m for m in movers]
-        self._casters = [_caster(part) for part in self._parts]
+        self._casters = [ray_caster(part.triangles) for part in self._parts]
         self._first_row = np.cumsum([0] + [len(p.texture) for p in self._parts])
         offsets = np.cumsum([0] + [int(p.surface.max()) + 1 for p in self._parts])
         self._surface = np.concatenate(
@@ -249,12 +249,16 @@ def _edges(surface: NDArray[np.int64]) -> NDArray[np.bool_]:
     return edge
 
 
-def _caster(scene: Scene) -> Any:
+def ray_caster(triangles: FloatArray) -> Any:
+    """Return what casts rays (n, 6) float32 of origin and direction at triangles (m, 3, 3).
+
+    It answers with `t_hit` and `primitive_ids`, in one thread, so that it is deterministic.
+    """
     import open3d
 
     core: Any = open3d.core
     caster = open3d.t.geometry.RaycastingScene(nthreads=1)
-    corners = np.ascontiguousarray(scene.triangles.reshape(-1, 3), dtype=np.float32)
+    corners = np.ascontiguousarray(triangles.reshape(-1, 3), dtype=np.float32)
     index = np.arange(len(corners), dtype=np.uint32).reshape(-1, 3)
     caster.add_triangles(core.Tensor(corners), core.Tensor(index))
     return lambda rays: caster.cast_rays(core.Tensor(rays), nthreads=1)

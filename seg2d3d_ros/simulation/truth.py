@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.simulation.building import GROUND_M, Building
 from seg2d3d_ros.simulation.masks import MaskOwner
-from seg2d3d_ros.simulation.options import SimulationOptions
-from seg2d3d_ros.simulation.samples import FacadeSamples
 from seg2d3d_ros.types import FloatArray, Origin
 
 _VERSION = 1
@@ -63,26 +61,30 @@ class TruthWriter:
 
     def write(
         self,
-        buildings: tuple[Building, ...],
-        samples: FacadeSamples,
+        buildings: list[dict[str, object]],
+        samples: tuple[FloatArray, NDArray[np.int64]],
         path_m: float,
-        options: SimulationOptions,
+        options: dict[str, object],
     ) -> int:
-        """Write all files and return the number of buildings that were well seen."""
+        """Write all files and return the number of buildings that were well seen.
+
+        Args:
+            buildings: Records of `buildings.json`.
+            samples: Points (n, 3) of the street on the buildings, and the building (n,) of each.
+            path_m: Distance driven.
+            options: How the recording was made; `min_mask_px` is one of them.
+        """
         origin = self._place.origin
-        num_buildings = self._num_seen(options.min_mask_px)
+        num_buildings = self._num_seen(int(str(options["min_mask_px"])))
         about = {
             "version": _VERSION,
             "origin": dataclasses.asdict(origin) if origin else None,
             "path_length_m": round(path_m, 3),
             "num_buildings": num_buildings,
-            "options": dataclasses.asdict(options),
+            "options": options,
         }
         self._write_json("truth.json", about)
-        self._write_json(
-            "buildings.json",
-            {"version": _VERSION, "buildings": [self._describe(b) for b in buildings]},
-        )
+        self._write_json("buildings.json", {"version": _VERSION, "buildings": buildings})
         self._write_trajectory()
         self._write_rows(
             "masks.csv", ["stamp_ns", "camera", "label", "building_id", "share"], self._masks
@@ -90,26 +92,14 @@ class TruthWriter:
         self._write_rows(
             "visible.csv", ["stamp_ns", "camera", "building_id", "num_px"], self._visible
         )
-        points, owners = samples.points()
-        points_map = transforms.apply(self._place.T_map_street, points)
-        write_ply(self._folder / "points.ply", points_map, owners)
+        points_map = transforms.apply(self._place.T_map_street, samples[0])
+        write_ply(self._folder / "points.ply", points_map, samples[1])
         return num_buildings
 
     def _num_seen(self, min_px: int) -> int:
         """Count the buildings that were large enough for a mask in a handful of pictures."""
         times = collections.Counter(row[2] for row in self._visible if row[3] >= min_px)
         return sum(n >= _MIN_PICTURES for n in times.values())
-
-    def _describe(self, building: Building) -> dict[str, object]:
-        outline = building.footprint()
-        flat = np.column_stack([outline, np.full(len(outline), GROUND_M)])
-        outline_map = transforms.apply(self._place.T_map_street, flat)
-        return {
-            "id": building.id,
-            "footprint_map": np.round(outline_map[:, :2], 4).tolist(),
-            "height_m": round(building.ridge_m - GROUND_M, 4),
-            "base_m": round(float(outline_map[:, 2].mean()), 4),
-        }
 
     def _write_trajectory(self) -> None:
         lines = []
@@ -127,6 +117,19 @@ class TruthWriter:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(header)
             writer.writerows(sorted(rows))
+
+
+def describe(building: Building, place: Place) -> dict[str, object]:
+    """Return the record of a building of the simulated street in `buildings.json`."""
+    outline = building.footprint()
+    flat = np.column_stack([outline, np.full(len(outline), GROUND_M)])
+    outline_map = transforms.apply(place.T_map_street, flat)
+    return {
+        "id": building.id,
+        "footprint_map": np.round(outline_map[:, :2], 4).tolist(),
+        "height_m": round(building.ridge_m - GROUND_M, 4),
+        "base_m": round(float(outline_map[:, 2].mean()), 4),
+    }
 
 
 def write_ply(path: Path, points: FloatArray, instances: NDArray[np.int64]) -> None:
