@@ -100,7 +100,8 @@ class MappingStage:
             self._labels.add(picture.seen)
         touched = cluster.landmarks.ids
         relabelled = self._roster.touch(touched)
-        self._roster.name(new)
+        self._roster.link(new)
+        self._roster.name(new, min(increment.frames, default=0))
         self._count(cluster)
         if is_moved:
             return self.snapshot()
