@@ -46,10 +46,10 @@ def encode(mask: NDArray[np.bool_]) -> tuple[Box, Runs]:
 def decode_crop(bbox_px: Box, runs: Runs) -> NDArray[np.bool_]:
     """Return the mask inside its box, (y1 - y0, x1 - x0) bool."""
     x0, y0, x1, y1 = bbox_px
-    change = np.zeros((y1 - y0) * (x1 - x0), np.int8)
-    change[runs] = 1
-    parity = np.cumsum(change, dtype=np.uint8)  # wraps at 256, which keeps its lowest bit
-    return (parity & 1).astype(bool).reshape(y1 - y0, x1 - x0)
+    size = (y1 - y0) * (x1 - x0)
+    lengths = np.diff(runs.astype(np.int64), prepend=0, append=size)
+    is_inside = np.arange(len(lengths)) % 2 == 1
+    return np.repeat(is_inside, lengths).reshape(y1 - y0, x1 - x0)
 
 
 def decode(bbox_px: Box, runs: Runs, shape: tuple[int, int]) -> NDArray[np.bool_]:
@@ -59,6 +59,20 @@ def decode(bbox_px: Box, runs: Runs, shape: tuple[int, int]) -> NDArray[np.bool_
     if x1 > x0:
         mask[y0:y1, x0:x1] = decode_crop(bbox_px, runs)
     return mask
+
+
+def every_nth_pixel(bbox_px: Box, runs: Runs, step: int, first: int = 0) -> NDArray[np.int64]:
+    """Return each `step`-th pixel (n, 2) of the mask in reading order, without decoding it."""
+    x0, y0, x1, y1 = bbox_px
+    bounds = runs.astype(np.int64)
+    if len(bounds) % 2:
+        bounds = np.append(bounds, (y1 - y0) * (x1 - x0))
+    starts, lengths = bounds[::2], np.diff(bounds)[::2]
+    ends = np.cumsum(lengths)
+    k = np.arange(first, int(ends[-1]) if len(ends) else 0, step)
+    run = np.searchsorted(ends, k, side="right")
+    row, column = np.divmod(starts[run] + k - ends[run] + lengths[run], max(x1 - x0, 1))
+    return np.stack([column + x0, row + y0], axis=1)
 
 
 def contains(bbox_px: Box, runs: Runs, uv_px: ArrayLike) -> NDArray[np.bool_]:
@@ -156,8 +170,9 @@ def edge_distance_px(
     low = 0 if shape is not None else -1
     # background is added where the picture goes on; beyond its border there is none
     top, left, bottom, right = int(y0 > low), int(x0 > low), int(y1 < h), int(x1 < w)
-    crop = np.pad(decode_crop(bbox_px, runs), ((top, bottom), (left, right)))
-    field = cv2.distanceTransform(crop.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
+    crop = np.zeros((top + y1 - y0 + bottom, left + x1 - x0 + right), np.uint8)
+    crop[top : top + y1 - y0, left : left + x1 - x0] = decode_crop(bbox_px, runs)
+    field = cv2.distanceTransform(crop, cv2.DIST_L2, cv2.DIST_MASK_5)
     column = np.floor(uv[hit, 0] + 0.5).astype(np.int64) - x0 + left
     row = np.floor(uv[hit, 1] + 0.5).astype(np.int64) - y0 + top
     distance[hit] = np.minimum(field[row, column], cap_px)

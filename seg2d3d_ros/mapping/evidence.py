@@ -82,27 +82,31 @@ def compare(pictures: Sequence[Picture], a: IntArray, b: IntArray) -> Comparison
         a: (n,) landmarks.
         b: (m,) other landmarks.
     """
-    of_a: list[IntArray] = [np.zeros(0, dtype=np.int64)]
-    of_b: list[IntArray] = [np.zeros(0, dtype=np.int64)]
-    views_for = views_against = 0
-    for picture in _spread(pictures):
-        ids, mask = picture.seen.ids, picture.seen.mask
-        in_a, in_b = np.isin(ids, a), np.isin(ids, b)
-        if not in_a.any() and not in_b.any():
-            continue
-        num = int(mask.max()) + 1
-        count_a = np.bincount(mask[in_a], minlength=num)
-        count_b = np.bincount(mask[in_b], minlength=num)
-        is_a = (count_a > 0) & (count_a >= count_b)
-        is_b = (count_b > 0) & ~is_a
-        of_a.append(ids[is_a[mask]])
-        of_b.append(ids[is_b[mask]])
-        if count_a.max() >= _MIN_IN_MASK and count_b.max() >= _MIN_IN_MASK:
-            is_one = int(count_a.argmax()) == int(count_b.argmax())
-            views_for, views_against = views_for + is_one, views_against + (not is_one)
-    points_a, points_b = np.unique(np.concatenate(of_a)), np.unique(np.concatenate(of_b))
+    seen = [p.seen for p in _spread(pictures) if len(p.seen.ids)]
+    if not seen:
+        return Comparison(0, 0, 0, 0, 0)
+    ids = np.concatenate([s.ids for s in seen])
+    sizes = np.array([int(s.mask.max()) + 1 for s in seen])
+    starts = np.cumsum(sizes) - sizes
+    mask = np.concatenate([s.mask + first for s, first in zip(seen, starts, strict=True)])
+    count_a, count_b = (
+        np.bincount(mask[np.isin(ids, of)], minlength=int(sizes.sum())) for of in (a, b)
+    )
+    is_a = (count_a > 0) & (count_a >= count_b)
+    is_b = (count_b > 0) & ~is_a
+    points_a, points_b = np.unique(ids[is_a[mask]]), np.unique(ids[is_b[mask]])
     shared = len(np.intersect1d(points_a, points_b, assume_unique=True))
-    return Comparison(len(points_a), len(points_b), shared, views_for, views_against)
+    (most_a, main_a), (most_b, main_b) = (_main_masks(c, starts) for c in (count_a, count_b))
+    both = (most_a >= _MIN_IN_MASK) & (most_b >= _MIN_IN_MASK)
+    views_for = int((both & (main_a == main_b)).sum())
+    return Comparison(len(points_a), len(points_b), shared, views_for, int(both.sum()) - views_for)
+
+
+def _main_masks(count: IntArray, starts: IntArray) -> tuple[IntArray, IntArray]:
+    """Return the largest count of each picture's masks, and the first mask that has it."""
+    size = len(count)
+    best = np.maximum.reduceat(count * size + np.arange(size)[::-1], starts)
+    return best // size, size - 1 - best % size
 
 
 def rivals(

@@ -116,10 +116,8 @@ def _sample(state: MapState, frame: int, camera: int, classes: frozenset[int]) -
 
 def _spread(mask: Mask) -> FloatArray:
     """Return about sixty pixels (n, 2) spread over a mask."""
-    v, u = np.nonzero(pixel_masks.decode_crop(mask.bbox_px, mask.runs))
-    step = max(1, len(u) // _NUM_SAMPLES)
-    x0, y0 = mask.bbox_px[:2]
-    return np.stack([u[step // 2 :: step] + x0, v[step // 2 :: step] + y0], axis=1).astype(float)
+    step = max(1, pixel_masks.area(mask.bbox_px, mask.runs) // _NUM_SAMPLES)
+    return pixel_masks.every_nth_pixel(mask.bbox_px, mask.runs, step, step // 2).astype(float)
 
 
 def _camera_pose(state: MapState, frame: int, camera: int) -> FloatArray:

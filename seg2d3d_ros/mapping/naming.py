@@ -106,11 +106,10 @@ def _covered(mask: Mask, shown: Shown, may_count: np.ndarray) -> Evidence:
     if not may_count.any():
         return Counter()
     instances = shown.instances[may_count]
-    crop = pixel_masks.decode_crop(mask.bbox_px, mask.runs)
-    v, u = np.nonzero(crop)
-    step = max(1, len(u) // _NUM_SAMPLES)
-    pixels = np.stack([u[::step] + mask.bbox_px[0], v[::step] + mask.bbox_px[1]], axis=1)
-    reach = max(4.0, 0.4 * float(np.sqrt(len(u))))
+    size = pixel_masks.area(mask.bbox_px, mask.runs)
+    step = max(1, size // _NUM_SAMPLES)
+    pixels = pixel_masks.every_nth_pixel(mask.bbox_px, mask.runs, step)
+    reach = max(4.0, 0.4 * float(np.sqrt(size)))
     distance, row = map(
         np.asarray, cKDTree(shown.uv_px[may_count]).query(pixels, distance_upper_bound=reach)
     )

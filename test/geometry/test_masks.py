@@ -11,6 +11,7 @@ from seg2d3d_ros.geometry.masks import (
     decode,
     edge_distance_px,
     encode,
+    every_nth_pixel,
 )
 
 ANY_MASK = arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12)))
@@ -90,3 +91,11 @@ def test_edge_distance_square_grows_inwards_and_is_capped():
 def test_edge_distance_picture_border_counts_only_without_shape(shape, expected):
     mask = np.ones((40, 40), bool)
     assert edge_distance_px(*encode(mask), [[0, 20]], shape, 8)[0] == pytest.approx(expected)
+
+
+@given(ANY_MASK, st.integers(1, 9), st.integers(0, 5))
+@settings(deadline=None)
+def test_every_nth_pixel_any_mask_is_what_decoding_gives(mask, step, first):
+    v, u = np.nonzero(mask)
+    expected = np.stack([u[first::step], v[first::step]], axis=1)
+    assert np.array_equal(every_nth_pixel(*encode(mask), step, first), expected)
