@@ -19,6 +19,8 @@ from pycolmap import cost_functions
 from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.types import Camera, FloatArray, IntArray
 
+ODOMETRY_LOSS, FIX_LOSS = 3.0, 2.0
+
 
 @dataclass(frozen=True)
 class RelativePrior:
@@ -71,12 +73,23 @@ class BundleProblem:
 
 @dataclass(frozen=True)
 class BundleOptions:
-    """How it is adjusted: Cauchy width, iterations, relative fall of cost to stop at, threads."""
+    """How it is adjusted.
+
+    Attributes:
+        loss_px: Width of the Cauchy loss of reprojection errors.
+        max_iterations: Iterations at most.
+        function_tolerance: Relative fall of cost to stop at.
+        num_threads: Threads.
+        sigma_px: What a reprojection error counts as against odometry and GNSS. The errors along
+            a track are alike, so a landmark seen twenty times is not twenty measurements: more
+            than the scatter of pixels. Known to `adjust` of this module only.
+    """
 
     loss_px: float = 1.0
     max_iterations: int = 10
     function_tolerance: float = 1e-4
     num_threads: int = 1
+    sigma_px: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -111,7 +124,7 @@ def adjust(problem: BundleProblem, options: BundleOptions) -> BundleResult:
     adjuster_options = _adjuster_options(options)
     adjuster = pycolmap.create_default_ceres_bundle_adjuster(adjuster_options, config, rec)
     ceres_problem = adjuster.problem
-    keep_alive = _add_priors(ceres_problem, rec, problem)
+    keep_alive = _add_priors(ceres_problem, rec, problem, options.sigma_px)
     solver = adjuster_options.ceres.create_solver_options(config, ceres_problem)
     solver.max_num_iterations = options.max_iterations
     solver.num_threads = options.num_threads
@@ -255,13 +268,23 @@ def _adjuster_options(options: BundleOptions) -> pycolmap.BundleAdjustmentOption
 
 
 def _add_priors(
-    ceres_problem: pyceres.Problem, rec: pycolmap.Reconstruction, problem: BundleProblem
+    ceres_problem: pyceres.Problem,
+    rec: pycolmap.Reconstruction,
+    problem: BundleProblem,
+    sigma_px: float,
 ) -> list[object]:
+    # Costs are in px^2: instead of reprojections weighing 1 / sigma^2, factors weigh sigma^2.
     # COLMAP bakes constant poses into its costs: by a factor they come in as free ones.
     keep: list[object] = []
     for prior in problem.relative:
-        cost = cost_functions.RelativePosePriorCost(prior.covariance, _rigid3d(prior.T_i_j))
-        loss = pyceres.CauchyLoss(3.0) if prior.is_robust else pyceres.TrivialLoss()
+        cost = cost_functions.RelativePosePriorCost(
+            prior.covariance / sigma_px**2, _rigid3d(prior.T_i_j)
+        )
+        loss = (
+            pyceres.CauchyLoss(ODOMETRY_LOSS * sigma_px)
+            if prior.is_robust
+            else pyceres.TrivialLoss()
+        )
         blocks = [rec.frame(f + 1).rig_from_world.params for f in (prior.i, prior.j)]
         ceres_problem.add_residual_block(cost, loss, blocks)
         keep += [cost, loss]
@@ -270,9 +293,9 @@ def _add_priors(
                 ceres_problem.set_parameter_block_constant(block)
     for position in problem.positions:
         cost = cost_functions.AbsolutePosePositionPriorCost(
-            position.covariance, position.position_world
+            position.covariance / sigma_px**2, position.position_world
         )
-        loss = pyceres.CauchyLoss(2.0)
+        loss = pyceres.CauchyLoss(FIX_LOSS * sigma_px)
         block = rec.frame(position.frame + 1).rig_from_world.params
         ceres_problem.add_residual_block(cost, loss, [block])
         keep += [cost, loss]

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from seg2d3d_ros.geometry import bundle, transforms
 from seg2d3d_ros.geometry.triangulation import triangulate
+from seg2d3d_ros.mapping.acceptance import Factors, Judge, errors_px
 from seg2d3d_ros.mapping.sightings import Observed, observed, track_batches
 from seg2d3d_ros.mapping.state import MapState
-from seg2d3d_ros.types import FloatArray, IntArray
+from seg2d3d_ros.mapping.thinning import num_across, thinned
+from seg2d3d_ros.types import IntArray
 
+_LOG = logging.getLogger(__name__)
 MAX_ERROR_PX = 2.5
+_MIN_ACROSS = 5
 _MIN_PARALLAX_RAD = 0.004
 _MAX_RELATIVE_SIGMA = 0.3
 _ROTATION_WEIGHT = 0.04
-_LANDMARKS_PER_PICTURE = 150
 MIN_OBSERVATIONS = 50
+SOLVER = bundle.BundleOptions(
+    loss_px=0.5, max_iterations=10, function_tolerance=1e-4, sigma_px=3.0
+)
+_LAST_ITERATIONS = 6
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,8 @@ def refine(
     Wheels are off by a few percent always in the same direction, which is not noise. The first
     round therefore barely listens to odometry; where cameras overlap or GNSS speaks, the scale
     comes out right, and its ratio to the odometry's corrects the increments of the second round.
+    The outcome is kept only if it costs less than what was there and does not leave odometry and
+    GNSS further behind; else all is put back, and `refine_rejected` says so.
 
     Args:
         state: The map; changed in place.
@@ -48,40 +58,78 @@ def refine(
     Returns:
         The landmarks that were adjusted, and counters.
     """
-    seen = skimmed if skimmed is not None else thinned(observed(state))
-    counts: dict[str, float] = {}
-    adjusted: IntArray = np.zeros(0, dtype=np.int64)
+    seen = skimmed if skimmed is not None else thinned(state, observed(state))
+    nothing = Refinement(np.zeros(0, dtype=np.int64), {})
     if state.rig is None or len(seen.keyframes) < 3:
-        return Refinement(adjusted, counts)
-    keep = np.ones(len(seen.ids), dtype=bool)
-    knows_scale = bool(positions) or _num_across(seen) >= 5 * len(seen.keyframes)
-    weight = 0.01 if knows_scale else 1.0
-    for bound_px, odometry_weight, iterations in (
-        (4 * MAX_ERROR_PX, weight, 10),
-        (MAX_ERROR_PX, 1.0, 6),
-    ):
-        keep &= errors_px(state, seen) < bound_px
-        rows, unique, point = seen_often(seen, keep)
-        if len(rows) < MIN_OBSERVATIONS:
+        return nothing
+    judge = Judge(state, seen)
+    knows_scale = bool(positions) or num_across(seen) >= _MIN_ACROSS * len(seen.keyframes)
+    first = _Round(4 * MAX_ERROR_PX, 0.01 if knows_scale else 1.0, SOLVER)
+    last = _Round(MAX_ERROR_PX, 1.0, replace(SOLVER, max_iterations=_LAST_ITERATIONS))
+    done: list[_Adjusted] = []
+    for one in (first, last):
+        scale = odometry_scale(state) if done and knows_scale else 1.0
+        factors = Factors(odometry_factors(state, scale, one.odometry_weight), positions)
+        keep = done[-1].keep if done else np.ones(len(seen.ids), dtype=bool)
+        adjusted = _adjust(state, seen, keep, factors, one)
+        if adjusted is None:
             break
-        scale = odometry_scale(state) if counts and knows_scale else 1.0
-        factors = Factors(odometry_factors(state, scale, odometry_weight), positions)
-        problem = bundle_problem(state, seen, rows, unique, point, factors)
-        result = bundle.adjust(problem, bundle.BundleOptions(1.0, iterations, 1e-4))
-        for index, T in zip(seen.keyframes, result.T_world_base, strict=True):
-            state.frames[index].T_world_base = T
-        state.set_points(unique, result.points_world)
-        adjusted = unique
-        counts["refine_observations"] = float(len(rows))
-        counts.setdefault("refine_cost_before", result.initial_cost)
-        counts["refine_cost_after"] = result.final_cost
-        if state.odometry:
-            counts["odometry_scale"] = odometry_scale(state)
-    if counts:
-        state.settle()
-        if state.odometry and not knows_scale:
-            _keep_scale(state)
-    return Refinement(adjusted, counts)
+        done.append(adjusted)
+    if not done:
+        return nothing
+    verdict = judge.compare(done[-1].keep, done[-1].factors, SOLVER)
+    counts = {
+        "refine_observations": float(done[-1].keep.sum()),
+        "refine_cost_before": verdict.cost_before,
+        "refine_cost_after": verdict.cost_after,
+        "refine_rejected": float(not verdict.is_accepted),
+    }
+    if not verdict.is_accepted:
+        judge.put_back()
+        _LOG.warning("refinement put back: %s", verdict.reason)
+        return Refinement(nothing.adjusted, counts)
+    if state.odometry:
+        counts["odometry_scale"] = odometry_scale(state)
+    state.settle()
+    if state.odometry and not knows_scale:
+        _keep_scale(state)
+    return Refinement(done[-1].landmarks, counts)
+
+
+@dataclass(frozen=True)
+class _Round:
+    """A bundle adjustment: error above which observations are dropped, ear for odometry."""
+
+    bound_px: float
+    odometry_weight: float
+    solver: bundle.BundleOptions
+
+
+@dataclass(frozen=True)
+class _Adjusted:
+    """What took part in a round: observations (n,) bool, landmarks (p,), odometry and GNSS."""
+
+    keep: np.ndarray
+    landmarks: IntArray
+    factors: Factors
+
+
+def _adjust(
+    state: MapState, seen: Observed, keep: np.ndarray, factors: Factors, one: _Round
+) -> _Adjusted | None:
+    """Adjust once; None, and nothing changed, where too little is left to be adjusted."""
+    keep = keep & (errors_px(state, seen) < one.bound_px)
+    rows, unique, point = seen_often(seen, keep)
+    if len(rows) < MIN_OBSERVATIONS:
+        return None
+    problem = bundle_problem(state, seen, rows, unique, point, factors)
+    result = bundle.adjust(problem, one.solver)
+    for index, T in zip(seen.keyframes, result.T_world_base, strict=True):
+        state.frames[index].T_world_base = T
+    state.set_points(unique, result.points_world)
+    used = np.zeros(len(keep), dtype=bool)
+    used[rows] = True
+    return _Adjusted(used, unique, factors)
 
 
 def _keep_scale(state: MapState) -> None:
@@ -111,14 +159,6 @@ def odometry_scale(state: MapState) -> float:
     return scale if 0.8 < scale < 1.25 else 1.0
 
 
-@dataclass(frozen=True)
-class Factors:
-    """What else is known of the poses; `frame`, `i` and `j` are positions in `state.frames`."""
-
-    relative: tuple[bundle.RelativePrior, ...]
-    positions: tuple[bundle.PositionPrior, ...]
-
-
 def odometry_factors(
     state: MapState, scale: float, weight: float
 ) -> tuple[bundle.RelativePrior, ...]:
@@ -132,39 +172,6 @@ def odometry_factors(
         covariance[:3, :3] /= min(weight, _ROTATION_WEIGHT)
         out.append(bundle.RelativePrior(i, j, T, covariance, True))
     return tuple(out)
-
-
-def thinned(seen: Observed, per_picture: int = _LANDMARKS_PER_PICTURE) -> Observed:
-    """Keep some landmarks of each picture, those seen across cameras first.
-
-    A preference for long tracks would be one for far points, whose small errors bend the scale.
-    """
-    _, index, count = np.unique(seen.ids, return_inverse=True, return_counts=True)
-    at, together = _together(seen)
-    across = np.bincount(index, weights=together[at] > 1, minlength=len(count)) > 0
-    views = np.minimum(count[index], 4) + 4 * across[index]
-    shuffled = (seen.ids * 2654435761) % (1 << 32)
-    picture = seen.frame * 64 + seen.camera
-    order = np.lexsort((shuffled, -views, picture))
-    start = np.searchsorted(picture[order], picture[order])
-    rank = np.empty(len(order), dtype=np.int64)
-    rank[order] = np.arange(len(order)) - start
-    wanted = np.unique(seen.ids[rank < per_picture])
-    rows = np.isin(seen.ids, wanted)
-    return Observed(
-        seen.keyframes, seen.frame[rows], seen.camera[rows], seen.ids[rows], seen.uv_ideal_px[rows]
-    )
-
-
-def _together(seen: Observed) -> tuple[IntArray, IntArray]:
-    """Return each observation's moment and how many cameras saw the landmark then."""
-    moment = seen.ids * max(len(seen.keyframes), 1) + seen.frame
-    _, at, together = np.unique(moment, return_inverse=True, return_counts=True)
-    return at, together
-
-
-def _num_across(seen: Observed) -> int:
-    return int((_together(seen)[1] > 1).sum())
 
 
 def retriangulate(state: MapState, adjusted: IntArray) -> int:
@@ -211,23 +218,6 @@ def _place_anew(state: MapState, seen: Observed, adjusted: IntArray) -> int:
     points = np.where(good[:, None], found.points, np.nan)
     state.set_points(unique[free], points[free], found.sigma_m[free])
     return int((fixed | good).sum())
-
-
-def errors_px(state: MapState, seen: Observed) -> FloatArray:
-    """Return by how much each observation (n,) misses; infinite behind the camera."""
-    assert state.rig is not None
-    T_base_world = np.stack(
-        [transforms.invert(state.frames[k].T_world_base) for k in seen.keyframes]
-    )
-    T_cam_base = np.stack([transforms.invert(c.T_base_cam) for c in state.rig.cameras])
-    T = T_cam_base[seen.camera] @ T_base_world[seen.frame]
-    p = np.einsum("nij,nj->ni", T[:, :3, :3], state.points(seen.ids)) + T[:, :3, 3]
-    K = np.stack([c.K for c in state.rig.cameras])[seen.camera]
-    z = np.where(np.abs(p[:, 2]) < 1e-6, 1e-6, p[:, 2])
-    uv = p[:, :2] / z[:, None] * np.stack([K[:, 0, 0], K[:, 1, 1]], axis=1) + K[:, :2, 2]
-    error = np.linalg.norm(uv - seen.uv_ideal_px, axis=1)
-    error[~(p[:, 2] > 0.1)] = np.inf
-    return error
 
 
 def seen_often(seen: Observed, keep: np.ndarray) -> tuple[IntArray, IntArray, IntArray]:

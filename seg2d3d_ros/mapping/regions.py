@@ -10,21 +10,21 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from seg2d3d_ros.geometry import bundle
+from seg2d3d_ros.mapping.acceptance import Factors, errors_px
 from seg2d3d_ros.mapping.refinement import (
     MAX_ERROR_PX,
     MIN_OBSERVATIONS,
-    Factors,
+    SOLVER,
     Refinement,
     bundle_problem,
-    errors_px,
     odometry_factors,
     odometry_scale,
     refine,
     seen_often,
-    thinned,
 )
 from seg2d3d_ros.mapping.sightings import MOST_AT_ONCE, Observed, keyframes_of, observed
 from seg2d3d_ros.mapping.state import MapState
+from seg2d3d_ros.mapping.thinning import near_matches, thinned
 from seg2d3d_ros.types import IntArray
 
 _LOG = logging.getLogger(__name__)
@@ -84,8 +84,8 @@ def _skim(state: MapState, keyframes: list[int]) -> Observed:
     wanted = np.zeros(state.num_ids, dtype=bool)
     for low in range(0, len(keyframes), _REGION):
         stretch = observed(state, keyframes[low : low + _REGION])
-        wanted[thinned(stretch, _SKIMMED_PER_PICTURE).ids] = True
-    return observed(state, keyframes, wanted)
+        wanted[thinned(state, stretch, _SKIMMED_PER_PICTURE).ids] = True
+    return near_matches(state, observed(state, keyframes, wanted), _SKIMMED_PER_PICTURE)
 
 
 def _regions(num: int, skimmed: Observed, is_anchored: bool) -> Iterator[Region]:
@@ -137,7 +137,7 @@ def _adjust(
     """Adjust one region; return its landmarks and how many observations took part."""
     at = sorted({*region.free, *region.held})
     is_free = np.array([k in region.free for k in at])
-    seen = thinned(observed(state, [keyframes[k] for k in at]))
+    seen = thinned(state, observed(state, [keyframes[k] for k in at]))
     keep = errors_px(state, seen) < MAX_ERROR_PX
     keep &= np.isin(seen.ids, np.unique(seen.ids[is_free[seen.frame]]))
     rows, unique, point = seen_often(seen, keep)
@@ -146,7 +146,7 @@ def _adjust(
     known = factors.of(seen.keyframes, {keyframes[k] for k in region.free})
     problem = bundle_problem(state, seen, rows, unique, point, known)
     problem = replace(problem, is_constant=~is_free)
-    result = bundle.adjust(problem, bundle.BundleOptions(1.0, 6, 1e-4))
+    result = bundle.adjust(problem, replace(SOLVER, max_iterations=6))
     for k, T, moves in zip(seen.keyframes, result.T_world_base, is_free, strict=True):
         if moves:
             state.frames[k].T_world_base = T

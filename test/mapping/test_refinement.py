@@ -18,9 +18,7 @@ from seg2d3d_ros.mapping.refinement import (
     odometry_scale,
     refine,
     retriangulate,
-    thinned,
 )
-from seg2d3d_ros.mapping.sightings import Observed
 from seg2d3d_ros.mapping.state import MapState
 
 
@@ -238,32 +236,6 @@ def test_odometry_scale_of_a_short_or_no_way_is_one(street):
     seen, options = observe(street), DriveOptions(odometry_scale=1.05)
     state.add(make_cluster(street, seen, range(30), options), np.eye(4))
     assert odometry_scale(state) == 1.0
-
-
-def testthinned_keeps_what_two_cameras_see_together():
-    # each of two cameras sees 300 landmarks at four moments, and both see 100 others at one
-    alone = [np.arange(300), np.arange(300, 600)]
-    shared = np.arange(600, 700)
-    ids = np.concatenate([np.r_[np.tile(a, 4), shared] for a in alone])
-    frame = np.tile(np.r_[np.repeat(np.arange(4), 300), np.zeros(100, int)], 2)
-    camera = np.repeat([0, 1], 1300)
-    kept = thinned(Observed([0, 1, 2, 3], frame, camera, ids, np.zeros((2600, 2))))
-    assert np.isin(shared, kept.ids).all()
-    for a in alone:
-        # 150 of each picture, the same ones in all four
-        assert np.isin(a, kept.ids).sum() == 150
-
-
-def testthinned_landmark_keeps_all_its_observations():
-    rng = np.random.default_rng(0)
-    ids = np.concatenate([rng.permutation(600)[:400] for _ in range(5)])
-    seen = Observed(
-        list(range(5)), np.repeat(np.arange(5), 400), 0 * ids, ids, np.zeros((2000, 2))
-    )
-    kept = thinned(seen)
-    assert 150 * 5 <= len(kept.ids) < 2000
-    for i in np.unique(kept.ids)[:50]:
-        assert (kept.ids == i).sum() == (ids == i).sum()
 
 
 def test_retriangulate_places_landmarks_where_they_truly_are(street):

@@ -1,0 +1,87 @@
+"""Which of the many observations of a map its refinement rests on."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from seg2d3d_ros.mapping.sightings import Observed
+from seg2d3d_ros.mapping.state import MapState
+from seg2d3d_ros.types import FloatArray, IntArray
+
+LANDMARKS_PER_PICTURE = 150
+_SHARE_ACROSS = 0.25
+_ENOUGH_VIEWS = 4
+
+
+def thinned(state: MapState, seen: Observed, per_picture: int = LANDMARKS_PER_PICTURE) -> Observed:
+    """Keep some landmarks of each picture with all that saw them, and the nearest across cameras.
+
+    Cameras that overlap tell the scale by disparity. What is wrong with their calibration is the
+    same few tenths of a pixel for all points, and half a percent of scale only for near ones: so
+    only the nearest matches across cameras are kept, up to a quarter of a picture's landmarks. The
+    others are chosen evenly, whatever their distance and however long they were tracked.
+
+    Args:
+        state: The map.
+        seen: What its keyframes saw.
+        per_picture: Landmarks chosen in each picture.
+    """
+    near = near_matches(state, seen, per_picture)
+    _, index, count = np.unique(near.ids, return_inverse=True, return_counts=True)
+    is_across = np.bincount(index, weights=_together(near), minlength=len(count)) > 0
+    often = np.minimum(count, _ENOUGH_VIEWS) + 2 * _ENOUGH_VIEWS * is_across
+    shuffled = (near.ids * 2654435761) % (1 << 32)
+    rank = _rank(near.frame * 64 + near.camera, -often[index], shuffled)
+    return _rows(near, np.isin(near.ids, np.unique(near.ids[rank < per_picture])))
+
+
+def near_matches(state: MapState, seen: Observed, per_picture: int) -> Observed:
+    """Leave out the matches across cameras but the nearest, a quarter of `per_picture`."""
+    is_match = np.flatnonzero(_is_match(seen))
+    matched = _rows(seen, is_match)
+    rank = _rank(matched.frame * 64 + matched.camera, _distance_m(state, matched), matched.ids)
+    keep = np.ones(len(seen.ids), dtype=bool)
+    keep[is_match] = rank < _SHARE_ACROSS * per_picture
+    return _rows(seen, keep)
+
+
+def num_across(seen: Observed) -> int:
+    """Return how many observations are of landmarks that two cameras saw at one moment."""
+    return int(_together(seen).sum())
+
+
+def _together(seen: Observed) -> np.ndarray:
+    """Return which observations (n,) another camera made at the same moment too."""
+    moment = seen.ids * max(len(seen.keyframes), 1) + seen.frame
+    _, at, count = np.unique(moment, return_inverse=True, return_counts=True)
+    return np.asarray(count[at] > 1)
+
+
+def _is_match(seen: Observed) -> np.ndarray:
+    """Return which observations (n,) were matched across, by a camera that does not track them."""
+    unique, index = np.unique(seen.ids, return_inverse=True)
+    num_cameras = int(seen.camera.max(initial=0)) + 1
+    count = np.bincount(index * num_cameras + seen.camera, minlength=len(unique) * num_cameras)
+    home = count.reshape(-1, num_cameras).argmax(axis=1)
+    return np.asarray(_together(seen) & (home[index] != seen.camera))
+
+
+def _distance_m(state: MapState, seen: Observed) -> FloatArray:
+    """Return how far landmarks lie from the vehicle; infinite where they have no position."""
+    places = np.array([state.frames[k].T_world_base[:3, 3] for k in seen.keyframes])
+    offset = state.points(seen.ids) - places.reshape(-1, 3)[seen.frame]
+    return np.nan_to_num(np.linalg.norm(offset, axis=1), nan=np.inf)
+
+
+def _rank(picture: IntArray, first: np.ndarray, then: IntArray) -> IntArray:
+    """Return the place of each row (n,) among those of its picture, from 0."""
+    order = np.lexsort((then, first, picture))
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[order] = np.arange(len(order)) - np.searchsorted(picture[order], picture[order])
+    return rank
+
+
+def _rows(seen: Observed, rows: np.ndarray) -> Observed:
+    return Observed(
+        seen.keyframes, seen.frame[rows], seen.camera[rows], seen.ids[rows], seen.uv_ideal_px[rows]
+    )
