@@ -21,7 +21,7 @@ from seg2d3d_ros.types import Camera, FloatArray, Frame
 
 _NUM_BEST = 5
 _LEAST_PX_PER_M = 2.0
-_MARGIN_M = 15.0
+_MARGIN_M = 40.0
 _INCHES = 20.0
 _DPI = 90
 _HEIGHTS_M = (-1.0, 5.0)
@@ -146,9 +146,9 @@ def draw_top_view(path: Path, survey: Survey, drawing: Drawing | None) -> None:
     """
     stamps = [frame.stamp_ns for frame, _ in survey.frames()]
     way = survey.poses(stamps)[:, :3, 3]
-    low, high = (way[:, :2].min(axis=0), way[:, :2].max(axis=0))
-    margin = max(_MARGIN_M, 0.5 * float((high - low).max()))
-    low, high = low - margin, high + margin
+    lines = [f.line_map[:, :2] for f in drawing.facades] if drawing else []
+    shown = np.concatenate([way[:, :2] - _MARGIN_M, way[:, :2] + _MARGIN_M, *lines])
+    low, high = np.floor(shown.min(axis=0) - 2), np.ceil(shown.max(axis=0) + 2)
     axes, save = _figure(_INCHES, _INCHES * float((high - low)[1] / (high - low)[0]))
     for scan in survey.scans:
         z = scan.points_map[:, 2] - survey.poses([scan.stamp_ns])[0][2, 3]
@@ -162,7 +162,7 @@ def draw_top_view(path: Path, survey: Survey, drawing: Drawing | None) -> None:
         axes.text(way[k, 0], way[k, 1], str(k), fontsize=8)
     for facade in drawing.facades if drawing else ():
         axes.plot(*facade.line_map[:, :2].T, color="magenta", linewidth=1)
-        axes.text(*facade.line_map[:, :2].mean(axis=0), facade.name, color="magenta")
+        axes.text(*facade.line_map[:, :2].mean(axis=0), facade.name, color="magenta", clip_on=True)
         for stretch in facade.stretches:
             ends = facade.at(np.array([stretch.from_m, stretch.to_m]), np.zeros(2))
             axes.plot(*ends[:, :2].T, marker="|", linewidth=3, alpha=0.6)
@@ -173,6 +173,9 @@ def draw_top_view(path: Path, survey: Survey, drawing: Drawing | None) -> None:
         axes.plot(x + r * np.cos(turn), y + r * np.sin(turn), color="green", linewidth=1)
     axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal")
     axes.set(xlabel="x of the map, m", ylabel="y of the map, m")
+    for axis, a, b in ((axes.xaxis, low[0], high[0]), (axes.yaxis, low[1], high[1])):
+        axis.set_ticks(np.arange(5 * np.ceil(a / 5), b, 5.0))
+    axes.tick_params(labelsize=7)
     axes.grid(alpha=0.4)
     save(path)
 
