@@ -93,7 +93,7 @@ class Describer:
                 cv2.KeyPoint(float(u), float(v), float(s), 0.0, 0.0, 0, int(row))
                 for (u, v), s, row in zip(uv, size, rows, strict=True)
             ]
-            keypoints, found = self._sift.compute(image, keypoints)
-            if len(keypoints):
-                out[[p.class_id for p in keypoints]] = np.round(found).astype(np.uint8)
+            described, found = self._sift.compute(image, keypoints)
+            if len(described):
+                out[[p.class_id for p in described]] = np.round(found).astype(np.uint8)
         return out

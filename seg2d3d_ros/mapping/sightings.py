@@ -49,14 +49,15 @@ def observed(
     frame, camera, ids, uv = [], [], [], []
     for position, k in enumerate(keyframes):
         seen = state.frames[k].content
-        rows = np.ones(len(seen.ids), dtype=bool) if wanted is None else wanted[seen.ids]
+        known = state.canonical(seen.ids)
+        rows = np.ones(len(known), dtype=bool) if wanted is None else wanted[known]
         ideal = np.zeros((int(rows.sum()), 2))
         by = seen.camera[rows]
         for c in np.unique(by):
             ideal[by == c] = models.ideal_pixels(state.rig.cameras[c], seen.uv_px[rows][by == c])
         frame.append(np.full(len(ideal), position))
         camera.append(by)
-        ids.append(seen.ids[rows])
+        ids.append(known[rows])
         uv.append(ideal)
     return Observed(keyframes, *(np.concatenate(a) for a in (frame, camera, ids, uv)))
 
@@ -85,7 +86,7 @@ def _spans(state: MapState, keyframes: list[int]) -> tuple[IntArray, IntArray]:
     first = np.full(state.num_ids, -1, dtype=np.int64)
     back = [np.zeros((0, 2), dtype=np.int64)]
     for position, k in enumerate(keyframes):
-        ids = state.frames[k].ids
+        ids = state.canonical(state.frames[k].ids)
         new = ids[first[ids] < 0]
         first[new] = position
         old = ids[first[ids] < position - _SPAN]

@@ -14,6 +14,7 @@ from seg2d3d_ros.config import Config
 from seg2d3d_ros.errors import ResultError
 from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.geometry.alignment import align_points
+from seg2d3d_ros.geometry.bundle import PositionPrior
 from seg2d3d_ros.mapping.archive import Archive, BlockStore, MemoryStore
 from seg2d3d_ros.mapping.association import Associator, Picture
 from seg2d3d_ros.mapping.continuation import Continuation
@@ -24,6 +25,7 @@ from seg2d3d_ros.mapping.evidence import testify
 from seg2d3d_ros.mapping.explanation import Explanation
 from seg2d3d_ros.mapping.georeference import GeoReference
 from seg2d3d_ros.mapping.labels import LabelVotes
+from seg2d3d_ros.mapping.loops.closer import LoopCloser
 from seg2d3d_ros.mapping.persistence import decode, encode
 from seg2d3d_ros.mapping.refinement import retriangulate
 from seg2d3d_ros.mapping.regions import refine_map
@@ -61,6 +63,7 @@ class MappingStage:
         self._labels = LabelVotes()
         self._georeference = GeoReference(config.mapping)
         self._sensors = SensorCheck(config.mapping)
+        self._loops = LoopCloser(self._state, config.runtime.seed)
         self._T_world_local = np.eye(4)
         self._scale = "metric"
         self._is_placed = False
@@ -82,7 +85,7 @@ class MappingStage:
         Raises:
             InputError: a new run onto this map has other cameras.
         """
-        cluster = self._continuation.renumber(cluster, self._state.rig)
+        cluster = self._state.renamed(self._continuation.renumber(cluster, self._state.rig))
         self._full = None
         self._sequence = cluster.sequence
         self._scale = cluster.scale
@@ -91,7 +94,8 @@ class MappingStage:
         self._surface.add(cluster, increment.frames, self._T_world_local)
         for fix in cluster.fixes:
             self._georeference.push(fix)
-        is_moved = self._place()
+        is_moved = self._bend(self._loops.push(cluster, increment.frames, self._positions))
+        is_moved |= self._place()
         num_pictures = len(self._associator.pictures)
         events = self._associator.add(self._state, increment.new_frames)
         new = self._associator.pictures[num_pictures:]
@@ -115,7 +119,9 @@ class MappingStage:
         if self._config.mapping.refine:
             self._sensors.check(self._state)
             self._take_scale_of_ground()
-            factors = self._georeference.factors(self._state) if self._is_placed else ()
+            self._bend(self._loops.finish(self._positions))
+            self.counts.update(self._loops.counts)
+            factors = self._positions()
             self.counts.update({**self._georeference.counts, **self._sensors.counts})
             refined = refine_map(self._state, factors)
             self.counts.update(refined.counts)
@@ -228,10 +234,23 @@ class MappingStage:
         _LOG.info("map placed by GNSS: heading %.1f deg", np.rad2deg(np.arctan2(S[1, 0], S[0, 0])))
         return True
 
+    def _positions(self) -> tuple[PositionPrior, ...]:
+        """Return GNSS as factors of keyframes, once the map lies in its frame."""
+        return self._georeference.factors(self._state) if self._is_placed else ()
+
+    def _bend(self, motion: FloatArray | None) -> bool:
+        """Follow the newest frame where closing loops moved it (4, 4); return whether it did."""
+        if motion is None:
+            return False
+        self._T_world_local = motion @ self._T_world_local
+        self._decide_anew()
+        return True
+
     # ------------------------------------------------------------ identities
 
     def _decide_anew(self) -> None:
         """Decide about all identities again after the whole map moved; masks keep their names."""
+        self._loops.moved()
         self._record(self._associator.rebuild(self._state), self._associator.pictures)
         self._roster.rebuild()
 
@@ -368,7 +387,7 @@ class MappingStage:
     def _count(self, cluster: Cluster) -> None:
         self.counts["clusters"] = self.counts.get("clusters", 0.0) + 1.0
         self.counts["keyframes"] = float(self._state.num_keyframes)
-        self.counts["sessions"] = float(cluster.session + 1)
+        self.counts.update(self._loops.counts)
         self.counts["coasted"] = float(self._state.num_coasted)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from seg2d3d_ros.geometry import transforms
+from seg2d3d_ros.mapping.aliases import Aliases
 from seg2d3d_ros.mapping.archive import Archive, FrameContent, Frozen, MemoryStore
 from seg2d3d_ros.types import (
     Cluster,
@@ -118,11 +119,14 @@ class MapState:
         self._colors = np.zeros((4096, 3), dtype=np.uint8)
         self._sigma = np.full(4096, np.inf, dtype=np.float32)
         self._num_views = np.zeros(4096, dtype=np.uint32)
+        self._aliases = Aliases()
+        self._anchor = np.zeros(4096, dtype=np.int32)
 
     # ------------------------------------------------------------- landmarks
 
     def points(self, ids: IntArray) -> FloatArray:
         """Return positions (n, 3) in the world, NaN for landmarks that are unknown."""
+        ids = self.canonical(ids)
         known = ids < len(self._points)
         out = np.full((len(ids), 3), np.nan)
         out[known] = self._points[ids[known]]
@@ -132,21 +136,22 @@ class MapState:
         self, ids: IntArray, points_world: FloatArray, sigma_m: FloatArray | None = None
     ) -> None:
         """Store positions (n, 3) and, where given, their uncertainty (n,)."""
+        ids = self.canonical(ids)
         self._points[ids] = points_world
         if sigma_m is not None:
             self._sigma[ids] = sigma_m
 
     def colors(self, ids: IntArray) -> np.ndarray:
         """Return colours (n, 3) uint8."""
-        return self._colors[ids]
+        return self._colors[self.canonical(ids)]
 
     def sigma(self, ids: IntArray) -> np.ndarray:
         """Return standard deviations (n,) along the worst axis."""
-        return self._sigma[ids]
+        return self._sigma[self.canonical(ids)]
 
     def num_views(self, ids: IntArray) -> np.ndarray:
         """Return in how many pictures landmarks were tracked (n,)."""
-        return self._num_views[ids]
+        return self._num_views[self.canonical(ids)]
 
     @property
     def num_ids(self) -> int:
@@ -156,6 +161,38 @@ class MapState:
     def landmark_ids(self) -> IntArray:
         """Return the ids of all landmarks that have a position."""
         return np.flatnonzero(np.isfinite(self._points[:, 0]))
+
+    def canonical(self, ids: IntArray) -> IntArray:
+        """Return the ids (n,) under which the map knows landmarks now: merged ones share one."""
+        return self._aliases.of(ids)
+
+    def renamed(self, cluster: Cluster) -> Cluster:
+        """Return a cluster whose landmarks bear the ids under which the map knows them now."""
+        return self._aliases.rename(cluster)
+
+    def merge(self, kept: IntArray, absorbed: IntArray) -> int:
+        """Make pairs of landmarks (n,) one each; return how many ceased to be on their own."""
+        pairs = self._aliases.merge(kept, absorbed)
+        for keeper, other in pairs:
+            self._num_views[keeper] += self._num_views[other]
+            self._points[other] = np.nan
+        return len(pairs)
+
+    def correct(self, motion: FloatArray) -> None:
+        """Move each frame in the world by its own S (n, 4, 4), and what it saw along with it.
+
+        p_new = S @ p_old; a landmark follows the frame that saw it first in its newest cluster.
+        """
+        scale, mount = np.cbrt(np.linalg.det(motion[:, :3, :3])), self._mount_base()
+        for f, S, grown in zip(self.frames, motion, scale, strict=True):
+            f.T_world_base = _carried(S, f.T_world_base, mount)
+            lever = f.T_ref_base[:3, :3] @ mount - mount
+            f.T_ref_base = f.T_ref_base.copy()
+            f.T_ref_base[:3, 3] = grown * (f.T_ref_base[:3, 3] + lever) - lever
+        ids = self.landmark_ids()
+        S = motion[self._anchor[ids]]
+        self._points[ids] = np.einsum("nij,nj->ni", S[:, :3, :3], self._points[ids]) + S[:, :3, 3]
+        self._sigma[ids] = (self._sigma[ids] * scale[self._anchor[ids]]).astype(np.float32)
 
     def transform(self, S: FloatArray, scale: float) -> None:
         """Carry the whole map into another world frame: p_new = S @ p; `growth` sums up scales.
@@ -202,7 +239,7 @@ class MapState:
             index, is_new = self._place(cluster, frame, T_world_local)
             rows = order[bounds[k] : bounds[k + 1]]
             f, seen = self.frames[index], cluster.observations
-            np.subtract.at(self._num_views, f.ids, 1)
+            np.subtract.at(self._num_views, self.canonical(f.ids), 1)
             f.held = FrameContent(
                 landmarks.ids[seen.landmark[rows]],
                 seen.camera[rows],
@@ -212,6 +249,9 @@ class MapState:
             np.add.at(self._num_views, f.ids, 1)
             touched.append(index)
             new += [index] if is_new else []
+        last_first = order[::-1]
+        at = np.array(touched, dtype=np.int32)[cluster.observations.frame[last_first]]
+        self._anchor[landmarks.ids[cluster.observations.landmark[last_first]]] = at
         for r in cluster.odometry:
             self.odometry[(touched[r.frame_i], touched[r.frame_j])] = r
         self._attach_masks(cluster.segmentations, cluster.rig, new)
@@ -283,6 +323,7 @@ class MapState:
             self._colors = np.concatenate([self._colors, np.zeros((grow, 3), dtype=np.uint8)])
             self._sigma = np.concatenate([self._sigma, np.full(grow, np.inf, dtype=np.float32)])
             self._num_views = np.concatenate([self._num_views, np.zeros(grow, dtype=np.uint32)])
+            self._anchor = np.concatenate([self._anchor, np.zeros(grow, dtype=np.int32)])
 
     def settle(self) -> None:
         """Carry the frames between keyframes along with the keyframe they hang on."""

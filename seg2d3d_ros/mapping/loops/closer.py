@@ -1,0 +1,254 @@
+"""Bends the map so that places which are the same lie at the same place."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from seg2d3d_ros.geometry import transforms
+from seg2d3d_ros.geometry.bundle import PositionPrior
+from seg2d3d_ros.mapping.loops.detector import LoopDetector
+from seg2d3d_ros.mapping.loops.loop import Loop, support
+from seg2d3d_ros.mapping.loops.pose_graph import (
+    Anchor,
+    Constraint,
+    PoseGraph,
+    PoseGraphResult,
+    optimise,
+)
+from seg2d3d_ros.mapping.loops.sessions import Sessions
+from seg2d3d_ros.mapping.state import MapState
+from seg2d3d_ros.types import Cluster, FloatArray
+
+_LOG = logging.getLogger(__name__)
+_MIN_SUPPORT = 2
+_MIN_JOINING = 3
+_MAX_GAP_M = 0.6
+_MAX_GAP_RAD = np.deg2rad(1.5)
+_MAX_STRAIN = 60.0
+_MIN_CORRECTION_M = 0.2
+_MAX_SPLIT_M = 1.5
+_NO_POSITIONS: Callable[[], Sequence[PositionPrior]] = tuple
+
+
+class LoopCloser:
+    """Verified loops, and which of them the map believes.
+
+    Facades look alike: a loop counts when others close by ask for the same motion, when the pose
+    graph agrees with it once all is balanced, and when odometry need not be stretched beyond
+    belief for it. Only then are landmarks merged. Sessions lie apart until loops join them; a
+    cluster that was reconstructed elsewhere is a session of its own.
+
+    Attributes:
+        counts: Loops that were tried, verified and kept, the largest correction and the gap that
+            is left, landmarks merged, sessions, and parts without relation to each other.
+    """
+
+    def __init__(self, state: MapState, seed: int = 0) -> None:
+        """Watch over a map."""
+        self._state = state
+        self._sessions = Sessions()
+        self._detector = LoopDetector(state, self._sessions, seed)
+        self._loops: list[Loop] = []
+        self._kept: set[int] = set()
+        self._growth = state.growth
+        self.counts: dict[str, float] = {}
+
+    def push(
+        self,
+        cluster: Cluster,
+        frames: Sequence[int],
+        positions: Callable[[], Sequence[PositionPrior]] = _NO_POSITIONS,
+    ) -> FloatArray | None:
+        """Take note of a cluster that is in the map already, and close the loops it brings.
+
+        Args:
+            cluster: The cluster; its landmarks bear the ids of the map.
+            frames: Position in the map of each of its frames.
+            positions: Asked for GNSS factors by frame of the map when there is a loop.
+
+        Returns:
+            (4, 4) how the newest frame was moved in the world, p_new = S @ p_old, if the map was
+            bent; else None.
+        """
+        self._sessions.note(cluster.session, cluster.scale == "metric", frames)
+        return self._close(self._detector.push(cluster, frames), positions)
+
+    def finish(
+        self, positions: Callable[[], Sequence[PositionPrior]] = _NO_POSITIONS
+    ) -> FloatArray | None:
+        """Close what is left, then look once more where the bent map says places are the same."""
+        first = self._close(self._detector.flush(), positions)
+        if not self._kept:
+            return first
+        again = self._detector.look_again({self._loops[k].new for k in self._kept})
+        second = self._close(again, positions)
+        if first is None or second is None:
+            return first if second is None else second
+        return np.asarray(second @ first)
+
+    def moved(self) -> None:
+        """Hear that the whole map moved."""
+        self._detector.moved()
+
+    # --------------------------------------------------------------- closing
+
+    def _close(
+        self, found: list[Loop], positions: Callable[[], Sequence[PositionPrior]]
+    ) -> FloatArray | None:
+        """Bend the map by loops that are found; return how its newest frame moved."""
+        if self._growth != self._state.growth:
+            scale, self._growth = self._state.growth / self._growth, self._state.growth
+            self._loops = [loop.rescaled(scale) for loop in self._loops]
+        self._loops += found
+        moves: list[FloatArray] = []
+        if found:
+            moves += iter(self._join, None)  # type: ignore[arg-type]
+            bent = self._bend(found, positions())
+            moves += [] if bent is None else [bent]
+        self._count()
+        return np.linalg.multi_dot([*moves[::-1], np.eye(4)]) if moves else None
+
+    def _poses(self) -> FloatArray:
+        return np.stack([f.T_world_base for f in self._state.frames])
+
+    def _join(self) -> FloatArray | None:
+        """Carry a part of the map to another that loops tie it to; None when there is none."""
+        poses = self._poses()
+        apart = [
+            loop
+            for loop in self._loops
+            if self._sessions.group(loop.old) != self._sessions.group(loop.new)
+        ]
+        votes = [support(loop, apart, poses) for loop in apart]
+        if not votes or max(votes) < _MIN_JOINING - 1:
+            return None
+        best = apart[int(np.argmax(votes))]
+        keeper, other = sorted((self._sessions.group(best.old), self._sessions.group(best.new)))
+        S = best.motion(poses)
+        if self._sessions.group(best.old) != keeper:
+            S = np.asarray(np.linalg.inv(S), dtype=np.float64)
+        moving = self._sessions.frames(other)
+        motion: FloatArray = np.tile(np.eye(4), (len(poses), 1, 1))
+        motion[moving] = S
+        self._state.correct(motion)
+        scale = float(np.cbrt(np.linalg.det(S[:3, :3])))
+        inside = set(moving)
+        self._loops = [
+            loop.rescaled(scale) if loop.old in inside else loop for loop in self._loops
+        ]
+        self._sessions.join(keeper, other)
+        self._detector.moved()
+        _LOG.info("session %d joined to %d by %d loops", other, keeper, max(votes) + 1)
+        return motion[-1]
+
+    def _bend(self, found: list[Loop], positions: Sequence[PositionPrior]) -> FloatArray | None:
+        """Balance the part of the map in which loops were found."""
+        group = self._sessions.group(found[-1].new)
+        poses = self._poses()
+        inside = [k for k, loop in enumerate(self._loops) if self._is_inside(loop, group)]
+        loops = [self._loops[k] for k in inside]
+        believed = [
+            k
+            for k in inside
+            if k in self._kept or support(self._loops[k], loops, poses) >= _MIN_SUPPORT
+        ]
+        new = [self._loops[k] for k in believed if k not in self._kept]
+        if not new:
+            return None
+        if all(_misfit_m(loop, poses) < _MIN_CORRECTION_M for loop in new):
+            self._keep(set(believed))
+            return None
+        nodes = [k for k in self._sessions.frames(group) if self._state.frames[k].is_keyframe]
+        graph, chain = self._graph(nodes, [self._loops[k] for k in believed], positions)
+        result = optimise(graph)
+        gaps = slice(chain, None)
+        good = (result.gap_m[gaps] < _MAX_GAP_M) & (result.gap_rad[gaps] < _MAX_GAP_RAD)
+        self.counts["loop_strain"] = max(self.counts.get("loop_strain", 0.0), result.strain)
+        kept = {k for k, ok in zip(believed, good, strict=True) if ok}
+        if not kept or result.strain > _MAX_STRAIN:
+            self.counts["loops_refused"] = self.counts.get("loops_refused", 0.0) + len(found)
+            return None
+        self.counts["loop_gap_m"] = float(np.median(result.gap_m[gaps][good]))
+        return self._apply(nodes, result, kept)
+
+    def _is_inside(self, loop: Loop, group: int) -> bool:
+        return (self._sessions.group(loop.old), self._sessions.group(loop.new)) == (group, group)
+
+    def _graph(
+        self, nodes: list[int], loops: list[Loop], positions: Sequence[PositionPrior]
+    ) -> tuple[PoseGraph, int]:
+        """Return the pose graph of keyframes, and how many of its constraints are the chain."""
+        state, place = self._state, {k: n for n, k in enumerate(nodes)}
+        poses = np.stack([state.frames[k].T_world_base for k in nodes])
+        constraints = []
+        for n in range(1, len(nodes)):
+            if self._sessions.of(nodes[n]) == self._sessions.of(nodes[n - 1]):
+                T = transforms.invert(poses[n - 1]) @ poses[n]
+                length = max(float(np.linalg.norm(T[:3, 3])), 0.1)
+                constraints.append(Constraint(n - 1, n, T, length))
+        num_chain = len(constraints)
+        constraints += [Constraint(place[e.old], place[e.new], e.S_old_new) for e in loops]
+        anchors = tuple(
+            Anchor(place[p.frame], p.position_world, np.sqrt(np.diag(p.covariance)))
+            for p in positions
+            if p.frame in place
+        )
+        has_scale = not all(self._sessions.is_metric(k) for k in nodes)
+        return PoseGraph(poses, tuple(constraints), anchors, has_scale), num_chain
+
+    def _apply(
+        self, nodes: list[int], result: PoseGraphResult, kept: set[int]
+    ) -> FloatArray | None:
+        """Move the map if it is worth it, and merge the landmarks of loops newly kept."""
+        state = self._state
+        motion: FloatArray = np.tile(np.eye(4), (len(state.frames), 1, 1))
+        for n, k in enumerate(nodes):
+            motion[k] = result.S_world_node[n] @ transforms.invert(state.frames[k].T_world_base)
+        places = np.stack([state.frames[k].T_world_base[:3, 3] for k in nodes])
+        shift = float(np.linalg.norm(result.S_world_node[:, :3, 3] - places, axis=1).max())
+        is_moved = shift > _MIN_CORRECTION_M
+        if is_moved:
+            inside = set(nodes)
+            for k, f in enumerate(state.frames):
+                if k not in inside:
+                    motion[k] = motion[f.reference]
+            state.correct(motion)
+            self._detector.moved()
+            self.counts["loop_correction_m"] = max(
+                self.counts.get("loop_correction_m", 0.0), shift
+            )
+            _LOG.info("%d loops closed, the map moved by up to %.2f m", len(kept), shift)
+        self._keep(kept)
+        return motion[-1] if is_moved else None
+
+    def _keep(self, believed: set[int]) -> None:
+        """Believe loops from now on: what both passes saw becomes one."""
+        for k in sorted(believed - self._kept):
+            self._merge(self._loops[k])
+        self._kept |= believed
+
+    def _merge(self, loop: Loop) -> None:
+        """Give the landmarks of the later pass the ids of the earlier, where they meet."""
+        state = self._state
+        old, new = state.canonical(loop.landmarks_old), state.canonical(loop.landmarks_new)
+        gap = np.linalg.norm(state.points(old) - state.points(new), axis=1)
+        good = (old != new) & (gap < _MAX_SPLIT_M)
+        self.counts["landmarks_merged"] = self.counts.get("landmarks_merged", 0.0) + float(
+            state.merge(old[good], new[good])
+        )
+
+    def _count(self) -> None:
+        self.counts.update({k: float(v) for k, v in sorted(self._detector.counts.items())})
+        self.counts["loops_kept"] = float(len(self._kept))
+        self.counts["sessions"] = float(self._sessions.num_sessions)
+        self.counts["parts"] = float(self._sessions.num_groups)
+
+
+def _misfit_m(loop: Loop, poses: FloatArray) -> float:
+    """Return how far the later frame lies from where the loop wants it."""
+    place = poses[loop.new][:3, 3]
+    moved = transforms.apply(loop.motion(poses), place[None])[0]
+    return float(np.linalg.norm(moved - place))
