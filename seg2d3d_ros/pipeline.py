@@ -17,6 +17,7 @@ from typing import Any
 from seg2d3d_ros import config as configuration
 from seg2d3d_ros.clusters.stage import ClusterStage
 from seg2d3d_ros.config import Config
+from seg2d3d_ros.errors import ResultError
 from seg2d3d_ros.mapping.archive import BlockStore
 from seg2d3d_ros.mapping.stage import MappingStage
 from seg2d3d_ros.segmentation.backend import SegmentationBackend
@@ -46,6 +47,7 @@ class Pipeline:
         rig: Rig,
         backend: SegmentationBackend | None = None,
         blocks: BlockStore | None = None,
+        is_continued: bool = False,
     ) -> None:
         """Prepare the stages for a rig.
 
@@ -54,7 +56,14 @@ class Pipeline:
             rig: The cameras.
             backend: Overrides the configured one.
             blocks: Where frames that have gone by are frozen; in memory without it.
+            is_continued: The blocks hold a map that the run is to be added to; mapping keeps the
+                configuration it was made with.
+
+        Raises:
+            ResultError: it is to be continued, but the blocks hold no state to go on from.
         """
+        if is_continued and blocks is None:
+            raise ResultError("there is no map to go on from: give its blocks")
         self._config = config
         self._rig = rig
         self._accounts = Accounts(rig)
@@ -64,7 +73,11 @@ class Pipeline:
         self.segmentation = SegmentationStage(config, rig, backend)
         self.segmentation.activate()
         self._clusters = ClusterStage(config, rig)
-        self._mapping = MappingStage(config, blocks)
+        self._keeps_state = blocks is not None
+        if is_continued and blocks is not None:
+            self._mapping = MappingStage.restore(blocks)
+        else:
+            self._mapping = MappingStage(config, blocks)
         self._map_worker = _Worker("mapping", self._map)
         self._cluster_worker = _Worker("clusters", self._cluster)
         self._segmentation_worker = _Worker("segmentation", self._segment)
@@ -84,6 +97,8 @@ class Pipeline:
         for worker in (self._segmentation_worker, self._cluster_worker, self._map_worker):
             worker.close()
         full = self._mapping.finish()
+        if self._keeps_state:
+            self._mapping.keep()
         self.segmentation.backend.close()
         self._finished_s = time.perf_counter()
         return full

@@ -43,6 +43,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--duration-s", type=_seconds, default=None, metavar="S", help="map so many seconds only"
     )
+    parser.add_argument(
+        "--onto",
+        type=Path,
+        metavar="RESULT",
+        help="add the recording to the map of this result; it is left as it is",
+    )
     settings.add_arguments(parser)
 
 
@@ -89,7 +95,14 @@ def run(args: argparse.Namespace) -> int:
     from seg2d3d_ros.pipeline import Pipeline
 
     with FolderStore.temporary(config.runtime.scratch_dir or args.out.absolute().parent) as blocks:
-        return _map(Pipeline(config, source.rig, blocks=blocks), source, args, blocks)
+        if args.onto is not None:
+            from seg2d3d_ros.io.saved_map import copy_map
+
+            copy_map(args.onto, blocks)
+            pipeline = Pipeline(config, source.rig, blocks=blocks, is_continued=True)
+        else:
+            pipeline = Pipeline(config, source.rig, blocks=blocks)
+        return _map(pipeline, source, args, blocks)
 
 
 def _map(pipeline: Pipeline, source: Source, args: argparse.Namespace, blocks: FolderStore) -> int:
@@ -106,7 +119,8 @@ def _map(pipeline: Pipeline, source: Source, args: argparse.Namespace, blocks: F
     except BaseException:
         pipeline.abort()
         raise
-    report = pipeline.report(source.name, (*source.remarks(), *feed.remarks))
+    onto = () if args.onto is None else (f"added to the map of {args.onto.name}",)
+    report = pipeline.report(source.name, (*source.remarks(), *onto, *feed.remarks))
     write_result(args.out, full, report, args.overwrite, blocks)
     _print_summary(full, report, args.out)
     if feed.error is not None:

@@ -10,6 +10,7 @@ import dataclasses
 import json
 import os
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def save_map(folder: Path, map: MapUpdate, blocks: BlockStore | None = None) -> 
     kept = FolderStore(folder)
     kept.put("state", _arrays(map))
     if blocks is not None:
-        _copy_groups(blocks, kept)
+        copy_groups(blocks, kept)
     head = {
         "format": FORMAT,
         "version": VERSION,
@@ -85,9 +86,11 @@ def save_map(folder: Path, map: MapUpdate, blocks: BlockStore | None = None) -> 
     (folder / "map.json").write_text(json.dumps(head, indent=1) + "\n")
 
 
-def _copy_groups(blocks: BlockStore, kept: FolderStore) -> None:
-    """Copy all groups; files that are on the same disk already are only linked."""
+def copy_groups(blocks: BlockStore, kept: FolderStore, without: Collection[str] = ()) -> None:
+    """Copy all groups but some; files that are on the same disk already are only linked."""
     for name in blocks.names():
+        if name in without:
+            continue
         if not isinstance(blocks, FolderStore):
             kept.put(name, blocks.get(name))
             continue

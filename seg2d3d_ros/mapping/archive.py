@@ -103,6 +103,10 @@ class Archive:
         self._recent[block] = contents
         return contents
 
+    def forget(self) -> None:
+        """Let go of the blocks at hand; they are in the store."""
+        self._recent.clear()
+
     def name(self, block: int) -> str:
         """Return the name of a block in the store."""
         return f"{self._prefix}/{block:06d}"

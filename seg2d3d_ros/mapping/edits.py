@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from seg2d3d_ros.types import EventKind, FloatArray, IntArray, MaskAssignment
@@ -86,6 +87,29 @@ class Edits:
                 now[now == other] = edit.other
         return now[: len(ids)]
 
+    def place(
+        self,
+        points: FloatArray,
+        owners: NDArray[np.uint32],
+        positions: Callable[[IntArray], FloatArray],
+    ) -> NDArray[np.uint32]:
+        """Return the instance (n,) of points that have it from masks: a cut parts these, too.
+
+        Args:
+            points: (n, 3) world frame, metres.
+            owners: (n,) instance by the masks, 0 none.
+            positions: Returns the position (m, 3) of any landmarks, NaN where unknown.
+        """
+        now = owners.copy()
+        for edit in self.journal:
+            rows = np.flatnonzero(np.isin(now, (edit.keeper, edit.other)))
+            if edit.kind == EventKind.MERGED:
+                now[rows] = edit.keeper
+            elif len(rows):
+                is_other = _is_nearer_to_other(edit, points[rows], positions)
+                now[rows] = np.where(is_other, edit.other, edit.keeper)
+        return now
+
     def owners_of_anchors(self, automatic: Callable[[IntArray], IntArray]) -> tuple[int, ...]:
         """Return which automatic instances the edits are about; a change touches their members."""
         anchors, bounds = self._anchors()
@@ -109,14 +133,21 @@ def _is_other(
 ) -> np.ndarray:
     """Return which landmarks (n,) go with the part split off: its own, and those nearer to it."""
     is_keeper, is_other = np.isin(ids, edit.keeper_ids), np.isin(ids, edit.other_ids)
+    free = np.flatnonzero(~is_keeper & ~is_other)
+    is_other[free] = _is_nearer_to_other(edit, positions(ids[free]), positions)
+    return is_other
+
+
+def _is_nearer_to_other(
+    edit: Edit, points: FloatArray, positions: Callable[[IntArray], FloatArray]
+) -> np.ndarray:
+    """Return which points (n, 3) lie nearer to the part split off; false where unknown."""
     anchors = np.concatenate([edit.keeper_ids, edit.other_ids])
     is_of_other = np.arange(len(anchors)) >= len(edit.keeper_ids)
-    points = positions(anchors)
-    known = np.isfinite(points[:, 0])
-    free = np.flatnonzero(~is_keeper & ~is_other)
-    at = positions(ids[free])
-    free, at = free[np.isfinite(at[:, 0])], at[np.isfinite(at[:, 0])]
-    if known.any() and len(free):
-        _, nearest = cKDTree(points[known]).query(at)
-        is_other[free] = is_of_other[known][nearest]
-    return is_other
+    at = positions(anchors)
+    known, asked = np.isfinite(at[:, 0]), np.isfinite(points[:, 0])
+    out = np.zeros(len(points), dtype=bool)
+    if known.any() and asked.any():
+        _, nearest = cKDTree(at[known]).query(points[asked])
+        out[asked] = is_of_other[known][nearest]
+    return out

@@ -57,16 +57,17 @@ def explain(
     ids = np.unique(np.concatenate([mine, *(p.seen.ids for p in seeing)]))
     owners = roster.decided(ids)
     own, touched = _count_masks(seeing, mine, ids, owners)
-    found = rivals(seeing, mine, owners, ids)
+    # Landmarks that were more often something else than building are of none.
+    found = rivals(seeing, mine, np.where(owners == instance.id, 0, owners), ids)
     classes: Counter[int] = Counter()
-    for named in (roster.assignments.get((p.frame, p.camera), []) for p in seeing):
-        classes.update(a.class_id for a in named if a.instance == instance.id)
+    for a in roster.assignments_of(roster.frames_of([instance.id])):
+        classes[a.class_id] += a.instance == instance.id
     return Explanation(
         instance=instance,
         num_masks_own=own,
         num_masks_touched=touched,
         num_pictures=len(seeing),
-        masks_by_class=dict(sorted(classes.items())),
+        masks_by_class={k: n for k, n in sorted(classes.items()) if n},
         rivals=tuple(found[:_MAX_RIVALS]),
         events=history(instance.id, events),
         num_edits=num_edits,

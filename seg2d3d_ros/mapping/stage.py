@@ -161,6 +161,7 @@ class MappingStage:
         store, full, seconds = self._state.archive.store, self._full, self.refinement_s
         # Not what can be made again, and no times: the same run leaves the same bytes.
         self._full, self.refinement_s = None, 0.0
+        self._state.archive.forget()
         try:
             state = encode(self, store)
         finally:
@@ -382,7 +383,11 @@ class MappingStage:
             sigma_m=self._state.sigma(ids),
             num_views=self._state.num_views(ids),
         )
-        return join(landmarks, surface, self._roster.shown)
+        cloud, num = join(landmarks, surface, self._roster.shown), len(ids)
+        between = self._edits.place(
+            cloud.points_map[num:], cloud.instances[num:], self._state.points
+        )
+        return replace(cloud, instances=np.concatenate([cloud.instances[:num], between]))
 
     def _count(self, cluster: Cluster) -> None:
         self.counts["clusters"] = self.counts.get("clusters", 0.0) + 1.0

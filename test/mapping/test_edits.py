@@ -70,6 +70,16 @@ def test_relabel_later_edits_work_on_what_earlier_ones_made():
     assert relabel([split, merge], [1, 1, 1, 1, 2, 2, 1, 1, 1, 1]) == [1] * 4 + [2] * 6
 
 
+def test_place_parts_points_named_by_masks_where_the_cut_is_and_joins_merged_ones():
+    edits = Edits()
+    edits.journal.append(edit(EventKind.SPLIT, 1, 4, [0, 1, 2], [7, 8]))
+    edits.journal.append(edit(EventKind.MERGED, 2, 3, [0], [9], 1))
+    owners = np.array([1] * 4 + [4, 0, 1, 1, 2, 3], dtype=np.uint32)
+    found = edits.place(POINTS, owners, lambda ids: POINTS[ids])
+    assert found.dtype == np.uint32
+    assert found.tolist() == [1] * 5 + [0, 4, 4, 2, 2]
+
+
 def test_owners_of_anchors_change_when_the_association_changes_its_mind():
     edits = Edits()
     edits.journal.append(edit(EventKind.MERGED, 1, 2, [0, 1], [8, 9]))

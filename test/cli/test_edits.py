@@ -1,0 +1,126 @@
+"""explain, merge, split, undo and export on the result of a replay."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from seg2d3d_ros.cli.main import main
+from seg2d3d_ros.io.result import read_result
+from seg2d3d_ros.io.saved_map import open_map
+
+MAP_FILES = ("points.ply", "observations.csv", "instances.json", "trajectory.tum", "map.png")
+
+
+@pytest.fixture(scope="module")
+def replayed(drive, tmp_path_factory):
+    out = tmp_path_factory.mktemp("edited") / "result"
+    assert main(["replay", str(drive / "bag"), "--out", str(out)]) == 0
+    return out
+
+
+@pytest.fixture
+def result(replayed, tmp_path):
+    return shutil.copytree(replayed, tmp_path / "result")
+
+
+def content(folder):
+    return {name: (folder / name).read_bytes() for name in MAP_FILES}
+
+
+def neighbours(folder):
+    """Two instances that stand side by side."""
+    records = read_result(folder).instances
+    at = np.array([r["centroid_map"] for r in records])
+    near = np.linalg.norm(at[1:] - at[0], axis=1).argmin() + 1
+    return sorted((records[0]["id"], records[near]["id"]))
+
+
+def test_merge_split_and_undo_of_a_result_restore_its_files(result, capsys):
+    before = content(result)
+    keeper, other = neighbours(result)
+    assert main(["merge", str(result), str(other), str(keeper)]) == 0
+    assert f"merged {other} into {keeper}" in capsys.readouterr().out
+    merged = read_result(result)
+    assert other not in {r["id"] for r in merged.instances}
+    assert other not in merged.observations["instance_id"]
+    assert other not in merged.points["instance"]
+    assert main(["split", str(result), str(keeper)]) == 0
+    parts = {r["id"] for r in read_result(result).instances}
+    assert max(parts) > max(r["id"] for r in merged.instances)
+    assert main(["undo", str(result)]) == main(["undo", str(result)]) == 0
+    assert "0 edits left" in capsys.readouterr().out
+    assert content(result) == before
+    kinds = [e["kind"] for e in read_result(result).events][-4:]
+    assert kinds == ["merged", "split", "undone", "undone"]
+
+
+def test_split_by_a_line_parts_the_points_there(result):
+    record = read_result(result).instances[0]
+    x, y, _ = record["centroid_map"]
+    yaw = record["box"]["yaw_rad"]
+    across = [x, y, x - np.sin(yaw), y + np.cos(yaw)]
+    line = [f"{v:.3f}" for v in across]
+    assert main(["split", str(result), str(record["id"]), "--line", *line]) == 0
+    after = read_result(result)
+    other = max(r["id"] for r in after.instances)
+    along = (after.points["x"] - x) * np.cos(yaw) + (after.points["y"] - y) * np.sin(yaw)
+    is_other, is_keeper = (after.points["instance"] == i for i in (other, record["id"]))
+    # points between the landmarks go with the nearest of these
+    assert (along[is_other] < 0.01).mean() > 0.95
+    assert (along[is_keeper] > -0.01).mean() > 0.95
+    assert is_other.sum() > 20 and is_keeper.sum() > 20
+
+
+def test_explain_prints_rivals_and_decisions_and_json(result, capsys):
+    keeper, other = neighbours(result)
+    assert main(["explain", str(result), str(keeper)]) == 0
+    text = capsys.readouterr().out
+    assert f"rival {other}: " in text and f"{keeper} was created" in text
+    assert main(["explain", str(result), str(keeper), "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["id"] == keeper
+    assert other in {r["id"] for r in record["rivals"]}
+    assert keeper not in {r["id"] for r in record["rivals"]}
+    assert sum(record["masks_by_class"].values()) == record["num_views"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["explain", "{}", "999"], "there is no instance 999; on the map are: "),
+        (["merge", "{}", "1"], "two or more"),
+        (["split", "{}", "1", "--line-lonlat", "8", "49", "8", "50"], "not georeferenced"),
+        (["undo", "{}"], "nothing to undo"),
+    ],
+)
+def test_edit_that_cannot_be_done_ends_with_1_and_leaves_the_result(
+    result, arguments, said, capsys
+):
+    before = content(result)
+    assert main([a.format(result) for a in arguments]) == 1
+    assert said in capsys.readouterr().err
+    assert content(result) == before
+    assert not [p for p in result.parent.iterdir() if p != result]
+
+
+def test_edit_of_a_folder_without_a_map_says_so(tmp_path, capsys):
+    assert main(["undo", str(tmp_path)]) == 1
+    assert "error: " in capsys.readouterr().err
+
+
+def test_replay_onto_a_result_adds_to_its_map(drive, result, tmp_path):
+    out = tmp_path / "both"
+    arguments = ["replay", str(drive / "bag"), "--onto", str(result), "--out", str(out)]
+    before = content(result)
+    assert main(arguments) == 0
+    assert content(result) == before
+    first, both = read_result(result), read_result(out)
+    assert len(both.points) > 1.5 * len(first.points)
+    with open_map(out) as saved:
+        events = saved.stage.snapshot().events
+    # what was decided in the first run is still known, number by number
+    assert [e["sequence"] for e in first.events] == [
+        str(e.sequence) for e in events[: len(first.events)]
+    ]
