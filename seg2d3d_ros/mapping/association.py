@@ -117,16 +117,16 @@ class Associator:
         return np.where(known, self._places(state, ids), -1)
 
     def _places(self, state: MapState, ids: IntArray) -> IntArray:
-        return place_keys(ids, state.points(ids), state.sigma(ids), self._options.voxel_m)
+        voxel = self._options.voxel_m * state.unit
+        return place_keys(ids, state.points(ids), state.sigma(ids), voxel)
 
     # -------------------------------------------------------------- evidence
 
     def _look_up(self, state: MapState, index: int) -> list[Picture]:
         frame = state.frames[index]
         moved = frame.T_world_base[:3, 3]
-        is_voting = (
-            self._voted_at is None or float(np.linalg.norm(moved - self._voted_at)) >= _MIN_STEP_M
-        )
+        step = np.inf if self._voted_at is None else np.linalg.norm(moved - self._voted_at)
+        is_voting = bool(step >= _MIN_STEP_M * state.unit)
         if is_voting and frame.masks:
             self._voted_at = moved.copy()
         out = []
@@ -148,11 +148,12 @@ class Associator:
         return touched
 
     def _votes(self, state: MapState, picture: Picture) -> PictureVotes:
-        good = np.isfinite(state.points(picture.seen.ids)[:, 0])
+        good = np.flatnonzero(np.isfinite(state.points(picture.seen.ids)[:, 0]))
+        good = good[np.argsort(picture.seen.ids[good], kind="stable")]
         ids, mask = picture.seen.ids[good], picture.seen.mask[good]
-        places = self._places(state, ids)
+        points, sigma = state.points(ids) / state.unit, state.sigma(ids) / state.unit
         return picture_votes(
-            places, state.points(ids), state.sigma(ids), mask, self._options.vote_reach_m
+            self._places(state, ids), points, sigma, mask, self._options.vote_reach_m
         )
 
     # ------------------------------------------------------------- decisions
@@ -236,7 +237,7 @@ class Associator:
             for b, vote in row.items():
                 if a < b and vote > 0 and a in trees and b in trees:
                     gap = trees[a].query(trees[b].data)[0]
-                    if float(np.quantile(gap, 0.1)) > self._options.max_gap_m:
+                    if float(np.quantile(gap, 0.1)) > self._options.max_gap_m * state.unit:
                         row[b] = edges[b][a] = -vote
         return edges
 
@@ -274,13 +275,14 @@ class Associator:
         owner = self.instances_of(state, ids)
         ids, owner = ids[owner > 0], owner[owner > 0]
         labelled = LabelledPoints.of(state.points(ids), state.sigma(ids), owner)
+        reach = _COMPANION_RANGE_M * state.unit
         rows, owners = [], []
         for k, picture in enumerate(self.pictures):
             masks = state.frames[picture.frame].masks[picture.camera]
             places = [j for j, m in enumerate(masks) if m.class_id in self._buildings]
             if not picture.is_voting or len(places) < 2:
                 continue
-            shown = show(state, picture.frame, picture.camera, labelled, _COMPANION_RANGE_M)
+            shown = show(state, picture.frame, picture.camera, labelled, reach)
             runs = [(masks[j].bbox_px, masks[j].runs) for j in places]
             for j, inside in zip(places, contains_each(runs, shown.uv_px), strict=True):
                 depth = shown.depth_m[inside]

@@ -232,7 +232,7 @@ class Roster:
                 labelled,
                 instance_of,
                 self._associator.building_classes,
-                self._options.naming_range_m,
+                self._options.naming_range_m * self._state.unit,
             )
             num_tracked = np.bincount(picture.seen.mask, minlength=len(votes))
             evidence[picture.frame, picture.camera] = PictureEvidence(votes, num_tracked.tolist())
@@ -295,7 +295,7 @@ class Roster:
         frames = {p.frame for p in pictures}
         centers = np.stack([self._state.frames[k].T_world_base[:3, 3] for k in sorted(frames)])
         # A camera sits within metres of base_link; the tiles reach further than that.
-        near = self._tiles.near(centers, self._options.naming_range_m + 10.0)
+        near = self._tiles.near(centers, self._options.naming_range_m * self._state.unit + 10.0)
         confirmed = {i: self.members(i) for i in near if self.is_confirmed(i)}
         none = np.zeros(0, dtype=np.int64)
         ids = np.concatenate([none, *confirmed.values()])
