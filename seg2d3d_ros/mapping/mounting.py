@@ -14,6 +14,7 @@ from seg2d3d_ros.types import Camera, FloatArray, IntArray, RelativePose
 _LOSS_PX = 1.0
 _MAX_ERROR_PX = 8.0
 _ODOMETRY_LOSS = 3.0
+_DAMPING = 1e-9
 _SIGMA_SCALE = 0.05
 # Base_link may lie this far from the axle that dead reckoning turns about.
 _LEVER_M = 1.0
@@ -86,7 +87,7 @@ def measure_mounts(stretch: Stretch, max_iterations: int = 12) -> MountEvidence 
         _add_prior(H, g, turn, scale, num)
         free = np.arange(6, len(g))
         dx = np.zeros(len(g))
-        dx[free] = -np.linalg.solve(H[np.ix_(free, free)], g[free])
+        dx[free] = -_solve(H[np.ix_(free, free)], g[free])
         points = points + normal.step_of_points(dx)
         T = np.stack([A @ transforms.exp(dx[6 * k : 6 * k + 6]) for k, A in enumerate(T)])
         turn = turn + dx[num:-1].reshape(-1, 3)
@@ -100,10 +101,13 @@ def measure_mounts(stretch: Stretch, max_iterations: int = 12) -> MountEvidence 
     rest = np.r_[6:num, len(g) - 1]
     mount = np.arange(num, len(g) - 1)
     coupled = H[np.ix_(mount, rest)]
-    information = H[np.ix_(mount, mount)] - coupled @ np.linalg.solve(
-        H[np.ix_(rest, rest)], coupled.T
-    )
+    information = H[np.ix_(mount, mount)] - coupled @ _solve(H[np.ix_(rest, rest)], coupled.T)
     return MountEvidence(turn, information - prior, len(stretch.xy))
+
+
+def _solve(H: FloatArray, b: FloatArray) -> FloatArray:
+    """Return x with H @ x = b, slightly damped: without odometry nothing tells the scale."""
+    return np.linalg.solve(H + np.diag(_DAMPING * np.diag(H) + np.finfo(float).tiny), b)
 
 
 @dataclass(frozen=True)

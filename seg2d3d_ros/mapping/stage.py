@@ -47,6 +47,7 @@ from seg2d3d_ros.types import (
 _LOG = logging.getLogger(__name__)
 _MAX_RESIDUAL_M = 0.5
 _MIN_SHARED = 30
+_TYPICAL_DISTANCE_M = 15.0
 _WITNESSES = 96
 _KEPT = "stage/state"
 
@@ -91,6 +92,7 @@ class MappingStage:
         self._scale = cluster.scale
         self._align(cluster)
         increment = self._state.add(cluster, self._T_world_local)
+        self._guess_unit(cluster)
         self._surface.add(cluster, increment.frames, self._T_world_local)
         for fix in cluster.fixes:
             self._georeference.push(fix)
@@ -209,6 +211,16 @@ class MappingStage:
             self.counts.get("alignment_residual_m", 0.0), residual
         )
 
+    def _guess_unit(self, cluster: Cluster) -> None:
+        """Let half of what the first cluster saw lie within fifteen units, if nothing tells."""
+        seen, frames = cluster.observations, cluster.frames
+        if self._scale != "unknown" or self._state.unit != 1.0 or not len(seen.frame):
+            return
+        centers = np.stack([f.T_local_base[:3, 3] for f in frames])[seen.frame]
+        away = np.linalg.norm(cluster.landmarks.points_local[seen.landmark] - centers, axis=1)
+        if np.isfinite(away).any():
+            self._state.unit = float(np.nanmedian(away)) / _TYPICAL_DISTANCE_M
+
     def _take_scale_of_ground(self) -> None:
         """Give a map that nothing else tells its metres those of the camera's height."""
         if self._scale != "unknown" or self._is_placed:
@@ -217,6 +229,7 @@ class MappingStage:
         if scale is not None:
             S = np.diag([scale, scale, scale, 1.0])
             self._state.transform(S, scale)
+            self._state.unit = 1.0
             self._T_world_local = S @ self._T_world_local
             self._scale = "metric"
 
@@ -229,6 +242,7 @@ class MappingStage:
             return False
         S, scale = found
         self._state.transform(S, scale)
+        self._state.unit = 1.0
         self._T_world_local = S @ self._T_world_local
         self._is_placed = True
         self._decide_anew()

@@ -100,11 +100,15 @@ class MapState:
 
     Poses, landmarks and odometry stay in memory. What frames saw and showed, which is most of it,
     goes to the archive as soon as the clusters have gone on.
+
+    Attributes:
+        unit: What counts as a metre where the scale is unknown; 1 where it is known.
     """
 
     def __init__(self, archive: Archive | None = None) -> None:
         """Start empty; without an archive, in one that lies in memory."""
         self.archive = archive or Archive(MemoryStore())
+        self.unit = 1.0
         self.num_keyframes = 0
         self.num_coasted = 0
         self._at_hand: set[int] = set()

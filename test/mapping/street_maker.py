@@ -290,6 +290,37 @@ def moved(cluster, T):
     )
 
 
+def scaled(cluster, factor):
+    """The same cluster in another unit of length, the scale of which nobody knows."""
+    S = np.diag([factor, factor, factor, 1.0])
+    frames = []
+    for f in cluster.frames:
+        T = f.T_local_base.copy()
+        T[:3, 3] *= factor
+        frames.append(replace(f, T_local_base=T))
+    rig = replace(
+        cluster.rig,
+        has_odometry=False,
+        cameras=tuple(
+            replace(c, T_base_cam=_shrunk(c.T_base_cam, factor)) for c in cluster.rig.cameras
+        ),
+    )
+    landmarks = replace(
+        cluster.landmarks,
+        points_local=transforms.apply(S, cluster.landmarks.points_local),
+        sigma_m=(cluster.landmarks.sigma_m * factor).astype(np.float32),
+    )
+    return replace(
+        cluster, frames=tuple(frames), rig=rig, landmarks=landmarks, odometry=(), scale="unknown"
+    )
+
+
+def _shrunk(T, factor):
+    out = T.copy()
+    out[:3, 3] *= factor
+    return out
+
+
 def shuffled(cluster, rng):
     """Reorder landmarks, observations and masks and relabel the masks.
 

@@ -13,6 +13,7 @@ from street_maker import (
     make_drive,
     make_street,
     moved,
+    scaled,
     shuffled,
 )
 
@@ -214,6 +215,14 @@ def test_association_rigid_motion_of_the_world_hardly_matters(
     T = transforms.exp([tilt, 0.0, yaw, *shift])
     found = assigned(run([moved(c, T) for c in fallible.clusters])[0].finish())
     assert agreement(found, expected) >= 0.99
+
+
+@pytest.mark.parametrize("factor", [0.02, 0.7, 30.0])
+def test_association_scale_does_not_matter_where_it_is_unknown(fallible, expected, factor):
+    found = assigned(run([scaled(c, factor) for c in fallible.clusters])[0].finish())
+    assert agreement(found, expected) >= 0.99
+    refined = assigned(run([scaled(c, factor) for c in fallible.clusters], Config())[0].finish())
+    assert agreement(refined, expected) >= 0.98
 
 
 def test_association_same_clusters_twice_are_equal(fallible):
