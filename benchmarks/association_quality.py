@@ -1,11 +1,12 @@
-"""Association on simulated streets beside 2D trackers and the paper's rules, as a table and JSON.
+"""Association on streets beside 2D trackers and the paper's rules, as a table and JSON.
 
     python benchmarks/association_quality.py OUT [--streets straight loop] [--seed 1]
-        [--baselines-python E/bin/python]
+        [--real DRIVE [DRAWING]] [--baselines-python E/bin/python]
 
 Each street is simulated, replayed and judged by the commands a user has; recordings that are
-there already are used again. The trackers of the package `trackers` take part where
-`--baselines-python` names an environment that has it.
+there already are used again. `--real` adds a real drive with houses drawn by hand: a KITTI raw
+folder, by default with the drawing that ships. The trackers of the package `trackers` take part
+where `--baselines-python` names an environment that has it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+DRAWING = Path(__file__).parents[1] / "config/facades/kitti_raw_2011_09_26_drive_0009.json"
 STREETS = {
     "straight": ["--length-m", "160"],
     "loop": ["--route", "loop", "--length-m", "420", "--gnss"],
@@ -45,7 +47,9 @@ def main() -> None:
     """Run the streets and print the table."""
     args = parse_arguments()
     args.out.mkdir(parents=True, exist_ok=True)
-    reports = {name: judge(name, args) for name in args.streets}
+    reports = {name: judge(simulated(name, args), args) for name in args.streets}
+    if args.real:
+        reports["real"] = judge(real(args), args)
     path = args.out / "association_quality.json"
     path.write_text(json.dumps({"seed": args.seed, "streets": reports}, indent=2) + "\n")
     print_table(reports)
@@ -54,19 +58,36 @@ def main() -> None:
 
 def parse_arguments() -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(description="Association quality on simulated streets.")
+    parser = argparse.ArgumentParser(description="Quality of association on streets.")
     parser.add_argument("out", type=Path, help="folder for recordings, results and the JSON")
-    parser.add_argument("--streets", nargs="+", choices=list(STREETS), default=list(STREETS))
+    parser.add_argument("--streets", nargs="*", choices=list(STREETS), default=list(STREETS))
+    parser.add_argument(
+        "--real", nargs="+", metavar="PATH", help="KITTI raw drive, and a drawing of its houses"
+    )
     parser.add_argument("--seed", type=int, default=1, help="seed of the streets")
     parser.add_argument("--baselines-python", help="Python with the extra 'baselines'")
     return parser.parse_args()
 
 
-def judge(name: str, args: argparse.Namespace) -> dict[str, Any]:
-    """Simulate, replay and judge one street; return the report of `evaluate`."""
-    street = args.out / f"{name}_{args.seed}"
+def simulated(name: str, args: argparse.Namespace) -> Path:
+    """Simulate a street unless it is there already; return its folder."""
+    street: Path = args.out / f"{name}_{args.seed}"
     if not (street / "truth" / "truth.json").is_file():
         seg2d3d("simulate", street, *STREETS[name], "--seed", args.seed)
+    return street
+
+
+def real(args: argparse.Namespace) -> Path:
+    """Make the bag of the real drive unless it is there already; return its folder."""
+    drive, drawing = [*map(Path, args.real), DRAWING][:2]
+    street: Path = args.out / f"{drive.name}_{args.seed}"
+    if not (street / "truth" / "truth.json").is_file():
+        seg2d3d("truth", "bag", drive, drawing, street, "--seed", args.seed)
+    return street
+
+
+def judge(street: Path, args: argparse.Namespace) -> dict[str, Any]:
+    """Replay and judge one street; return the report of `evaluate`."""
     seg2d3d("replay", street / "bag", "--out", street / "result", "--overwrite")
     baselines = ["iou", "paper"]
     python = []

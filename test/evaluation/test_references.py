@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from seg2d3d_ros.evaluation.identity import count_id_switches, score_identity
+from seg2d3d_ros.evaluation.identity import (
+    count,
+    count_id_switches,
+    panoptic_quality,
+    score_identity,
+)
 from seg2d3d_ros.evaluation.trajectory import Poses, pairs_by_length, score_trajectory
 
 
@@ -123,3 +128,58 @@ def test_score_identity_equals_trackeval(seed: int) -> None:
         assert score[ours] == pytest.approx(float(np.mean(hota[theirs])))
     switches = count_id_switches(building, predicted, np.zeros(len(building), np.int64))
     assert switches == clear["IDSW"]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_score_identity_equals_motmetrics(seed: int) -> None:
+    mm = pytest.importorskip("motmetrics")
+    picture, building, predicted = make_tracks(seed)
+    events = mm.MOTAccumulator(auto_id=True)
+    for t in range(40):
+        gt = np.flatnonzero((picture == t) & (building > 0))
+        est = np.flatnonzero((picture == t) & (predicted > 0))
+        distance = np.where(gt[:, None] == est[None, :], 0.0, np.nan)
+        events.update(building[gt], predicted[est], distance)
+    names = ["idf1", "idp", "idr", "num_switches"]
+    theirs = mm.metrics.create().compute(events, metrics=names).iloc[0]
+    score = score_identity(building, predicted)
+    for name in names[:3]:
+        assert score[name] == pytest.approx(theirs[name])
+    assert score["id_switches"] == theirs["num_switches"]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_purity_equals_that_of_the_contingency_of_scikit_learn(seed: int) -> None:
+    cluster = pytest.importorskip("sklearn.metrics.cluster")
+    _, building, predicted = make_tracks(seed)
+    is_assigned = predicted > 0
+    # masks of no building are a main building of nobody: a class that never wins
+    table = cluster.contingency_matrix(building[is_assigned], predicted[is_assigned])
+    names = np.unique(building[is_assigned])
+    purity = table[names > 0].max(axis=0).sum() / is_assigned.sum()
+    assert score_identity(building, predicted)["purity"] == pytest.approx(purity)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_panoptic_quality_equals_torchmetrics(seed: int) -> None:
+    detection = pytest.importorskip("torchmetrics.detection")
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(seed)
+    building = rng.integers(0, 6, 300)  # 0: no building, void
+    # every mask has an id: torchmetrics takes pixels without one out of the true segments, which
+    # the paper's own code does not
+    is_right = (rng.random(300) < 0.7) & (building > 0)
+    predicted = np.where(is_right, building, rng.integers(1, 9, 300))
+    category = 11
+    # masks stand in a row of pixels; those of no building are of an unknown category, void
+    gt = np.column_stack([np.where(building > 0, category, 0), building])
+    est = np.column_stack([np.full(300, category), predicted])
+    metric = detection.PanopticQuality(
+        things={category}, stuffs={7}, allow_unknown_preds_category=True,
+        return_sq_and_rq=True, return_per_class=True,
+    )  # fmt: skip
+    metric.update(*(torch.tensor(a.reshape(1, 300, 1, 2)) for a in (est, gt)))
+    pq, sq, rq = (float(v) for v in metric.compute()[0])
+    ours = panoptic_quality(count(building, predicted))
+    assert ours["pq"] == pytest.approx(pq, abs=1e-6)
+    assert (ours["sq"], ours["rq"]) == pytest.approx((sq, rq), abs=1e-6)
