@@ -181,6 +181,12 @@ class MappingConfig:
         0.2, "Edge of the voxels in which measured depths are fused; 0 fuses none.", 0, 10
     )
     min_surface_views: int = option(2, "Keyframes that must agree on a fused point.", 1, 100)
+    facade_reach_m: float = option(
+        2.0,
+        "Where masks show it, a facade goes on beyond its points so far; 0: no filling.",
+        0,
+        20,
+    )
     gnss_sigma_m: float = option(1.0, "Noise of a fix that brings no covariance.", 0.001, 1000)
     refine: bool = option(True, "Run the global bundle adjustment at finish.")
     refine_extrinsics: bool = option(

@@ -29,7 +29,8 @@ _MAX_KEYFRAMES_BACK = 24
 _MIN_LANDMARKS = 8
 # Baseline by the depth at a quantile of the landmarks: one for what is near, one for what is far.
 _BASELINES = ((0.2, 0.25), (0.4, 0.75))
-_FLOW_SIGMA_PX = 0.3
+_FLOW_SIGMA_PX = 0.35
+_PATCH_STRIDE_PX = 5  # 4 costs a third more for hardly more accuracy
 _MAX_EPIPOLAR_PX = 0.5
 _MAX_RELATIVE_SIGMA = 0.1
 _BORDER_PX = 3
@@ -217,6 +218,7 @@ class DepthSampler:
 def _make_flow() -> cv2.DISOpticalFlow:
     flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
     flow.setFinestScale(0)
+    flow.setPatchStride(_PATCH_STRIDE_PX)
     return flow
 
 

@@ -53,6 +53,7 @@ class FusedPoints:
     Attributes:
         ids: (m,) of the voxel, above all landmarks.
         points: (m, 3) metres.
+        edge_m: (m,) edge of the voxel.
         sigma_m: (m,).
         num_views: (m,) keyframes that measured it or a neighbour in the voxel twice as large.
         instances: (m,) most voted for, 0 none.
@@ -62,6 +63,7 @@ class FusedPoints:
 
     ids: IntArray
     points: FloatArray
+    edge_m: FloatArray
     sigma_m: FloatArray
     num_views: IntArray
     instances: IntArray
@@ -76,6 +78,7 @@ class Chunk:
     voxels: Table
     parents: Table
     votes: Table
+    edge_m: float
 
 
 def sum_up(samples: PlacedSamples, edge_m: float) -> Chunk:
@@ -107,6 +110,7 @@ def sum_up(samples: PlacedSamples, edge_m: float) -> Chunk:
         _grouped(voxels, ("key", "parent")),
         _grouped({"key": seen[:, 0], "num": np.ones(len(seen))}, ("key",)),
         _grouped({"key": key, "name": name, "num": np.ones(len(key))}, ("key", "name")),
+        edge_m,
     )
 
 
@@ -116,6 +120,7 @@ def add_up(chunks: list[Chunk]) -> Chunk:
         _grouped(_stacked([c.voxels for c in chunks]), ("key", "parent")),
         _grouped(_stacked([c.parents for c in chunks]), ("key",)),
         _grouped(_stacked([c.votes for c in chunks]), ("key", "name")),
+        chunks[0].edge_m,
     )
 
 
@@ -134,6 +139,7 @@ def fuse(total: Chunk, min_views: int) -> FusedPoints:
     return FusedPoints(
         ids=FIRST_ID + key,
         points=voxels["points"][kept] / weight[:, None],
+        edge_m=total.edge_m * 2.0 ** (key >> 3 * _BITS),
         sigma_m=np.sqrt(num / weight / np.minimum(num, views[kept])),
         num_views=views[kept].astype(np.int64),
         instances=name >> 16,

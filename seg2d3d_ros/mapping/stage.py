@@ -93,7 +93,7 @@ class MappingStage:
         self._align(cluster)
         increment = self._state.add(cluster, self._T_world_local)
         self._guess_unit(cluster)
-        self._surface.add(cluster, increment.frames, self._T_world_local)
+        self._surface.add(cluster, increment.frames)
         for fix in cluster.fixes:
             self._georeference.push(fix)
         is_moved = self._bend(self._loops.push(cluster, increment.frames, self._positions))

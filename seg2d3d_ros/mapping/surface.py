@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 
 import numpy as np
 
 from seg2d3d_ros.config import MappingConfig
 from seg2d3d_ros.geometry import cameras as models
 from seg2d3d_ros.geometry import transforms
+from seg2d3d_ros.mapping.filling import FacadeFiller, Names
 from seg2d3d_ros.mapping.fusion import (
     Chunk,
     FusedPoints,
@@ -21,8 +22,8 @@ from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.types import Cluster, FloatArray, IntArray, MaskAssignment, PointCloud
 
 _RECENT_CLUSTERS = 2
-
-Names = Mapping[tuple[int, int], list[MaskAssignment]]
+_KEYFRAMES_AT_A_TIME = 50
+_LEAST_PATH_M = 1e-3
 
 
 class SurfaceMap:
@@ -34,36 +35,54 @@ class SurfaceMap:
     def __init__(self, options: MappingConfig, state: MapState) -> None:
         """Start empty, beside the frames that samples hang on."""
         self._options, self._state = options, state
-        self._units: dict[int, float] = {}
+        self._blocks: list[int] = []
 
-    def add(self, cluster: Cluster, frames: list[int], T_world_local: FloatArray) -> None:
+    def add(self, cluster: Cluster, frames: list[int]) -> None:
         """Keep the samples of a cluster, `frames` being the positions of its frames in the map."""
         samples = cluster.depths
         if not len(samples.label) or self._options.surface_voxel_m <= 0:
             return
-        arrays = dict(vars(samples))
-        arrays["frame"] = np.array(frames, dtype=np.int64)[samples.frame]
+        index = np.array(frames, dtype=np.int64)
+        keyframes = [k for k, f in enumerate(cluster.frames) if f.is_keyframe]
+        path = np.stack([cluster.frames[k].T_local_base[:3, 3] for k in keyframes])
+        arrays = {
+            **vars(samples),
+            "frame": index[samples.frame],
+            "path_frame": index[keyframes],
+            "path_m": np.array(_length(path)),
+        }
         self._state.archive.store.put(_block(cluster.sequence), arrays)
-        unit = float(np.cbrt(np.linalg.det(T_world_local[:3, :3])))
-        self._units[cluster.sequence] = unit / self._state.growth
+        self._blocks.append(cluster.sequence)
 
     def recent(self, names: Names) -> FusedPoints | None:
         """Return the points of the newest clusters alone; None without any sample."""
-        return self._fuse(sorted(self._units)[-_RECENT_CLUSTERS:], names)
+        return self._fuse(self._sum_up(self._blocks[-_RECENT_CLUSTERS:], names))
 
     def whole(self, names: Names) -> FusedPoints | None:
-        """Return all points; None without any sample.
+        """Return all points, facades filled where masks show them; None without any sample.
 
         Args:
             names: What the masks of each picture are called, by (frame, camera).
         """
-        return self._fuse(sorted(self._units), names)
+        total = self._sum_up(self._blocks, names)
+        measured = self._fuse(total)
+        if total is None or measured is None or self._options.facade_reach_m <= 0:
+            return measured
+        filler = FacadeFiller(self._state, measured, self._options.facade_reach_m)
+        keyframes = [k for k, f in enumerate(self._state.frames) if f.is_keyframe]
+        for first in range(0, len(keyframes), _KEYFRAMES_AT_A_TIME):
+            filled = filler.fill(keyframes[first : first + _KEYFRAMES_AT_A_TIME], names)
+            total = add_up([total, sum_up(filled, self._options.surface_voxel_m)])
+        return self._fuse(total)
 
-    def _fuse(self, blocks: list[int], names: Names) -> FusedPoints | None:
+    def _sum_up(self, blocks: list[int], names: Names) -> Chunk | None:
         total: Chunk | None = None
         for block in blocks:
             chunk = sum_up(self._place(block, names), self._options.surface_voxel_m)
             total = chunk if total is None else add_up([total, chunk])
+        return total
+
+    def _fuse(self, total: Chunk | None) -> FusedPoints | None:
         return None if total is None else fuse(total, self._options.min_surface_views)
 
     def _place(self, block: int, names: Names) -> PlacedSamples:
@@ -71,7 +90,7 @@ class SurfaceMap:
         a = self._state.archive.store.get(_block(block))
         rig = self._state.rig
         assert rig is not None
-        unit = self._units[block] * self._state.growth
+        unit = self._unit(a["path_frame"], float(a["path_m"]))
         depth = a["depth_m"].astype(np.float64) * unit
         points, instance = np.zeros((len(depth), 3)), np.zeros(len(depth), dtype=np.int64)
         picture, index = np.unique(
@@ -81,9 +100,6 @@ class SurfaceMap:
             rows = np.flatnonzero(index.ravel() == k)
             xy = models.normalize(rig.cameras[c], a["uv_px"][rows].astype(np.float64))
             T_world_cam = self._state.frames[frame].T_world_base @ rig.cameras[c].T_base_cam
-            T_world_cam = transforms.rigid(
-                transforms.orthonormal(T_world_cam[:3, :3]), T_world_cam[:3, 3]
-            )
             p_cam = np.c_[xy, np.ones(len(rows))] * depth[rows, None]
             points[rows] = transforms.apply(T_world_cam, p_cam)
             instance[rows] = _look_up(names.get((frame, c), []), a["label"][rows])
@@ -95,6 +111,22 @@ class SurfaceMap:
             class_id=a["label"].astype(np.int64) // 1000,
             colors_rgb=a["colors_rgb"],
         )
+
+    def _unit(self, keyframes: IntArray, path_m: float) -> float:
+        """Return by how much the map has grown where keyframes lie since they measured depths.
+
+        Depth goes with the way between the pictures. That way gets longer or shorter as the scale
+        of the odometry is corrected, the map is placed, or a loop is closed.
+        """
+        if path_m < _LEAST_PATH_M:
+            return 1.0
+        now = np.stack([self._state.frames[k].T_world_base[:3, 3] for k in keyframes.tolist()])
+        return _length(now) / path_m
+
+
+def _length(path: FloatArray) -> float:
+    """Return the length of a path (n, 3)."""
+    return float(np.linalg.norm(np.diff(path, axis=0), axis=1).sum())
 
 
 def _block(sequence: int) -> str:

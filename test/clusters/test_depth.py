@@ -89,13 +89,13 @@ def test_sampler_depths_are_as_good_as_they_claim(walk, samples):
     # a normal error exceeds 1 sigma in 32 %, 3 sigma in 0.3 % of cases; flow has heavier tails
     assert np.mean(off > samples.sigma_m) < 0.32
     assert np.mean(off > 3.0 * samples.sigma_m) < 0.1
-    # and it is no empty claim: 0.3 px of a small picture at 190 px and a baseline of 2 m: 0.8 %
+    # and it is no empty claim: 0.35 px of a small picture at 190 px, baseline 2 m, depth 8 m: 0.7 %
     assert np.median(samples.sigma_m / samples.depth_m) < 0.02
 
 
 def test_sampler_knows_more_than_the_landmarks_did(walk, samples):
     off = np.abs(samples.depth_m / walk.true_depth(samples) - 1.0)
-    assert np.median(off) < 0.2 * walk.noise
+    assert np.median(off) < 0.25 * walk.noise
 
 
 def test_sampler_first_keyframe_has_nothing_to_compare_with(samples):

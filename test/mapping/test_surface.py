@@ -60,7 +60,7 @@ def filled(clusters, T=None):
     state = MapState()
     surface = SurfaceMap(OPTIONS, state)
     for c in clusters:
-        surface.add(c, state.add(c, T).frames, T)
+        surface.add(c, state.add(c, T).frames)
     return state, surface
 
 
@@ -82,12 +82,12 @@ def test_whole_points_follow_the_poses_of_their_keyframes(clusters):
 
 
 def centred(cluster):
-    """The same cluster with the camera at base_link, as where a bare camera leaves scale free."""
-    first, *rest = cluster.rig.cameras
-    T = first.T_base_cam.copy()
-    T[:3, 3] = 0.0
-    rig = replace(cluster.rig, cameras=(replace(first, T_base_cam=T), *rest))
-    return replace(cluster, rig=rig)
+    """The same cluster with its cameras at base_link: how far they sit from it is not scaled."""
+    cameras = tuple(
+        replace(c, T_base_cam=transforms.rigid(c.T_base_cam[:3, :3], np.zeros(3)))
+        for c in cluster.rig.cameras
+    )
+    return replace(cluster, rig=replace(cluster.rig, cameras=cameras))
 
 
 def test_whole_points_grow_with_the_map_when_its_scale_is_found(clusters):
@@ -98,8 +98,9 @@ def test_whole_points_grow_with_the_map_when_its_scale_is_found(clusters):
     np.testing.assert_allclose(surface.whole({}).points[:, 1], 2.0 * WALL_Y, atol=0.02)
 
 
-def test_add_cluster_in_a_scaled_world_gives_what_rescaling_gives(clusters):
-    _, direct = filled(clusters, np.diag([2.0, 2.0, 2.0, 1.0]))
+def test_add_cluster_in_a_scaled_world_gives_what_growing_gives(clusters):
+    moved = [with_depths(centred(c), k == 0) for k, c in enumerate(clusters)]
+    _, direct = filled(moved, np.diag([2.0, 2.0, 2.0, 1.0]))
     np.testing.assert_allclose(direct.whole({}).points[:, 1], 2.0 * WALL_Y, atol=0.02)
 
 
