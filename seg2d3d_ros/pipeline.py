@@ -119,7 +119,11 @@ class Pipeline:
             backend=self.segmentation.backend.name,
             frames=self._accounts.counts(self.segmentation.counts),
             seconds=seconds,
-            counts={**self._mapping.counts, **self.segmentation.backend_counts},
+            counts={
+                **self._mapping.counts,
+                **self._clusters.counts,
+                **self.segmentation.backend_counts,
+            },
             wall_s=self._finished_s - self._started_s,
             recording_s=self._accounts.recording_s,
             peak_memory_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0,

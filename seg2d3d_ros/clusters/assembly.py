@@ -43,6 +43,7 @@ class Assembler:
         self._late_in_a_row = 0
         self.dropped: list[Dropped] = []
         self.jumped_back = False
+        self.num_late_segmentations = 0
 
     def push(self, item: Frame | Segmentation | Odometry | Fix) -> None:
         """Take one item."""
@@ -50,7 +51,9 @@ class Assembler:
         if isinstance(item, Frame):
             self._push_frame(item)
         elif isinstance(item, Segmentation):
-            if item.stamp_ns > self._released_ns:
+            if item.stamp_ns <= self._released_ns:
+                self.num_late_segmentations += 1
+            else:
                 self._segmentations[(self._rig.index(item.camera), item.stamp_ns)] = item
         elif isinstance(item, Odometry):
             self._odometry_ns = max(self._odometry_ns, item.stamp_ns)

@@ -8,7 +8,6 @@ the baseline. The flow is free in both directions; the pose allows one, which is
 from __future__ import annotations
 
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import cv2
@@ -18,6 +17,7 @@ from seg2d3d_ros.clusters.assembly import RigFrame
 from seg2d3d_ros.clusters.landmarks import LandmarkTable
 from seg2d3d_ros.clusters.overlap import CameraPair
 from seg2d3d_ros.clusters.shrunk import ShrunkCamera
+from seg2d3d_ros.clusters.threads import Threads
 from seg2d3d_ros.clusters.window import LocalFrame
 from seg2d3d_ros.config import Config
 from seg2d3d_ros.geometry import masks as pixel_masks
@@ -66,8 +66,12 @@ class DepthSampler:
         self._flows = [_make_flow() for _ in rig.cameras]
         wide = [(p.a, p.b) for p in pairs if not p.is_narrow]
         self._partner = {**{b: a for a, b in wide}, **dict(wide)}
-        self._pool = ThreadPoolExecutor(max_workers=max(1, config.runtime.num_threads))
+        self._threads = Threads(config.runtime.num_threads)
         self.clear()
+
+    def close(self) -> None:
+        """End the threads; more keyframes may come."""
+        self._threads.close()
 
     def clear(self) -> None:
         """Forget all keyframes and what was measured in them."""
@@ -80,7 +84,7 @@ class DepthSampler:
         cameras = sorted(moment.frames)
         pictures = {c: self._cameras[c].shrink(moment.frames[c].image) for c in cameras}
         shot = _Shot(frame, pictures)
-        measured = self._pool.map(lambda c: self._measure(c, shot, moment, landmarks), cameras)
+        measured = self._threads.map(lambda c: self._measure(c, shot, moment, landmarks), cameras)
         self._taken += [(frame, samples) for samples in measured]
         self._shots.append(shot)
         self._count += 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -15,6 +14,7 @@ from seg2d3d_ros.clusters.landmarks import LandmarkTable
 from seg2d3d_ros.clusters.mask_corners import BuildingCorners
 from seg2d3d_ros.clusters.odometry import OdometryBuffer
 from seg2d3d_ros.clusters.overlap import overlapping_pairs
+from seg2d3d_ros.clusters.threads import Threads
 from seg2d3d_ros.clusters.tracker import Tracker
 from seg2d3d_ros.clusters.window import LocalFrame, LocalMap, Seen
 from seg2d3d_ros.config import Config
@@ -40,13 +40,17 @@ class FrontEnd:
         self._rig = rig
         self._odometry = odometry
         self._pairs = overlapping_pairs(rig)
-        self._pool = ThreadPoolExecutor(max_workers=max(1, config.runtime.num_threads))
+        self._threads = Threads(config.runtime.num_threads)
         share = max(self._config.max_features // len(rig.cameras), 50)
         settings = (share, self._config.min_feature_distance_px)
         self._trackers = [Tracker(*settings) for _ in rig.cameras]
         self._describer = Describer(rig.cameras)
         self.map = LocalMap(self._config, rig, LandmarkTable())
         self.start(np.eye(4))
+
+    def close(self) -> None:
+        """End the threads; more pictures may come."""
+        self._threads.close()
 
     def start(self, T_local_base: FloatArray) -> None:
         """Forget the local map and start another at a pose; ids go on counting."""
@@ -112,7 +116,7 @@ class FrontEnd:
             self._trackers[c].advance(gray, self._guess(c, predicted))
             return c, gray
 
-        return dict(self._pool.map(work, sorted(moment.frames)))
+        return dict(self._threads.map(work, sorted(moment.frames)))
 
     def _guess(self, c: int, predicted: FloatArray) -> FloatArray:
         """Return where the tracks of a camera (n, 2) should be at the predicted pose."""

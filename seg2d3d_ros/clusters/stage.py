@@ -79,7 +79,16 @@ class ClusterStage:
         clusters = self._drain(flush=True)
         self._is_finished = True
         clusters.append(self._emit(is_last=True))
+        self._front_end.close()
+        if self._depths is not None:
+            self._depths.close()
         return clusters
+
+    @property
+    def counts(self) -> dict[str, float]:
+        """Return what happened besides clusters, by name: masks that came after their picture."""
+        late = self._assembler.num_late_segmentations
+        return {"late_segmentations": float(late)} if late else {}
 
     def _drain(self, flush: bool) -> list[Cluster]:
         out: list[Cluster] = []

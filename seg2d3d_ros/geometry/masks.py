@@ -47,7 +47,8 @@ def decode_crop(bbox_px: Box, runs: Runs) -> NDArray[np.bool_]:
     """Return the mask inside its box, (y1 - y0, x1 - x0) bool."""
     x0, y0, x1, y1 = bbox_px
     size = (y1 - y0) * (x1 - x0)
-    lengths = np.diff(runs.astype(np.int64), prepend=0, append=size)
+    bounds = np.concatenate(([0], runs.astype(np.int64), [size]))
+    lengths = bounds[1:] - bounds[:-1]
     is_inside = np.arange(len(lengths)) % 2 == 1
     return np.repeat(is_inside, lengths).reshape(y1 - y0, x1 - x0)
 

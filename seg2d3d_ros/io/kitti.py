@@ -16,7 +16,7 @@ import numpy as np
 from seg2d3d_ros.errors import CalibrationError, InputError
 from seg2d3d_ros.io import pictures
 from seg2d3d_ros.io.stamps import StampGate
-from seg2d3d_ros.types import Camera, Dropped, FloatArray, Frame, Item
+from seg2d3d_ros.types import Camera, Dropped, FloatArray, Frame, Item, Rig
 
 _STAMP = re.compile(r"(\d{4})-(\d\d)-(\d\d) (\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?")
 
@@ -28,6 +28,48 @@ class PictureFile:
     camera: str
     stamp_ns: int | None
     path: Path
+
+
+class KittiFolder:
+    """What both kinds of folders are besides their calibration: pictures as files, and a rig.
+
+    Attributes:
+        name: Name of the recording.
+        rig: The cameras.
+        files: All pictures.
+    """
+
+    name: str
+    rig: Rig
+    files: list[PictureFile]
+
+    @property
+    def num_pictures(self) -> int:
+        """Return the number of pictures of all cameras."""
+        return len(self.files)
+
+    @property
+    def stamps_ns(self) -> list[int]:
+        """Return the stamps that are known."""
+        return [f.stamp_ns for f in self.files if f.stamp_ns is not None]
+
+    @property
+    def duration_s(self) -> float:
+        """Return the time between the first and last picture."""
+        stamps = self.stamps_ns
+        return (max(stamps) - min(stamps)) * 1e-9 if stamps else 0.0
+
+    def describe_cameras(self) -> list[str]:
+        """Return a sentence about each camera."""
+        lines = []
+        for c in self.rig.cameras:
+            x, y, z = c.T_base_cam[:3, 3]
+            n = sum(f.camera == c.name for f in self.files)
+            lines.append(
+                f"camera {c.name}: {c.width_px}x{c.height_px}, rectified, {n} pictures, at "
+                f"({x:.2f}, {y:.2f}, {z:.2f}) m in base_link"
+            )
+        return lines
 
 
 def read_calibration(path: Path) -> dict[str, FloatArray]:

@@ -23,7 +23,7 @@ def is_kitti_odometry(path: Path) -> bool:
     return (path / "calib.txt").is_file() and any(path.glob("image_[0-3]"))
 
 
-class KittiOdometrySource:
+class KittiOdometrySource(kitti.KittiFolder):
     """Reads one sequence; iterate as often as wanted."""
 
     def __init__(self, path: Path, inputs: InputsConfig | None = None) -> None:
@@ -41,7 +41,7 @@ class KittiOdometrySource:
         self._has_times = times.is_file()
         stamps = kitti.read_stamps(times, kitti.seconds_to_ns) if self._has_times else None
         cameras = []
-        self._files: list[kitti.PictureFile] = []
+        self.files = []
         for i in range(4):
             name = f"image_{i}"
             files = kitti.list_pictures(path / name, name, stamps)
@@ -52,7 +52,7 @@ class KittiOdometrySource:
             T_base_rect0 = transforms.rigid(calibration.R_BASE_OPTICAL, np.zeros(3))
             camera = kitti.rectified_camera(name, P, kitti.size_of_first(files))
             cameras.append(dataclasses.replace(camera, T_base_cam=T_base_rect0 @ T_rect0_cam))
-            self._files += files
+            self.files += files
         if not cameras:
             what = f"the cameras {wanted}" if wanted else "image_0 to image_3"
             raise InputError(f"no pictures in {what} of {self.name}")
@@ -61,27 +61,9 @@ class KittiOdometrySource:
             tuple(cameras), base="kitti_odometry", remarks=() if self._has_times else (remark,)
         )
 
-    @property
-    def num_pictures(self) -> int:
-        """Return the number of pictures of all cameras."""
-        return len(self._files)
-
-    @property
-    def duration_s(self) -> float:
-        """Return the time between the first and last picture."""
-        stamps = [f.stamp_ns for f in self._files if f.stamp_ns is not None]
-        return (max(stamps) - min(stamps)) * 1e-9 if stamps else 0.0
-
     def describe(self) -> list[str]:
         """Return sentences that say what was found."""
-        lines = [f"KITTI odometry {self.name}: {self.duration_s:.1f} s"]
-        for c in self.rig.cameras:
-            x, y, z = c.T_base_cam[:3, 3]
-            n = sum(f.camera == c.name for f in self._files)
-            lines.append(
-                f"camera {c.name}: {c.width_px}x{c.height_px}, rectified, {n} pictures, at "
-                f"({x:.2f}, {y:.2f}, {z:.2f}) m in base_link"
-            )
+        lines = [f"KITTI odometry {self.name}: {self.duration_s:.1f} s", *self.describe_cameras()]
         lines += ["odometry: none", "GNSS: none"]
         return lines + [f"note: {remark}" for remark in self.rig.remarks]
 
@@ -91,4 +73,4 @@ class KittiOdometrySource:
 
     def __iter__(self) -> Iterator[Item]:
         """Yield the pictures in stamp order."""
-        return kitti.in_order(self._files, [], self.rig.cameras)
+        return kitti.in_order(self.files, [], self.rig.cameras)

@@ -31,7 +31,7 @@ def is_kitti_raw(path: Path) -> bool:
     return any((path / f"image_0{i}" / "data").is_dir() for i in range(4))
 
 
-class KittiRawSource:
+class KittiRawSource(kitti.KittiFolder):
     """Reads one drive; iterate as often as wanted."""
 
     def __init__(self, path: Path, inputs: InputsConfig | None = None) -> None:
@@ -44,7 +44,7 @@ class KittiRawSource:
         inputs = inputs or InputsConfig()
         path = path.resolve()
         self.name = path.name
-        self._files: list[kitti.PictureFile] = []
+        self.files = []
         cameras = []
         for i in range(4):
             name = f"image_0{i}"
@@ -54,7 +54,7 @@ class KittiRawSource:
             stamps = kitti.read_stamps(folder / "timestamps.txt", kitti.datetime_to_ns)
             files = kitti.list_pictures(folder / "data", name, stamps)
             if files:
-                self._files += files
+                self.files += files
                 cameras.append(_camera(path.parent, i, kitti.size_of_first(files)))
         if not cameras:
             what = f"the cameras {inputs.cameras}" if inputs.cameras else "image_00 to image_03"
@@ -69,27 +69,10 @@ class KittiRawSource:
                 self._fixes += [_fix(t, row) for t, row in zip(stamps_ns, rows, strict=True)]
         self.rig = Rig(tuple(cameras), base="kitti_raw", has_odometry=bool(self._odometry))
 
-    @property
-    def num_pictures(self) -> int:
-        """Return the number of pictures of all cameras."""
-        return len(self._files)
-
-    @property
-    def duration_s(self) -> float:
-        """Return the time between the first and last picture."""
-        stamps = [f.stamp_ns for f in self._files if f.stamp_ns is not None]
-        return (max(stamps) - min(stamps)) * 1e-9 if stamps else 0.0
-
     def describe(self) -> list[str]:
         """Return sentences that say what was found."""
         lines = [f"KITTI raw {self.name}: {self.duration_s:.1f} s of pictures"]
-        for c in self.rig.cameras:
-            x, y, z = c.T_base_cam[:3, 3]
-            n = sum(f.camera == c.name for f in self._files)
-            lines.append(
-                f"camera {c.name}: {c.width_px}x{c.height_px}, rectified, {n} pictures, at "
-                f"({x:.2f}, {y:.2f}, {z:.2f}) m in base_link (the GNSS/IMU frame)"
-            )
+        lines += [f"{line} (the GNSS/IMU frame)" for line in self.describe_cameras()]
         n, m = len(self._odometry), len(self._fixes)
         lines.append(f"odometry: {f'{n}, oxts forward speed and yaw rate' if n else 'none'}")
         lines.append(f"GNSS: {f'{m}, oxts position' if m else 'none'}")
@@ -103,8 +86,7 @@ class KittiRawSource:
 
     def __iter__(self) -> Iterator[Item]:
         """Yield odometry, fixes and pictures in stamp order, up to the last picture."""
-        last_ns = max((f.stamp_ns for f in self._files if f.stamp_ns is not None), default=0)
-        first_ns = min((f.stamp_ns for f in self._files if f.stamp_ns is not None), default=0)
+        first_ns, last_ns = min(self.stamps_ns, default=0), max(self.stamps_ns, default=0)
         margin_ns = 1_000_000_000
         others = [
             item
@@ -112,7 +94,7 @@ class KittiRawSource:
             for item in pair
             if first_ns - margin_ns <= item.stamp_ns <= last_ns + margin_ns
         ]
-        return kitti.in_order(self._files, others, self.rig.cameras)
+        return kitti.in_order(self.files, others, self.rig.cameras)
 
 
 def _camera(folder: Path, i: int, size_px: tuple[int, int]) -> Camera:

@@ -33,6 +33,13 @@ log = logging.getLogger(__name__)
 _RANKS = {"odometry": 0, "fix": 1, "frame": 2, "labels": 3}
 
 
+def drive_name(path: Path) -> str:
+    """Return the name of a recording: that of the folder around it if its own is just `bag`."""
+    path = path.resolve()
+    own = path.stem if path.is_file() else path.name
+    return path.parent.name if own == "bag" and path.parent.name else own
+
+
 class RosbagSource:
     """Reads one recording; iterate as often as wanted, each time from the start."""
 
@@ -45,7 +52,7 @@ class RosbagSource:
         """
         inputs = inputs or InputsConfig()
         self.path = path
-        self.name = path.stem if path.is_file() else path.name
+        self.name = drive_name(path)
         with RosbagFile(path) as bag:
             self._layout = choose(bag.topics, inputs)
             self._setup = read_setup(bag, self._layout, inputs)

@@ -123,7 +123,7 @@ def choose(topics: Iterable[Topic], inputs: InputsConfig) -> Layout:
     if not cameras:
         raise InputError(
             "no camera found: needed is a namespace with camera_info and image_raw, image_rect* "
-            f"or image*. The recording holds {summary(topics)}"
+            f"or image*. There are {summary(topics)}"
         )
     for name in inputs.cameras:
         if name not in cameras:
@@ -169,9 +169,7 @@ def _unknown(what: str, name: str, known: Iterable[str]) -> str:
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
     hint = f"; did you mean '{near[0]}'?" if near else ""
-    return (
-        f"{what} '{name}' is not in the recording, there are: {', '.join(known) or 'none'}{hint}"
-    )
+    return f"{what} '{name}' is not there; there are: {', '.join(known) or 'none'}{hint}"
 
 
 def summary(topics: Iterable[Topic], most: int = 12) -> str:

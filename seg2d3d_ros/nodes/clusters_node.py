@@ -85,6 +85,11 @@ class ClustersNode(SensorNode):
         self._output.publish(to_cluster(output))
         self.num_published += 1
 
+    def state_of_work(self) -> dict[str, float | int | str]:
+        """Return the accounts, and how many masks came too late."""
+        counts = self.stage.counts if self.stage is not None else {}
+        return {**super().state_of_work(), **counts}
+
     def _on_segmentation(self, message: msg.Segmentation) -> None:
         self.num_segmentations[message.camera] += 1
         if self.worker is not None and not self._is_flushed:
@@ -123,6 +128,7 @@ class ClustersNode(SensorNode):
             "counts": {
                 **{f"skipped.{k}": v for k, v in sorted(self.num_skipped.items())},
                 **{f"lost.{k}": v for k, v in sorted(self.inputs.num_lost.items())},
+                **self.stage.counts,
             },
             "received": self.accounts.received,
             "remarks": list(self.setup.rig.remarks),

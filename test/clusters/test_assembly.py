@@ -130,11 +130,12 @@ def test_assembler_repeated_stamp_is_dropped_once():
     assert [d.stamp_ns // MS for d in assembler.dropped] == [100]
 
 
-def test_assembler_late_segmentation_is_ignored():
+def test_assembler_late_segmentation_is_ignored_and_counted():
     assembler = Assembler(CONFIG, rig(1))
     moments = assemble(assembler, [frame(0, ms) for ms in range(0, 700, 100)], flush=False)
     moments += assemble(assembler, [segmentation(0, 0), segmentation(0, 100)])
     assert moments[:2] == [(0, [0], []), (100, [0], [0])]
+    assert assembler.num_late_segmentations == 1
 
 
 def test_assembler_stamps_that_jump_back_for_good_start_again():

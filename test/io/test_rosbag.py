@@ -62,6 +62,11 @@ def test_bare_file_without_metadata_is_read(tmp_path, storage, suffix):
     assert source.name == "bare" and len(list(source)) == 5
 
 
+def test_recording_called_bag_has_the_name_of_its_drive(tmp_path):
+    assert open_source(write_bag(tmp_path / "morning" / "bag", drive())).name == "morning"
+    assert open_source(write_bag(tmp_path / "evening", drive())).name == "evening"
+
+
 def test_extrinsics_follow_the_chain_of_tf_static(tmp_path):
     source = open_source(write_bag(tmp_path / "bag", drive()))
     T = source.rig.cameras[0].T_base_cam

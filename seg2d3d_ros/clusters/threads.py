@@ -1,0 +1,33 @@
+"""Threads for work on several cameras at once, there only while there is work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+Given = TypeVar("Given")
+Result = TypeVar("Result")
+
+
+class Threads:
+    """A pool that is made by the first work and can be closed and used again."""
+
+    def __init__(self, num: int) -> None:
+        """Use up to `num` threads; with one, work is done where it is asked for."""
+        self._num = num
+        self._pool: ThreadPoolExecutor | None = None
+
+    def map(self, work: Callable[[Given], Result], given: Iterable[Given]) -> list[Result]:
+        """Return what the work gives, in the order of what was given; raise what it raises."""
+        if self._num <= 1:
+            return [work(one) for one in given]
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self._num, thread_name_prefix="camera")
+        return list(self._pool.map(work, given))
+
+    def close(self) -> None:
+        """End the threads; the next work starts new ones."""
+        if self._pool is not None:
+            self._pool.shutdown()
+            self._pool = None
