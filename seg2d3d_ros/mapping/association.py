@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -47,6 +47,11 @@ class Picture:
     camera: int
     seen: Incidence
     is_voting: bool
+
+    def without_classes(self) -> Picture:
+        """Return it without the classes of landmarks, which count once, when it is new."""
+        none = np.zeros(0, dtype=np.int64)
+        return replace(self, seen=replace(self.seen, all_ids=none, class_id=none))
 
 
 class Associator:

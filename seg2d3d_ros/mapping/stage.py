@@ -27,6 +27,7 @@ from seg2d3d_ros.mapping.georeference import GeoReference
 from seg2d3d_ros.mapping.labels import LabelVotes
 from seg2d3d_ros.mapping.loops.closer import LoopCloser
 from seg2d3d_ros.mapping.persistence import decode, encode
+from seg2d3d_ros.mapping.publication import differs, landmark_cloud, trajectory_of
 from seg2d3d_ros.mapping.refinement import retriangulate
 from seg2d3d_ros.mapping.regions import refine_map
 from seg2d3d_ros.mapping.roster import Roster
@@ -36,12 +37,10 @@ from seg2d3d_ros.mapping.surface import SurfaceMap, join
 from seg2d3d_ros.types import (
     Cluster,
     FloatArray,
-    Instance,
     InstanceEvent,
     IntArray,
     MapUpdate,
     PointCloud,
-    Trajectory,
 )
 
 _LOG = logging.getLogger(__name__)
@@ -104,6 +103,7 @@ class MappingStage:
         events = self._record(events, self._associator.pictures[-max(_WITNESSES, len(new)) :])
         for picture in new:
             self._labels.add(picture.seen)
+        self._associator.pictures[num_pictures:] = [p.without_classes() for p in new]
         touched = cluster.landmarks.ids
         relabelled = self._roster.touch(touched)
         self._roster.link(new)
@@ -351,7 +351,7 @@ class MappingStage:
             np.union1d(increment.landmark_ids, ids),
             is_full=False,
             removed_points=increment.removed_ids,
-            instances=tuple(i for i in described if _differs(known.get(i.id), i)),
+            instances=tuple(i for i in described if differs(known.get(i.id), i)),
             removed_instances=tuple(gone),
             events=events,
             assignments=self._roster.assignments_of(
@@ -367,35 +367,18 @@ class MappingStage:
             scale="metric" if self._is_placed else self._scale,
             origin=self._georeference.origin if self._is_placed else None,
             T_map_local=self._T_world_local,
-            trajectory=self._trajectory(frames),
+            trajectory=trajectory_of(self._state, frames),
             cloud=self._cloud(ids, changes["is_full"]),
             counts=dict(self.counts),
             **changes,
         )
 
-    def _trajectory(self, frames: Sequence[int]) -> Trajectory:
-        stamps, poses, keyframe = [], [], []
-        for k in sorted(frames, key=lambda k: self._state.frames[k].stamp_ns):
-            f = self._state.frames[k]
-            for stamp in sorted(set(f.picture_stamps_ns)):
-                stamps.append(stamp)
-                poses.append(f.T_world_base)
-                keyframe.append(f.is_keyframe)
-        T: FloatArray = np.stack(poses) if poses else np.zeros((0, 4, 4))
-        return Trajectory(np.array(stamps, dtype=np.int64), T, np.array(keyframe, dtype=bool))
-
     def _cloud(self, ids: IntArray, is_full: bool) -> PointCloud:
         """Return landmarks (n,) and what the surfaces between them gained, or all of these."""
         names = self._roster.assignments
         surface = self._surface.whole(names) if is_full else self._surface.recent(names)
-        landmarks = PointCloud(
-            ids=ids,
-            points_map=self._state.points(ids),
-            colors_rgb=self._state.colors(ids),
-            labels=self._labels.of(ids).astype(np.uint32),
-            instances=self._roster.owners(ids).astype(np.uint32),
-            sigma_m=self._state.sigma(ids),
-            num_views=self._state.num_views(ids),
+        landmarks = landmark_cloud(
+            self._state, ids, self._labels.of(ids), self._roster.owners(ids)
         )
         cloud, num = join(landmarks, surface, self._roster.shown), len(ids)
         between = self._edits.place(
@@ -408,9 +391,3 @@ class MappingStage:
         self.counts["keyframes"] = float(self._state.num_keyframes)
         self.counts.update(self._loops.counts)
         self.counts["coasted"] = float(self._state.num_coasted)
-
-
-def _differs(before: Instance | None, now: Instance) -> bool:
-    return (
-        before is None or before.num_points != now.num_points or before.num_views != now.num_views
-    )
