@@ -11,11 +11,9 @@ from seg2d3d_ros.types import FloatArray, Instance, IntArray, MapUpdate, PointCl
 
 
 class LiveMap:
-    """The map as the updates tell it.
+    """The map as the updates tell it, kept by tiles: an update costs what it changes.
 
     Attributes:
-        cloud: All points, by ascending id.
-        trajectory: All poses, in stamp order.
         instances: Confirmed instances by id.
         stamp_ns: Newest picture.
     """
@@ -23,35 +21,66 @@ class LiveMap:
     def __init__(self, tile_m: float) -> None:
         """Start empty; `tile_m` is the edge of the tiles, metres."""
         self._tile_m = tile_m
-        self.cloud = _no_points()
-        self.trajectory = Trajectory(
-            np.zeros(0, dtype=np.int64), np.zeros((0, 4, 4)), np.zeros(0, dtype=bool)
-        )
+        self._tiles: dict[int, PointCloud] = {}
+        self._tile_of: dict[int, int] = {}
+        self._poses: dict[int, tuple[FloatArray, bool]] = {}
         self.instances: dict[int, Instance] = {}
         self.stamp_ns = 0
 
+    @property
+    def cloud(self) -> PointCloud:
+        """Return all points, by ascending id."""
+        return _joined(list(self._tiles.values()))
+
+    @property
+    def trajectory(self) -> Trajectory:
+        """Return all poses, in stamp order."""
+        stamps = sorted(self._poses)
+        poses = [self._poses[s] for s in stamps]
+        return Trajectory(
+            np.array(stamps, dtype=np.int64),
+            np.stack([T for T, _ in poses]) if poses else np.zeros((0, 4, 4)),
+            np.array([is_keyframe for _, is_keyframe in poses], dtype=bool),
+        )
+
     def apply(self, update: MapUpdate) -> PointCloud:
         """Take an update in; return all points of the tiles in which anything changed."""
-        before = self.cloud
+        gone = update.removed_points.tolist()
         if update.is_full:
-            self.cloud = _sorted(update.cloud)
-            touched = np.concatenate([self.cloud.points_map, before.points_map])
-            self.instances = {instance.id: instance for instance in update.instances}
-            self.trajectory = update.trajectory
-        else:
-            old_ids = np.concatenate([update.cloud.ids, update.removed_points])
-            is_old = np.isin(before.ids, old_ids)
-            touched = np.concatenate([before.points_map[is_old], update.cloud.points_map])
-            self.cloud = _sorted(_join(_take(before, ~is_old), update.cloud))
-            for id in update.removed_instances:
-                self.instances.pop(id, None)
-            self.instances.update({instance.id: instance for instance in update.instances})
-            self.trajectory = _merge(self.trajectory, update.trajectory)
+            gone = list(self._tile_of.keys() - set(update.cloud.ids.tolist()))
+            self._poses.clear()
+            self.instances.clear()
+        for id in update.removed_instances:
+            self.instances.pop(id, None)
+        self.instances.update({instance.id: instance for instance in update.instances})
+        path = update.trajectory
+        for stamp, T, is_keyframe in zip(
+            path.stamps_ns.tolist(), path.T_map_base, path.is_keyframe.tolist(), strict=True
+        ):
+            self._poses[stamp] = (T, is_keyframe)
         self.stamp_ns = max(self.stamp_ns, update.stamp_ns)
-        tiles = np.unique(self._tiles(touched))
-        return _take(self.cloud, np.isin(self._tiles(self.cloud.points_map), tiles))
+        return _joined([self._tiles[t] for t in self._put(update.cloud, gone) if t in self._tiles])
 
-    def _tiles(self, points_map: FloatArray) -> IntArray:
+    def _put(self, cloud: PointCloud, gone: list[int]) -> list[int]:
+        """Put points where they are now, and take others away; return the tiles that changed."""
+        ids = cloud.ids.tolist()
+        left = {t for t in (self._tile_of.pop(i, None) for i in (*ids, *gone)) if t is not None}
+        away = np.concatenate([cloud.ids, np.array(gone, dtype=np.int64)])
+        for tile in left:
+            kept = _take(self._tiles[tile], ~np.isin(self._tiles[tile].ids, away))
+            if len(kept.ids):
+                self._tiles[tile] = kept
+            else:
+                del self._tiles[tile]
+        into = self._tile(cloud.points_map)
+        self._tile_of.update(zip(ids, into.tolist(), strict=True))
+        entered = np.unique(into).tolist()
+        for tile in entered:
+            new = _take(cloud, into == tile)
+            self._tiles[tile] = _joined([self._tiles.get(tile, _no_points()), new])
+        return sorted({*left, *entered})
+
+    def _tile(self, points_map: FloatArray) -> IntArray:
         """Return one number per point (n,): that of its tile in the ground plane."""
         index = np.floor(points_map[:, :2] / self._tile_m).astype(np.int64)
         return (index[:, 0] << 32) + index[:, 1]
@@ -88,20 +117,8 @@ def _take(cloud: PointCloud, rows: NDArray) -> PointCloud:
     return PointCloud(*(column[rows] for column in _columns(cloud)))
 
 
-def _join(a: PointCloud, b: PointCloud) -> PointCloud:
-    pairs = zip(_columns(a), _columns(b), strict=True)
-    return PointCloud(*(np.concatenate(pair) for pair in pairs))
-
-
-def _sorted(cloud: PointCloud) -> PointCloud:
+def _joined(parts: list[PointCloud]) -> PointCloud:
+    """Return all points of clouds, by ascending id."""
+    columns = zip(*(_columns(part) for part in (_no_points(), *parts)), strict=True)
+    cloud = PointCloud(*(np.concatenate(column) for column in columns))
     return _take(cloud, np.argsort(cloud.ids, kind="stable"))
-
-
-def _merge(old: Trajectory, new: Trajectory) -> Trajectory:
-    """Return both in stamp order, the new pose where a stamp is in both."""
-    kept = ~np.isin(old.stamps_ns, new.stamps_ns)
-    stamps_ns = np.concatenate([old.stamps_ns[kept], new.stamps_ns])
-    T_map_base = np.concatenate([old.T_map_base[kept], new.T_map_base])
-    is_keyframe = np.concatenate([old.is_keyframe[kept], new.is_keyframe])
-    order = np.argsort(stamps_ns, kind="stable")
-    return Trajectory(stamps_ns[order], T_map_base[order], is_keyframe[order])

@@ -7,14 +7,14 @@ from typing import Any
 
 from nav_msgs.msg import Path
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile
 from sensor_msgs.msg import PointCloud2
 from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import MarkerArray
 
 import seg2d3d_ros.msg as msg
 from seg2d3d_ros.nodes.conversions.clouds import to_path, to_point_cloud, to_transform_stamped
-from seg2d3d_ros.nodes.conversions.instances import to_instance_array
+from seg2d3d_ros.nodes.conversions.instances import to_event, to_instance_array
 from seg2d3d_ros.nodes.conversions.markers import MarkerBoard
 from seg2d3d_ros.nodes.live_map import LiveMap, thin
 from seg2d3d_ros.nodes.options import NodeOptions
@@ -22,6 +22,9 @@ from seg2d3d_ros.types import MapUpdate
 
 _LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 _UPDATES = QoSProfile(depth=50)
+_PAUSE_RATIO = 20.0
+# A decision that is missed leaves the ids of whoever follows them wrong for good.
+_EVENTS = QoSProfile(history=HistoryPolicy.KEEP_ALL)
 
 
 class MapOutput:
@@ -34,13 +37,14 @@ class MapOutput:
             "points_update": node.create_publisher(PointCloud2, "~/points_update", _UPDATES),
             "points": node.create_publisher(PointCloud2, "~/points", _LATCHED),
             "instances": node.create_publisher(msg.InstanceArray, "~/instances", _UPDATES),
+            "events": node.create_publisher(msg.InstanceEvent, "~/events", _EVENTS),
             "markers": node.create_publisher(MarkerArray, "~/markers", _LATCHED),
             "path": node.create_publisher(Path, "~/path", _LATCHED),
         }
         if options.publish_tf:
             self._publishers["tf"] = node.create_publisher(TFMessage, "/tf", QoSProfile(depth=100))
         self._board = MarkerBoard(options.map_frame)
-        self._last_whole_s = -1e9
+        self._next_whole_s, self._next_event = 0.0, 0
         self.map = LiveMap(options.tile_m)
 
     def close(self) -> None:
@@ -52,6 +56,7 @@ class MapOutput:
     def reset(self) -> None:
         """Forget the map and delete what is drawn."""
         self._send("markers", self._board.replace((), self.map.stamp_ns))
+        self._next_event = 0
         self.map = LiveMap(self._options.tile_m)
 
     def publish(self, update: MapUpdate) -> None:
@@ -61,11 +66,14 @@ class MapOutput:
         if len(changed.ids):
             self._send("points_update", to_point_cloud(changed, update.stamp_ns, frame))
         self._send("instances", to_instance_array(update, frame))
-        self._send("path", to_path(self.map.trajectory, update.stamp_ns, frame))
+        self._publish_events(update)
         now_s = time.monotonic()
-        if update.is_full or now_s - self._last_whole_s >= self._options.points_period_s:
-            self._last_whole_s = now_s
+        if update.is_full or now_s >= self._next_whole_s:
             self._publish_whole(update.stamp_ns)
+            # What grows with the map must not take a growing share of the time.
+            spent_s = time.monotonic() - now_s
+            pause_s = max(self._options.points_period_s, _PAUSE_RATIO * spent_s)
+            self._next_whole_s = now_s + pause_s
         else:
             changes = (update.instances, update.removed_instances, update.stamp_ns)
             self._send("markers", self._board.update(*changes))
@@ -75,10 +83,18 @@ class MapOutput:
             )
             self._send("tf", TFMessage(transforms=[link]))
 
+    def _publish_events(self, update: MapUpdate) -> None:
+        """Publish each decision once; an update that holds the whole map tells all of them."""
+        for event in update.events:
+            if event.sequence >= self._next_event:
+                self._send("events", to_event(event))
+                self._next_event = event.sequence + 1
+
     def _publish_whole(self, stamp_ns: int) -> None:
         """Publish everything there is, for those who came late."""
         whole = thin(self.map.cloud, self._options.points_voxel_m)
         self._send("points", to_point_cloud(whole, stamp_ns, self._options.map_frame))
+        self._send("path", to_path(self.map.trajectory, stamp_ns, self._options.map_frame))
         self._send("markers", self._board.replace(tuple(self.map.instances.values()), stamp_ns))
 
     def _send(self, name: str, message: Any) -> None:

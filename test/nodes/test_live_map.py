@@ -1,5 +1,9 @@
+import dataclasses
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 pytest.importorskip("rclpy", reason="rclpy is not installed: source env.bash after make setup")
 
@@ -65,6 +69,35 @@ def test_apply_removed_point_is_gone_and_its_tile_returned():
     live = LiveMap(tile_m=50.0)
     live.apply(update({1: (1, 1, 0), 2: (2, 2, 0)}))
     assert live.apply(update({}, removed=[1])).ids.tolist() == [2]
+
+
+def everything(live):
+    return [getattr(live.cloud, f.name) for f in dataclasses.fields(PointCloud)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10_000))
+def test_apply_any_updates_give_the_map_that_one_full_update_gives(seed):
+    rng = np.random.default_rng(seed)
+    live, points = LiveMap(tile_m=50.0), {}
+    for _ in range(6):
+        new = {int(i): tuple(rng.uniform(-120, 120, 3)) for i in rng.integers(0, 12, 4)}
+        gone = [i for i in points if i not in new and rng.random() < 0.3]
+        touched = {_tile(points[i]) for i in (*new, *gone) if i in points}
+        touched |= {_tile(p) for p in new.values()}
+        points = {i: p for i, p in {**points, **new}.items() if i not in gone}
+        changed = live.apply(update(new, removed=gone))
+        assert changed.ids.tolist() == sorted(i for i, p in points.items() if _tile(p) in touched)
+    whole = LiveMap(tile_m=50.0)
+    whole.apply(update(points, is_full=True))
+    for a, b in zip(everything(live), everything(whole), strict=True):
+        np.testing.assert_array_equal(a, b)
+    live.apply(update({}, is_full=True))
+    assert len(live.cloud.ids) == 0
+
+
+def _tile(p):
+    return (p[0] // 50.0, p[1] // 50.0)
 
 
 def test_apply_negative_coordinates_do_not_share_the_tile_of_the_origin():
