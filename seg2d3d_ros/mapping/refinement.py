@@ -26,6 +26,7 @@ SOLVER = bundle.BundleOptions(
     loss_px=0.5, max_iterations=10, function_tolerance=1e-4, sigma_px=3.0
 )
 _LAST_ITERATIONS = 6
+_FAINT = 0.001
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def refine(
         return nothing
     judge = Judge(state, seen)
     knows_scale = bool(positions) or num_across(seen) >= _MIN_ACROSS * len(seen.keyframes)
-    first = _Round(4 * MAX_ERROR_PX, 0.01 if knows_scale else 1.0, SOLVER)
+    first = _Round(4 * MAX_ERROR_PX, _FAINT if knows_scale else 1.0, SOLVER)
     last = _Round(MAX_ERROR_PX, 1.0, replace(SOLVER, max_iterations=_LAST_ITERATIONS))
     done: list[_Adjusted] = []
     for one in (first, last):

@@ -8,18 +8,20 @@ from seg2d3d_ros.mapping.sightings import Observed
 from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.types import FloatArray, IntArray
 
-LANDMARKS_PER_PICTURE = 150
-_SHARE_ACROSS = 0.25
+LANDMARKS_PER_PICTURE = 300
+_NEAREST = 30
 _ENOUGH_VIEWS = 4
+_MOST_VIEWS = 6
 
 
 def thinned(state: MapState, seen: Observed, per_picture: int = LANDMARKS_PER_PICTURE) -> Observed:
-    """Keep some landmarks of each picture with all that saw them, and the nearest across cameras.
+    """Keep some landmarks of each picture, the nearest across cameras, and views spread in time.
 
     Cameras that overlap tell the scale by disparity. What is wrong with their calibration is the
     same few tenths of a pixel for all points, and half a percent of scale only for near ones: so
-    only the nearest matches across cameras are kept, up to a quarter of a picture's landmarks. The
-    others are chosen evenly, whatever their distance and however long they were tracked.
+    of the matches across cameras only the nearest are kept. The other landmarks are chosen evenly,
+    whatever their distance and however long they were tracked. The errors along a track are alike,
+    so many landmarks in a few views each say more than few landmarks in all of theirs.
 
     Args:
         state: The map.
@@ -32,17 +34,31 @@ def thinned(state: MapState, seen: Observed, per_picture: int = LANDMARKS_PER_PI
     often = np.minimum(count, _ENOUGH_VIEWS) + 2 * _ENOUGH_VIEWS * is_across
     shuffled = (near.ids * 2654435761) % (1 << 32)
     rank = _rank(near.frame * 64 + near.camera, -often[index], shuffled)
-    return _rows(near, np.isin(near.ids, np.unique(near.ids[rank < per_picture])))
+    return _spread_views(_rows(near, np.isin(near.ids, np.unique(near.ids[rank < per_picture]))))
 
 
 def near_matches(state: MapState, seen: Observed, per_picture: int) -> Observed:
-    """Leave out the matches across cameras but the nearest, a quarter of `per_picture`."""
+    """Leave out matches across cameras but the nearest 30, a third of `per_picture` at most."""
     is_match = np.flatnonzero(_is_match(seen))
     matched = _rows(seen, is_match)
     rank = _rank(matched.frame * 64 + matched.camera, _distance_m(state, matched), matched.ids)
     keep = np.ones(len(seen.ids), dtype=bool)
-    keep[is_match] = rank < _SHARE_ACROSS * per_picture
+    keep[is_match] = rank < min(_NEAREST, per_picture // 3)
     return _rows(seen, keep)
+
+
+def _spread_views(seen: Observed) -> Observed:
+    """Keep the first and last moment of each landmark and about six others, evenly."""
+    unique, index = np.unique(seen.ids, return_inverse=True)
+    order = np.lexsort((seen.frame, index))
+    is_new = np.diff(index[order], prepend=-1) != 0
+    moment = np.cumsum(is_new | (np.diff(seen.frame[order], prepend=-1) != 0))
+    at = np.empty(len(order), dtype=np.int64)
+    at[order] = moment - moment[is_new][index[order]] if len(order) else moment
+    last = np.zeros(len(unique), dtype=np.int64)
+    np.maximum.at(last, index, at)
+    step = -(-(last[index] + 1) // _MOST_VIEWS)
+    return _rows(seen, (at % step == seen.ids % step) | (at == 0) | (at == last[index]))
 
 
 def num_across(seen: Observed) -> int:

@@ -62,6 +62,12 @@ def position_errors(state, street):
     return np.linalg.norm((to_truth @ T - street.T_world_base)[:, :3, 3], axis=1)
 
 
+def step_errors(state, street):
+    """Error of the motion from each keyframe to the next, metres."""
+    moved = [transforms.invert(T[:-2]) @ T[2:] for T in (poses(state), street.T_world_base)]
+    return np.linalg.norm((moved[0] - moved[1])[::2, :3, 3], axis=1)
+
+
 def jittered(street, sigma_m, sigma_deg, seed=0):
     """Poses, each off by as much, but the first."""
     rng = np.random.default_rng(seed)
@@ -110,8 +116,13 @@ def test_refine_noisy_pixels_leave_less_error_than_was_in_the_poses(street):
     refine(state, ())
     after = position_errors(state, street)
     # 0.5 px at 170 px focal is 3 mrad: 5 cm at 17 m from a single point, some fifty see each pose
-    assert np.sqrt(np.mean(after**2)) < 0.5 * np.sqrt(np.mean(before**2))
-    assert after.max() < 0.1
+    raw = MapState()
+    raw.frames = state_of(street, jittered(street, 0.05, 0.3)).frames
+    assert np.median(step_errors(state, street)) < 0.2 * np.median(step_errors(raw, street))
+    # thirty disparities of 7 px and 0.7 px of noise in each of thirty keyframes: a third of a
+    # percent of scale, 10 cm at the end of 30 m
+    assert np.sqrt(np.mean(after**2)) < np.sqrt(np.mean(before**2))
+    assert after.max() < 0.2
 
 
 def test_refine_frames_between_keyframes_move_along(street):
