@@ -88,9 +88,15 @@ class LiveAccounts:
             recording_s=(last - first) * 1e-9,
             peak_memory_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0,
             config=configuration.to_tree(config),
-            classes={int(k): v for k, v in segmentation.get("classes", {}).items()},
+            classes=self.classes,
             remarks=tuple(dict.fromkeys([*self._remarks, *said])),
         )
+
+    @property
+    def classes(self) -> dict[int, str]:
+        """Return the names of classes as far as segmentation has told them."""
+        told = self._reports.get("segmentation", {}).get("classes", {})
+        return {int(k): v for k, v in told.items()}
 
     def _frames(self) -> dict[str, FrameCounts]:
         received = self._reports.get("clusters", {}).get("received", {})

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from std_srvs.srv import Trigger
 
 from seg2d3d_ros.errors import ResultError, Seg2D3DError
-from seg2d3d_ros.srv import Finish, Flush, SaveMap
+from seg2d3d_ros.srv import Finish, Flush, LoadMap, SaveMap
 
 if TYPE_CHECKING:
     from seg2d3d_ros.nodes.mapping_node import MappingNode
@@ -29,6 +29,7 @@ class MapServices:
         offered: dict[str, tuple[Any, Any]] = {
             "finish": (Finish, self._finish),
             "save_map": (SaveMap, self._save_map),
+            "load_map": (LoadMap, self._load_map),
             "reset": (Trigger, self._reset),
             "pause": (Trigger, lambda _, response: self._pause(True, response)),
             "resume": (Trigger, lambda _, response: self._pause(False, response)),
@@ -62,7 +63,7 @@ class MapServices:
         folder = folder or self._node.options.output_dir
         if not folder:
             raise ResultError("save_map needs a folder: name one, or set node.output_dir")
-        if not self._node.accounts.num_clusters:
+        if not self._node.has_map:
             raise ResultError("there is no map yet: not one cluster has come")
         path = Path(folder).expanduser().resolve()
         full, report = self._node.report_map()
@@ -136,6 +137,20 @@ class MapServices:
                 response.message = str(error)
                 return response
         response.success, response.message = True, f"wrote {response.folder}"
+        return response
+
+    def _load_map(self, request: LoadMap.Request, response: LoadMap.Response) -> LoadMap.Response:
+        with self._lock:
+            try:
+                full = self._node.load(request.folder)
+            except (Seg2D3DError, OSError) as error:
+                response.message = str(error)
+                return response
+        response.num_keyframes = int(full.trajectory.is_keyframe.sum())
+        response.num_points = len(full.cloud.ids)
+        response.num_instances = len(full.instances)
+        response.success = True
+        response.message = f"loaded {request.folder}; clusters that come are added to it"
         return response
 
     def _reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import seg2d3d_ros.msg as msg
 from seg2d3d_ros.errors import Seg2D3DError
 from seg2d3d_ros.io.folder_store import FolderStore
+from seg2d3d_ros.io.saved_map import load_stage
 from seg2d3d_ros.mapping.stage import MappingStage
 from seg2d3d_ros.nodes.conversions.clusters import from_cluster
+from seg2d3d_ros.nodes.edit_services import EditServices
 from seg2d3d_ros.nodes.lifecycle import StageNode, run
 from seg2d3d_ros.nodes.live_accounts import LiveAccounts
 from seg2d3d_ros.nodes.map_output import MapOutput
@@ -21,6 +26,7 @@ from seg2d3d_ros.nodes.worker import Job, Worker
 from seg2d3d_ros.types import Cluster, MapUpdate, RunReport
 
 _DRAIN_S = 600.0
+T = TypeVar("T")
 
 
 class MappingNode(StageNode):
@@ -41,6 +47,7 @@ class MappingNode(StageNode):
         """Make an empty map, its topics and its services."""
         self._begin_run()
         self._output, self._map_services = MapOutput(self, self.options), MapServices(self)
+        EditServices(self)
 
     def start(self) -> None:
         """Take clusters."""
@@ -77,12 +84,17 @@ class MappingNode(StageNode):
         if self._output is not None:
             self._output.reset()
 
-    def _begin_run(self) -> None:
+    def _begin_run(
+        self, stage: MappingStage | None = None, blocks: FolderStore | None = None
+    ) -> None:
+        """Begin with an empty map, or with one that was loaded and the blocks it rests on."""
         self._drop_blocks()
-        self.blocks = FolderStore.temporary(self.config.runtime.scratch_dir or None)
-        self._stage = MappingStage(self.config, self.blocks)
-        self.accounts = LiveAccounts()
-        self._next_sequence, self.is_saved = 0, True
+        self.blocks = blocks or FolderStore.temporary(self.config.runtime.scratch_dir or None)
+        self._stage = stage or MappingStage(self.config, self.blocks)
+        self.is_loaded, self.accounts = stage is not None, LiveAccounts()
+        # Onto a map that was loaded a run may go on or begin.
+        self._next_sequence: int | None = None if self.is_loaded else 0
+        self.is_saved = True
         self.has_last = threading.Event()
 
     def _drop_blocks(self) -> None:
@@ -92,7 +104,7 @@ class MappingNode(StageNode):
             self.blocks = None
 
     def _on_cluster(self, message: msg.Cluster) -> None:
-        if message.sequence != self._next_sequence:
+        if self._next_sequence not in (None, message.sequence):
             self.note_error(
                 f"cluster {message.sequence} came where {self._next_sequence} was due: "
                 "clusters were lost, or their node was started again (then call reset)"
@@ -115,13 +127,51 @@ class MappingNode(StageNode):
         if self.accounts.has_last:
             self.has_last.set()
 
+    @contextmanager
+    def stage(self) -> Iterator[MappingStage]:
+        """Hold the stage, so that no cluster is mapped meanwhile."""
+        assert self._stage is not None
+        with self._stage_lock:
+            yield self._stage
+
+    def edit(self, act: Callable[[MappingStage], tuple[T, MapUpdate]]) -> tuple[T, MapUpdate]:
+        """Change the map by hand and publish it; whatever `act` raises changes nothing."""
+        with self.stage() as stage:
+            made, full = act(stage)
+            self.is_saved = False
+            if self._output is not None:
+                self._output.publish(full)
+        return made, full
+
+    def load(self, folder: str) -> MapUpdate:
+        """Replace the map by a saved one and publish it; clusters that wait are mapped first.
+
+        Raises:
+            ResultError: it cannot be read; the map is as it was.
+        """
+        blocks = FolderStore.temporary(self.config.runtime.scratch_dir or None)
+        try:
+            stage = load_stage(Path(folder).expanduser(), blocks)
+        except BaseException:
+            blocks.remove()
+            raise
+        if self.worker is not None:
+            self.worker.drain(_DRAIN_S)
+        with self._stage_lock:
+            self._begin_run(stage, blocks)
+            full = stage.snapshot()
+            if self._output is not None:
+                self._output.reset()
+                self._output.publish(full)
+        return full
+
     def finish_map(self) -> MapUpdate:
         """Refine the map, publish and return it; idempotent."""
         assert self._stage is not None
         with self._stage_lock:
             full = self._stage.finish()
         self.accounts.finished()
-        if self.accounts.num_clusters:
+        if self.has_map:
             self._publish(full)
         return full
 
@@ -130,11 +180,17 @@ class MappingNode(StageNode):
         assert self._stage is not None
         with self._stage_lock:
             full, counts = self._stage.snapshot(), dict(self._stage.counts)
+            self._stage.keep()
             refinement_s, remarks = self._stage.refinement_s, self._stage.remarks
         busy_s = self.worker.stats()["busy_s"] if self.worker is not None else 0.0
         seconds = {"mapping": busy_s, "refinement": refinement_s}
         report = self.accounts.report(self.config, seconds, counts)
         return full, replace(report, remarks=(*report.remarks, *remarks))
+
+    @property
+    def has_map(self) -> bool:
+        """Return whether a cluster has come or a map was loaded."""
+        return self.is_loaded or self.accounts.num_clusters > 0
 
     def save(self) -> None:
         """Write what there is when the process ends, if a folder is named and anything is new."""
