@@ -10,7 +10,7 @@ import numpy as np
 from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.geometry.bundle import PositionPrior
 from seg2d3d_ros.mapping.loops.detector import LoopDetector
-from seg2d3d_ros.mapping.loops.loop import Loop, support
+from seg2d3d_ros.mapping.loops.loop import Loop, supports
 from seg2d3d_ros.mapping.loops.pose_graph import (
     Anchor,
     Constraint,
@@ -27,9 +27,12 @@ _MIN_SUPPORT = 2
 _MIN_JOINING = 3
 _MAX_GAP_M = 0.6
 _MAX_GAP_RAD = np.deg2rad(1.5)
-_MAX_STRAIN = 60.0
+_MAX_STRAIN = 25.0
+_COASTED = 30.0
 _MIN_CORRECTION_M = 0.2
 _MAX_SPLIT_M = 1.5
+_YARD_FRAMES = 20
+_NEW_UNIT = 0.1
 _NO_POSITIONS: Callable[[], Sequence[PositionPrior]] = tuple
 
 
@@ -53,7 +56,8 @@ class LoopCloser:
         self._detector = LoopDetector(state, self._sessions, seed)
         self._loops: list[Loop] = []
         self._kept: set[int] = set()
-        self._growth = state.growth
+        self._refused: set[int] = set()
+        self._yard = 0.0
         self.counts: dict[str, float] = {}
 
     def push(
@@ -99,17 +103,25 @@ class LoopCloser:
         self, found: list[Loop], positions: Callable[[], Sequence[PositionPrior]]
     ) -> FloatArray | None:
         """Bend the map by loops that are found; return how its newest frame moved."""
-        if self._growth != self._state.growth:
-            scale, self._growth = self._state.growth / self._growth, self._state.growth
-            self._loops = [loop.rescaled(scale) for loop in self._loops]
+        self._follow_unit()
         self._loops += found
         moves: list[FloatArray] = []
         if found:
-            moves += iter(self._join, None)  # type: ignore[arg-type]
+            while (motion := self._join()) is not None:
+                moves.append(motion)
             bent = self._bend(found, positions())
             moves += [] if bent is None else [bent]
         self._count()
         return np.linalg.multi_dot([*moves[::-1], np.eye(4)]) if moves else None
+
+    def _follow_unit(self) -> None:
+        """Carry the loops along when the map changed its unit: GNSS told what a metre is."""
+        centers = np.stack([f.T_world_base[:3, 3] for f in self._state.frames[:_YARD_FRAMES]])
+        yard = float(np.linalg.norm(np.diff(centers, axis=0), axis=1).sum())
+        if self._yard and yard and abs(np.log(yard / self._yard)) > _NEW_UNIT:
+            self._loops = [loop.rescaled(yard / self._yard) for loop in self._loops]
+        if len(centers) == _YARD_FRAMES:
+            self._yard = yard
 
     def _poses(self) -> FloatArray:
         return np.stack([f.T_world_base for f in self._state.frames])
@@ -122,8 +134,8 @@ class LoopCloser:
             for loop in self._loops
             if self._sessions.group(loop.old) != self._sessions.group(loop.new)
         ]
-        votes = [support(loop, apart, poses) for loop in apart]
-        if not votes or max(votes) < _MIN_JOINING - 1:
+        votes = supports(apart, poses, range(len(apart)))
+        if votes.max(initial=0) < _MIN_JOINING - 1:
             return None
         best = apart[int(np.argmax(votes))]
         keeper, other = sorted((self._sessions.group(best.old), self._sessions.group(best.new)))
@@ -141,20 +153,23 @@ class LoopCloser:
         ]
         self._sessions.join(keeper, other)
         self._detector.moved()
-        _LOG.info("session %d joined to %d by %d loops", other, keeper, max(votes) + 1)
+        _LOG.info("session %d joined to %d by %d loops", other, keeper, int(votes.max()) + 1)
         return motion[-1]
 
     def _bend(self, found: list[Loop], positions: Sequence[PositionPrior]) -> FloatArray | None:
         """Balance the part of the map in which loops were found."""
         group = self._sessions.group(found[-1].new)
         poses = self._poses()
-        inside = [k for k, loop in enumerate(self._loops) if self._is_inside(loop, group)]
-        loops = [self._loops[k] for k in inside]
-        believed = [
+        inside = [
             k
-            for k in inside
-            if k in self._kept or support(self._loops[k], loops, poses) >= _MIN_SUPPORT
+            for k, loop in enumerate(self._loops)
+            if self._is_inside(loop, group) and k not in self._refused
         ]
+        loops = [self._loops[k] for k in inside]
+        fresh = [n for n, k in enumerate(inside) if k not in self._kept]
+        votes = supports(loops, poses, fresh)
+        backed = {inside[n] for n, v in zip(fresh, votes, strict=True) if v >= _MIN_SUPPORT}
+        believed = [k for k in inside if k in self._kept or k in backed]
         new = [self._loops[k] for k in believed if k not in self._kept]
         if not new:
             return None
@@ -169,7 +184,7 @@ class LoopCloser:
         self.counts["loop_strain"] = max(self.counts.get("loop_strain", 0.0), result.strain)
         kept = {k for k, ok in zip(believed, good, strict=True) if ok}
         if not kept or result.strain > _MAX_STRAIN:
-            self.counts["loops_refused"] = self.counts.get("loops_refused", 0.0) + len(found)
+            self._refused |= set(believed) - self._kept
             return None
         self.counts["loop_gap_m"] = float(np.median(result.gap_m[gaps][good]))
         return self._apply(nodes, result, kept)
@@ -188,6 +203,8 @@ class LoopCloser:
             if self._sessions.of(nodes[n]) == self._sessions.of(nodes[n - 1]):
                 T = transforms.invert(poses[n - 1]) @ poses[n]
                 length = max(float(np.linalg.norm(T[:3, 3])), 0.1)
+                if state.frames[nodes[n]].status == "coasted":
+                    length *= _COASTED
                 constraints.append(Constraint(n - 1, n, T, length))
         num_chain = len(constraints)
         constraints += [Constraint(place[e.old], place[e.new], e.S_old_new) for e in loops]
@@ -243,6 +260,7 @@ class LoopCloser:
     def _count(self) -> None:
         self.counts.update({k: float(v) for k, v in sorted(self._detector.counts.items())})
         self.counts["loops_kept"] = float(len(self._kept))
+        self.counts["loops_refused"] = float(len(self._refused))
         self.counts["sessions"] = float(self._sessions.num_sessions)
         self.counts["parts"] = float(self._sessions.num_groups)
 

@@ -63,12 +63,13 @@ class LoopDetector:
         ready, self._pending = self._pending, new
         if not self._vocabulary.is_ready:
             self._pending = ready + new
-            return []
+            return self.flush() if cluster.is_last else []
         found = [loop for k in ready for loop in self._look_around(k)]
         return found + (self.flush() if cluster.is_last else [])
 
     def flush(self) -> list[Loop]:
         """Look for loops of the keyframes that still wait."""
+        self._vocabulary.settle()
         if not self._vocabulary.is_ready:
             return []
         ready, self._pending = self._pending, []
@@ -95,7 +96,8 @@ class LoopDetector:
             return []
         place = self._places.add(frame, ids, self._vocabulary.encode(self._appearance.of(ids)))
         self._locate(place)
-        if place % _QUERY_EVERY:
+        # Where sessions lie apart, few keyframes may see what joins them: all of them ask.
+        if place % _QUERY_EVERY and self._sessions.num_groups == 1:
             return []
         candidates = self._places.candidates(place, _CANDIDATES)
         return [loop for other in candidates for loop in self._verify(place, other)]

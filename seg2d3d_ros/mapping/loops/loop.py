@@ -46,20 +46,30 @@ class Loop:
         return replace(self, S_old_new=S)
 
 
-def support(loop: Loop, others: Sequence[Loop], poses: FloatArray) -> int:
-    """Return how many other loops, seen close to it, ask for the same motion of the map."""
-    motion, agreeing = loop.motion(poses), 0
-    for other in others:
-        if other is loop or abs(other.new - loop.new) > _NEAR_FRAMES or other.new == loop.new:
-            continue
-        place = poses[other.new][:3, 3]
-        theirs = other.motion(poses)
-        gap = (transforms.apply(motion, place[None]) - transforms.apply(theirs, place[None]))[0]
-        turned = _rotation(motion).T @ _rotation(theirs)
-        angle = transforms.angle_rad(transforms.rigid(turned, np.zeros(3)))
-        agreeing += float(np.linalg.norm(gap)) < _AGREE_M and angle < _AGREE_RAD
-    return agreeing
+def supports(loops: Sequence[Loop], poses: FloatArray, asking: Sequence[int]) -> IntArray:
+    """Count for some loops how many others, seen close to them, ask for the same motion.
 
+    Args:
+        loops: All loops (n).
+        poses: (f, 4, 4) frames in the world.
+        asking: (m,) which loops are asked about.
 
-def _rotation(S: FloatArray) -> FloatArray:
-    return S[:3, :3] / np.cbrt(np.linalg.det(S[:3, :3]))
+    Returns:
+        (m,) numbers of loops of other keyframes that agree within a metre and some degrees.
+    """
+    if not len(loops):
+        return np.zeros(len(asking), dtype=np.int64)
+    old, new = (np.array([getattr(loop, k) for loop in loops]) for k in ("old", "new"))
+    motion = poses[old] @ np.stack([loop.S_old_new for loop in loops])
+    motion = motion @ transforms.invert(poses[new])
+    place = poses[new][:, :3, 3]
+    moved = np.einsum("nij,nj->ni", motion[:, :3, :3], place) + motion[:, :3, 3]
+    R = motion[:, :3, :3] / np.cbrt(np.linalg.det(motion[:, :3, :3]))[:, None, None]
+    counts = []
+    for k in asking:
+        gap = np.linalg.norm(transforms.apply(motion[k], place) - moved, axis=1)
+        # trace(A^T B) of rotations is 1 + 2 cos of the angle between them.
+        cosine = (np.einsum("ij,nij->n", R[k], R) - 1.0) / 2.0
+        agree = (gap < _AGREE_M) & (cosine > np.cos(_AGREE_RAD)) & (new != new[k])
+        counts.append(int((agree & (np.abs(new - new[k]) <= _NEAR_FRAMES)).sum()))
+    return np.array(counts, dtype=np.int64)

@@ -71,14 +71,17 @@ class PlaceIndex:
         reach = _GATE_M + _DRIFT * way if reach_m is None else reach_m
         offset = self._centers[:place, :2] - self._centers[place, :2]
         is_near = (np.hypot(offset[:, 0], offset[:, 1]) < reach) & (way > _MIN_WAY_M)
-        rows = np.flatnonzero((self._group[:place] != self._group[place]) | is_near)
+        is_apart = self._group[:place] != self._group[place]
+        rows = np.flatnonzero(is_apart | is_near)
         similarity = self._vectors[rows].astype(np.float32) @ self._vectors[place].astype(
             np.float32
         )
         chosen: list[int] = []
         for row in np.argsort(-similarity, kind="stable"):
-            if similarity[row] < _MIN_SIMILARITY or len(chosen) >= limit:
+            if len(chosen) >= limit:
                 break
+            if similarity[row] < _MIN_SIMILARITY and not is_apart[rows[row]]:
+                continue
             if all(abs(int(rows[row]) - other) >= _APART for other in chosen):
                 chosen.append(int(rows[row]))
         return chosen

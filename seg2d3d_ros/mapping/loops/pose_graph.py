@@ -11,8 +11,8 @@ from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.types import FloatArray
 
 # Drift of the tracked trajectory per square root of metre: radians, metres, log of scale.
-_CHAIN_ROTATION = np.deg2rad(0.06)
-_CHAIN_TRANSLATION_M = 0.03
+_CHAIN_ROTATION = np.deg2rad(0.1)
+_CHAIN_TRANSLATION_M = 0.05
 _CHAIN_SCALE = 0.01
 _LOOP_ROTATION = np.deg2rad(0.3)
 _LOOP_TRANSLATION_M = 0.15

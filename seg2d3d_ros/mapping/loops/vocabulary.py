@@ -10,6 +10,7 @@ from seg2d3d_ros.types import FloatArray
 _WORDS = 32
 _DIMENSIONS = 32
 _MIN_SAMPLES = 1500
+_FEWEST_SAMPLES = 300
 _MAX_SAMPLES = 4000
 _SIZE_PX = 128
 
@@ -44,12 +45,18 @@ class Vocabulary:
         self._samples.append(descriptors)
         self._num_samples += len(descriptors)
         if self._num_samples >= _MIN_SAMPLES:
-            self._find_words(_rooted(np.concatenate(self._samples)[:_MAX_SAMPLES]))
-            self._samples = []
+            self._find_words()
 
-    def _find_words(self, samples: FloatArray) -> None:
+    def settle(self) -> None:
+        """Make do with few samples: nothing more will come."""
+        if not self.is_ready and self._num_samples >= _FEWEST_SAMPLES:
+            self._find_words()
+
+    def _find_words(self) -> None:
         from scipy.cluster.vq import kmeans2
 
+        samples = _rooted(np.concatenate(self._samples)[:_MAX_SAMPLES])
+        self._samples = []
         self._mean = samples.mean(axis=0)
         centered = samples - self._mean
         _, vectors = np.linalg.eigh(centered.T @ centered)
