@@ -14,7 +14,12 @@ from seg2d3d_ros.evaluation.georeference import between_origins
 from seg2d3d_ros.evaluation.identity import score_identity
 from seg2d3d_ros.evaluation.masks import MaskKey, MaskTruth
 from seg2d3d_ros.evaluation.relative_pose import score_relative_poses
-from seg2d3d_ros.evaluation.surface import align_points_by_poses, score_surface, transfer
+from seg2d3d_ros.evaluation.surface import (
+    align_points_by_poses,
+    score_surface,
+    transfer,
+    within_reach,
+)
 from seg2d3d_ros.evaluation.track_coverage import find_sightings, score_track_coverage
 from seg2d3d_ros.evaluation.trajectory import (
     Poses,
@@ -172,10 +177,11 @@ def judge_surface(result: Result, truth: Truth) -> dict[str, dict[str, Any]]:
 
     Returns:
         Scores by case: `result`, after rigid alignment (similarity where scale is unknown) on all
-        of the true surface; `sim3`, the same without its error of scale; `sim3_reached`, on that
-        part of the surface alone that lies within the radius of some labelled point: what is left
-        is association, not density; `map_points`, with the map's own points near the surface,
-        labelled or not, as vertices.
+        of the true surface; `near`, on the surface that the vehicle came near, which is what a
+        scan of the street would hold; `sim3`, on all of it without the error of scale;
+        `sim3_reached`, on that part of the surface alone that lies within the radius of some
+        labelled point: what is left is association, not density; `map_points`, with the map's own
+        points near the surface, labelled or not, as vertices.
     """
     assert truth.points is not None
     vertices = read_ply(truth.points)
@@ -184,8 +190,10 @@ def judge_surface(result: Result, truth: Truth) -> dict[str, dict[str, Any]]:
     rigid = align_points_by_poses(result.points, est, gt, result.is_metric)
     similar = align_points_by_poses(result.points, est, gt, is_metric=False)
     reached = transfer(similar, result.instances, points) != 0
+    near = within_reach(points, gt.positions)
     cases = {
         "result": (rigid, points, buildings),
+        "near": (rigid, points[near], buildings[near]),
         "sim3": (similar, points, buildings),
         "sim3_reached": (similar, points[reached], buildings[reached]),
     }
@@ -194,7 +202,7 @@ def judge_surface(result: Result, truth: Truth) -> dict[str, dict[str, Any]]:
         for name, (aligned, surface, owners) in cases.items()
     }
     owner_of_point = transfer(points, buildings, rigid)
-    near = owner_of_point != 0
-    overlap = build_overlap(owner_of_point[near], result.instances[near], result.scores)
-    scores["map_points"] = {**score_instances([overlap]), "num_vertices": int(near.sum())}
+    owned = owner_of_point != 0
+    overlap = build_overlap(owner_of_point[owned], result.instances[owned], result.scores)
+    scores["map_points"] = {**score_instances([overlap]), "num_vertices": int(owned.sum())}
     return scores

@@ -14,6 +14,7 @@ from seg2d3d_ros.types import FloatArray, IntArray
 
 VOXEL_M = 0.1
 TRANSFER_M = 0.5
+REACH_M = 30.0
 
 
 def align_by_poses(est: Poses, gt: Poses, with_scale: bool) -> FloatArray:
@@ -104,6 +105,20 @@ def score_surface(
         "surface_share": float(np.mean(predicted != 0)) if len(vertices) else 0.0,
         "stray_share": float(np.mean(distance > radius_m)) if len(labelled) else 0.0,
     }
+
+
+def within_reach(vertices: FloatArray, path: FloatArray, reach_m: float = REACH_M) -> np.ndarray:
+    """Return which vertices (v, 3) some camera came near: a scan holds nothing beyond its range.
+
+    Args:
+        vertices: True surface, in the frame of the path.
+        path: (n, 3) positions of the vehicle.
+        reach_m: Largest distance.
+    """
+    if not len(path):
+        return np.zeros(len(vertices), dtype=bool)
+    distance, _ = cKDTree(path).query(vertices, distance_upper_bound=reach_m)
+    return np.isfinite(distance)
 
 
 def align_points_by_poses(

@@ -84,9 +84,25 @@ def test_evaluate_folder_by_hand(folders: tuple[Path, Path]) -> None:
     assert ceiling["coverage"] == 1
     assert ceiling["all_owners"]["coverage"] == pytest.approx((15 / 18 + 1) / 2)
     assert report["surface"]["result"]["ap50"] == pytest.approx(1)
+    assert report["surface"]["near"]["num_vertices"] == 41 * 21
+    assert report["surface"]["near"]["ap50"] == pytest.approx(1)
     assert report["surface"]["map_points"]["ap50"] == pytest.approx(1)
     assert report["surface"]["sim3_reached"]["num_vertices"] == 41 * 21
     assert json.loads(json.dumps(report)) == report
+
+
+def test_evaluate_house_that_was_only_seen_from_afar_is_no_part_of_near(
+    folders: tuple[Path, Path],
+) -> None:
+    result, truth = folders
+    away = wall(3)
+    away["y"] += 100.0
+    write_ply(truth / "points.ply", np.concatenate([wall(2), away]))
+    surface = evaluate(result, truth)["surface"]
+    assert surface["result"]["num_gt"] == 2
+    assert surface["result"]["rc50"] == pytest.approx(0.5)
+    assert surface["near"]["num_gt"] == 1
+    assert surface["near"]["rc50"] == pytest.approx(1)
 
 
 def test_evaluate_mask_missing_from_observations_counts_against_the_run(

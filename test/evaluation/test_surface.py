@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from seg2d3d_ros.evaluation.surface import align_by_poses, score_surface, transfer, voxelise
+from seg2d3d_ros.evaluation.surface import (
+    align_by_poses,
+    score_surface,
+    transfer,
+    voxelise,
+    within_reach,
+)
 from seg2d3d_ros.evaluation.trajectory import Poses
 from seg2d3d_ros.geometry.transforms import apply
 
@@ -78,3 +84,14 @@ def test_score_surface_empty_map_scores_zero() -> None:
     score = score_surface((np.zeros((0, 3)), np.zeros(0, np.int64)), gt, {})
     assert score["ap50"] == 0
     assert score["surface_share"] == 0
+
+
+def test_within_reach_surface_beyond_the_range_of_the_whole_path_is_left_out() -> None:
+    path = np.array([[0.0, 0, 0], [100.0, 0, 0]])
+    vertices = np.array([[0.0, 29.9, 0], [0.0, 30.1, 0], [110.0, 20, 0], [50.0, 0, 0]])
+    assert within_reach(vertices, path).tolist() == [True, False, True, False]
+    assert within_reach(vertices, path, 60.0).all()
+
+
+def test_within_reach_no_path_reaches_nothing() -> None:
+    assert not within_reach(np.zeros((2, 3)), np.zeros((0, 3))).any()
