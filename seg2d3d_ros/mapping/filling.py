@@ -26,7 +26,8 @@ class FacadeFiller:
     """The facades of every instance, and samples on them wherever a mask of it shows them.
 
     A window that mirrors, a blank wall or the upper floors seen from far away carry no depth; but
-    the mask says that they belong to the building, and the building has few planes.
+    the mask says that they belong to the building, and the building has few planes. Masks of
+    unknown class are left alone: trees and hedges have none.
     """
 
     def __init__(self, state: MapState, measured: FusedPoints, reach_m: float) -> None:
@@ -56,9 +57,9 @@ class FacadeFiller:
         parts = [
             self._fill_mask(k, c, row, named)
             for k in keyframes
-            for c in sorted(self._state.frames[k].masks)
+            for c, masks in sorted(self._state.frames[k].masks.items())
             for row, named in enumerate(names.get((k, c), []))
-            if self._facades.get(named.instance)
+            if masks[row].class_id and self._facades.get(named.instance)
         ]
         if not parts:
             return _nothing()

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from test_facades import edges, wall
@@ -77,6 +79,14 @@ def test_fill_mask_of_another_instance_stays_empty(state):
     assert len(filler.fill([0], named(8)).points) == 0
     assert len(filler.fill([0], named(0)).points) == 0
     assert len(filler.fill([0], {}).points) == 0
+
+
+def test_fill_mask_of_unknown_class_stays_empty(state):
+    frame = state.frames[0]
+    unknown = replace(frame.masks[0][0], class_id=0)
+    frame.held = replace(frame.content, masks={0: (unknown,)})
+    filler = FacadeFiller(state, fused(wall([-4, 0], [4, 0], 2), 7), 3.0)
+    assert len(filler.fill([0], named(7)).points) == 0
 
 
 def test_fill_wall_out_of_range_stays_empty(state):
