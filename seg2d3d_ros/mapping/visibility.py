@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from seg2d3d_ros.geometry import cameras as models
 from seg2d3d_ros.geometry import transforms
@@ -14,23 +13,45 @@ from seg2d3d_ros.types import FloatArray, IntArray
 
 LAYER_RATIO = 1.35
 _CELL_PX = 12
+_TILE_M = 25.0
 _MAX_RELATIVE_SIGMA = 0.03
 
 
 @dataclass(frozen=True)
 class LabelledPoints:
-    """Landmarks that carry an instance: points_world (n, 3), sigma_m (n,), instances (n,)."""
+    """Landmarks that carry an instance, found by where they are.
+
+    Attributes:
+        points_world: (n, 3).
+        sigma_m: (n,) their uncertainty.
+        instances: (n,) their instance.
+        tiles: Rows by square of the ground.
+    """
 
     points_world: FloatArray
     sigma_m: FloatArray
     instances: IntArray
-    tree: cKDTree | None
+    tiles: dict[tuple[int, int], IntArray]
 
     @staticmethod
     def of(points_world: FloatArray, sigma_m: FloatArray, instances: IntArray) -> LabelledPoints:
         """Index the points by their place on the ground."""
-        tree = cKDTree(points_world[:, :2]) if len(points_world) else None
-        return LabelledPoints(points_world, sigma_m, instances, tree)
+        x, y = np.floor(points_world[:, :2].T / _TILE_M).astype(np.int64)
+        order = np.lexsort((y, x))
+        ends = np.flatnonzero((np.diff(x[order]) != 0) | (np.diff(y[order]) != 0)) + 1
+        groups = np.split(order, ends) if len(order) else []
+        tiles = {(int(x[rows[0]]), int(y[rows[0]])): rows for rows in groups}
+        return LabelledPoints(points_world, sigma_m, instances, tiles)
+
+    def near(self, center_xy: FloatArray, range_m: float) -> IntArray:
+        """Return the rows, ascending, of points within a range of a place on the ground (2,)."""
+        x0, y0 = np.floor((center_xy - range_m) / _TILE_M).astype(int).tolist()
+        x1, y1 = np.floor((center_xy + range_m) / _TILE_M).astype(int).tolist()
+        squares = ((x, y) for x in range(x0, x1 + 1) for y in range(y0, y1 + 1))
+        found = [self.tiles[s] for s in squares if s in self.tiles]
+        rows = np.sort(np.concatenate([np.zeros(0, dtype=np.int64), *found]))
+        away = self.points_world[rows, :2] - center_xy
+        return rows[np.einsum("ni,ni->n", away, away) <= range_m**2]
 
 
 @dataclass(frozen=True)
@@ -57,14 +78,13 @@ def show(
         range_m: Points further from the camera do not count.
     """
     nothing = Shown(np.zeros((0, 2)), np.zeros(0), np.zeros(0, dtype=np.int64))
-    if labelled.tree is None or state.rig is None:
+    if not labelled.tiles or state.rig is None:
         return nothing
     model = state.rig.cameras[camera]
     T_world_cam = state.frames[frame].T_world_base @ model.T_base_cam
-    near = np.array(labelled.tree.query_ball_point(T_world_cam[:2, 3], range_m), dtype=np.int64)
+    near = labelled.near(T_world_cam[:2, 3], range_m)
     if not len(near):
         return nothing
-    near.sort()
     p_cam = transforms.apply(transforms.invert(T_world_cam), labelled.points_world[near])
     uv, inside = models.project(model, p_cam)
     inside &= labelled.sigma_m[near] <= _MAX_RELATIVE_SIGMA * p_cam[:, 2]
