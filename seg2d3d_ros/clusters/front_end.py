@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 
 import cv2
 import numpy as np
 
 from seg2d3d_ros.clusters.assembly import RigFrame
 from seg2d3d_ros.clusters.descriptors import Describer
+from seg2d3d_ros.clusters.exclusion import Exclusion
 from seg2d3d_ros.clusters.initialization import two_view
+from seg2d3d_ros.clusters.keyframes import KeyframePolicy
 from seg2d3d_ros.clusters.landmarks import LandmarkTable
 from seg2d3d_ros.clusters.mask_corners import BuildingCorners
+from seg2d3d_ros.clusters.motion import ConstantVelocity, Motion, guess_pixels
 from seg2d3d_ros.clusters.odometry import OdometryBuffer
 from seg2d3d_ros.clusters.overlap import overlapping_pairs
 from seg2d3d_ros.clusters.threads import Threads
 from seg2d3d_ros.clusters.tracker import Tracker
 from seg2d3d_ros.clusters.window import LocalFrame, LocalMap, Seen
 from seg2d3d_ros.config import Config
-from seg2d3d_ros.geometry import bundle, masks, transforms
+from seg2d3d_ros.geometry import bundle, transforms
 from seg2d3d_ros.geometry import cameras as models
 from seg2d3d_ros.geometry.pose import PosePrior, RigObservations, refine_rig_pose
-from seg2d3d_ros.types import FloatArray, IntArray, Rig, Segmentation
+from seg2d3d_ros.types import FloatArray, IntArray, Rig
 
 _LOG = logging.getLogger(__name__)
 _MIN_INLIERS = 12
 _LOST_FRAMES = 15
-_FALLBACK_DEPTH = 20.0
 
 
 class FrontEnd:
@@ -35,7 +38,8 @@ class FrontEnd:
     def __init__(self, config: Config, rig: Rig, odometry: OdometryBuffer) -> None:
         """Start a new local map."""
         self._config = config.clusters
-        self._segmentation = config.segmentation
+        self._exclusion = Exclusion(config.segmentation)
+        self._policy = KeyframePolicy(config.clusters)
         self._building_corners = BuildingCorners(config)
         self._rig = rig
         self._odometry = odometry
@@ -45,6 +49,7 @@ class FrontEnd:
         settings = (share, self._config.min_feature_distance_px)
         self._trackers = [Tracker(*settings) for _ in rig.cameras]
         self._describer = Describer(rig.cameras)
+        self._velocity = ConstantVelocity(len(rig.cameras))
         self.map = LocalMap(self._config, rig, LandmarkTable())
         self.start(np.eye(4))
 
@@ -60,17 +65,27 @@ class FrontEnd:
         self.map = LocalMap(self._config, self._rig, LandmarkTable(self.map.landmarks.next_id))
         self.frames: list[LocalFrame] = []
         self._pose = T_local_base
-        self._step = np.eye(4)
-        self._step_ns = 0
+        self._velocity.clear()
         self._is_located = False
         self._num_coasted = 0
-        self._tracked_at_keyframe = 0
+        self._policy.clear()
+        self._exclusion.clear()
+        # By camera: where base_link was when its last picture was taken.
+        self._pose_of: dict[int, FloatArray] = {}
         self.num_overlap_matches = 0
 
     @property
     def is_lost(self) -> bool:
-        """Return True if nothing has told the motion for a while."""
-        return self._num_coasted >= _LOST_FRAMES and not self._rig.has_odometry
+        """Return True if the motion was known and nothing has told it for a while."""
+        is_coasting = self._num_coasted >= _LOST_FRAMES * self._num_turns
+        return is_coasting and self._has_motion() and not self._rig.has_odometry
+
+    @property
+    def _num_turns(self) -> int:
+        """Return in how many turns the cameras fire: 1 where they are synchronised."""
+        cameras = {c for f in self.frames[-len(self._rig.cameras) :] for c in f.cameras}
+        most = max((len(f.cameras) for f in self.frames[-len(self._rig.cameras) :]), default=1)
+        return max(len(cameras) // max(most, 1), 1)
 
     @property
     def scale(self) -> str:
@@ -79,17 +94,18 @@ class FrontEnd:
 
     def process(self, moment: RigFrame) -> LocalFrame:
         """Take the pictures of one moment; the frame returned is a keyframe if it became one."""
-        predicted, increment = self._predict(moment.stamp_ns)
+        motion, predicted = self._predict(moment.stamp_ns)
         grays = self._advance(moment, predicted)
-        blocked = {c: self._blocked(s) for c, s in moment.segmentations.items()}
-        for c, picture in blocked.items():
+        for c in moment.frames:
+            picture = self._exclusion.look(c, moment.segmentations.get(c))
             if picture is not None:
                 at = np.round(self._trackers[c].uv_px).astype(int)
                 self._trackers[c].keep(picture[at[:, 1], at[:, 0]] == 0)
-        frame = self._locate(moment, predicted, increment)
+        frame = self._locate(moment, predicted, motion)
         self.frames.append(frame)
         if self._is_keyframe(frame):
-            self._extend(frame, moment, grays, blocked)
+            self._tie(frame, motion)
+            self._extend(frame, moment, grays)
         elif self.map.keyframes:
             reference = self.map.keyframes[-1]
             frame.T_ref_base = transforms.invert(reference.T_local_base) @ frame.T_local_base
@@ -97,17 +113,16 @@ class FrontEnd:
 
     # ---------------------------------------------------------------------------------- prediction
 
-    def _predict(self, stamp_ns: int) -> tuple[FloatArray, FloatArray | None]:
+    def _predict(self, stamp_ns: int) -> tuple[Motion | None, FloatArray]:
+        """Return the motion since the last moment, by odometry or velocity, and the pose."""
         if not self.frames:
-            return self._pose, None
-        last = self.frames[-1]
-        increment = self._odometry.increment(last.stamp_ns, stamp_ns)
+            return None, self._pose
+        increment = self._odometry.increment(self.frames[-1].stamp_ns, stamp_ns)
         if increment is not None:
-            return self._pose @ increment, increment
-        if self._step_ns <= 0:
-            return self._pose, None
-        ratio = min((stamp_ns - last.stamp_ns) / self._step_ns, 3.0)
-        return self._pose @ transforms.interpolate(np.eye(4), self._step, ratio), None
+            motion: Motion | None = Motion(increment, self._odometry.covariance(increment))
+        else:
+            motion = self._velocity.predict(stamp_ns)
+        return motion, self._pose if motion is None else self._pose @ motion.T_i_j
 
     def _advance(self, moment: RigFrame, predicted: FloatArray) -> dict[int, np.ndarray]:
         def work(c: int) -> tuple[int, np.ndarray]:
@@ -124,36 +139,8 @@ class FrontEnd:
         if not len(tracker.ids) or not self.frames:
             return tracker.uv_px
         points = self.map.landmarks.points(tracker.ids)
-        unknown = ~np.isfinite(points[:, 0])
-        T_before = self._pose @ camera.T_base_cam
-        if unknown.any():
-            known = transforms.apply(transforms.invert(T_before), points[~unknown])
-            depth = float(np.median(known[:, 2])) if len(known) >= 10 else _FALLBACK_DEPTH
-            rays = np.c_[
-                models.normalize(camera, tracker.uv_px[unknown]), np.ones(int(unknown.sum()))
-            ]
-            points = points.copy()
-            points[unknown] = transforms.apply(T_before, rays * max(depth, 1.0))
-        uv, _ = models.project(
-            camera, transforms.apply(transforms.invert(predicted @ camera.T_base_cam), points)
-        )
-        lost = ~np.isfinite(uv[:, 0]) | (
-            np.abs(uv - tracker.uv_px).max(axis=1) > 0.25 * camera.width_px
-        )
-        uv[lost] = tracker.uv_px[lost]
-        return uv
-
-    def _blocked(self, segmentation: Segmentation) -> np.ndarray | None:
-        """Return (h, w) uint8, non-zero where moving things or sky are; None if nowhere."""
-        never = {*self._segmentation.dynamic_classes, *self._segmentation.ignored_classes}
-        shape = (segmentation.height_px, segmentation.width_px)
-        out: np.ndarray | None = None
-        for mask in segmentation.masks:
-            if mask.class_id in never:
-                out = np.zeros(shape, np.uint8) if out is None else out
-                x0, y0, x1, y1 = mask.bbox_px
-                out[y0:y1, x0:x1] |= masks.decode_crop(mask.bbox_px, mask.runs).astype(np.uint8)
-        return None if out is None else cv2.dilate(out, np.ones((5, 5), np.uint8))
+        T_before = self._pose_of.get(c, self._pose) @ camera.T_base_cam
+        return guess_pixels(camera, tracker.uv_px, points, T_before, predicted @ camera.T_base_cam)
 
     # ------------------------------------------------------------------------------------ location
 
@@ -171,7 +158,7 @@ class FrontEnd:
         )
 
     def _locate(
-        self, moment: RigFrame, predicted: FloatArray, increment: FloatArray | None
+        self, moment: RigFrame, predicted: FloatArray, motion: Motion | None
     ) -> LocalFrame:
         cameras = sorted(moment.frames)
         seen = self._seen(cameras)
@@ -185,7 +172,7 @@ class FrontEnd:
                 points[known],
                 self.map.normalized(seen)[known],
             )
-            prior = self._prior(predicted, increment)
+            prior = self._prior(predicted, motion, cameras)
             found = refine_rig_pose(obs, predicted, self._config.max_reprojection_px, prior)
             if found.is_inlier.sum() >= max(_MIN_INLIERS, 0.3 * known.sum()):
                 pose, status = found.T_world_base, "tracked"
@@ -200,21 +187,27 @@ class FrontEnd:
         self._move_on(frame)
         return frame
 
-    def _prior(self, predicted: FloatArray, increment: FloatArray | None) -> PosePrior:
-        if increment is not None:
-            information = np.asarray(np.linalg.inv(self._odometry.covariance(increment)))
-            return PosePrior(predicted, 0.1 * information)
+    def _prior(
+        self, predicted: FloatArray, motion: Motion | None, cameras: list[int]
+    ) -> PosePrior:
+        if motion is not None and self._rig.has_odometry:
+            return PosePrior(predicted, 0.1 * np.asarray(np.linalg.inv(motion.covariance)))
+        if motion is not None and self._is_others_turn(cameras):
+            return PosePrior(predicted, np.asarray(np.linalg.inv(motion.covariance)))
         return PosePrior(predicted, np.diag([1 / 0.2**2] * 3 + [1 / 3.0**2] * 3))
 
     def _end_tracks(self, cameras: list[int], seen: Seen, bad: np.ndarray) -> None:
         for c in cameras:
             self._trackers[c].keep(~bad[seen.camera == c])
 
+    def _is_others_turn(self, cameras: Iterable[int]) -> bool:
+        """Return True if none of these cameras was part of the last moment."""
+        return bool(self.frames) and not set(cameras) & set(self.frames[-1].cameras)
+
     def _move_on(self, frame: LocalFrame) -> None:
-        if self.frames:
-            self._step = transforms.invert(self._pose) @ frame.T_local_base
-            self._step_ns = frame.stamp_ns - self.frames[-1].stamp_ns
+        self._velocity.add(frame.stamp_ns, frame.T_local_base, frame.cameras)
         self._pose = frame.T_local_base
+        self._pose_of.update(dict.fromkeys(frame.cameras, self._pose))
         self._num_coasted = self._num_coasted + 1 if frame.status == "coasted" else 0
 
     # ----------------------------------------------------------------------------------- keyframes
@@ -222,15 +215,9 @@ class FrontEnd:
     def _is_keyframe(self, frame: LocalFrame) -> bool:
         if not self.map.keyframes:
             return True
-        last = self.map.keyframes[-1]
         if not self._has_motion():
             return self._start_from_two_views(frame)
-        moved = transforms.invert(last.T_local_base) @ frame.T_local_base
-        if float(np.linalg.norm(moved[:3, 3])) >= self._config.keyframe_distance_m:
-            return True
-        if np.rad2deg(transforms.angle_rad(moved)) >= self._config.keyframe_rotation_deg:
-            return True
-        return len(frame.seen.ids) < 0.6 * self._tracked_at_keyframe and len(frame.seen.ids) > 0
+        return self._policy.is_due(frame, self.map.keyframes[-1])
 
     def _has_motion(self) -> bool:
         return self._is_located or self._rig.has_odometry or self.num_overlap_matches >= 30
@@ -238,6 +225,8 @@ class FrontEnd:
     def _start_from_two_views(self, frame: LocalFrame) -> bool:
         """Try to found the map on the first keyframe and this frame; those between come after."""
         first = self.map.keyframes[0]
+        if not set(first.cameras) & set(frame.cameras):
+            return False
         for c in frame.cameras:
             a, b = first.seen.camera == c, frame.seen.camera == c
             _, i, j = np.intersect1d(first.seen.ids[a], frame.seen.ids[b], return_indices=True)
@@ -250,8 +239,9 @@ class FrontEnd:
                 frame.T_local_base = self._pose = first.T_local_base @ T_i_j
                 frame.status = "tracked"
                 self._is_located = True
+                self._num_coasted = 0
                 return True
-        if len(frame.seen.ids) < 0.3 * max(self._tracked_at_keyframe, 1):
+        if len(frame.seen.ids) < 0.3 * max(self._policy.num_tracks_before(frame), 1):
             self._found_again(frame)
             return True
         return False
@@ -271,16 +261,12 @@ class FrontEnd:
         frame: LocalFrame,
         moment: RigFrame,
         grays: dict[int, np.ndarray],
-        blocked: dict[int, np.ndarray | None],
     ) -> None:
         """Make it a keyframe: new corners, matches across cameras, landmarks, adjustment."""
         frame.is_keyframe = True
-        if self.map.keyframes:
-            frame.T_prev_base = self._odometry.increment(
-                self.map.keyframes[-1].stamp_ns, frame.stamp_ns
-            )
         self.map.keyframes.append(frame)
-        self._add_corners(frame, moment, blocked)
+        self._policy.add(frame)
+        self._add_corners(frame, moment)
         self._match_across(frame, grays)
         self.map.triangulate()
         self.map.adjust(self.odometry_priors(self.map.window()))
@@ -289,7 +275,24 @@ class FrontEnd:
         self._is_located = self._is_located or self._rig.has_odometry
         self._drop_outliers(frame)
         self._describer.push(frame, grays, self.map.landmarks, self.scale == "metric")
-        self._tracked_at_keyframe = len(self._seen(list(frame.cameras)).ids)
+        self._pose_of.update(dict.fromkeys(frame.cameras, self._pose))
+        for c in frame.cameras:
+            self._policy.count(c, len(self._trackers[c].ids))
+
+    def _tie(self, frame: LocalFrame, motion: Motion | None) -> None:
+        """Tie a keyframe to the one before by odometry; cameras that fire in turn by velocity."""
+        if not self.map.keyframes:
+            return
+        last, before = self.map.keyframes[-1], self.frames[-2]
+        frame.T_prev_base = self._odometry.increment(last.stamp_ns, frame.stamp_ns)
+        if self._rig.has_odometry or motion is None or before.status != "tracked":
+            return
+        if not set(frame.cameras) & set(before.cameras):
+            T_last_before = np.eye(4) if before is last else before.T_ref_base
+            frame.T_prev_base, frame.prev_covariance = (
+                T_last_before @ motion.T_i_j,
+                motion.covariance,
+            )
 
     def odometry_priors(self, window: list[LocalFrame]) -> list[bundle.RelativePrior]:
         """Return odometry between consecutive keyframes of a list that starts anywhere."""
@@ -297,16 +300,15 @@ class FrontEnd:
         for k in range(1, len(window)):
             T = window[k].T_prev_base
             if T is not None:
-                priors.append(
-                    bundle.RelativePrior(k - 1, k, T, self._odometry.covariance(T), True)
-                )
+                covariance = window[k].prev_covariance
+                if covariance is None:
+                    covariance = self._odometry.covariance(T)
+                priors.append(bundle.RelativePrior(k - 1, k, T, covariance, True))
         return priors
 
-    def _add_corners(
-        self, frame: LocalFrame, moment: RigFrame, blocked: dict[int, np.ndarray | None]
-    ) -> None:
+    def _add_corners(self, frame: LocalFrame, moment: RigFrame) -> None:
         for c in frame.cameras:
-            picture = blocked.get(c)
+            picture = self._exclusion.forbid(c, moment.frames[c].stamp_ns)
             allowed = None if picture is None else (1 - picture)
             self._start_tracks(c, self._trackers[c].find_corners(allowed), moment)
             for pair in self._pairs:

@@ -211,7 +211,9 @@ class ClusterStage:
         out = []
         for i, j in zip(keyframes[:-1], keyframes[1:], strict=True):
             if j.T_prev_base is not None:
-                covariance = self._odometry.covariance(j.T_prev_base)
+                covariance = j.prev_covariance
+                if covariance is None:
+                    covariance = self._odometry.covariance(j.T_prev_base)
                 out.append(
                     RelativePose(position[id(i)], position[id(j)], j.T_prev_base, covariance)
                 )

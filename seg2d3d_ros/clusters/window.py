@@ -58,6 +58,7 @@ class LocalFrame:
     seen: Seen
     status: str = "tracked"
     T_prev_base: FloatArray | None = None
+    prev_covariance: FloatArray | None = None
     T_ref_base: FloatArray = field(default_factory=lambda: np.eye(4))
 
 
@@ -86,8 +87,14 @@ class LocalMap:
         return (seen.uv_ideal_px - self._principal[seen.camera]) / self._focal_xy[seen.camera]
 
     def window(self) -> list[LocalFrame]:
-        """Return the newest keyframes that are adjusted together."""
-        return self.keyframes[-self._config.window_keyframes :]
+        """Return the newest keyframes that are adjusted together.
+
+        Where cameras fire in turn, each keyframe holds one of them: then there are more.
+        """
+        newest = self.keyframes[-self._config.window_keyframes :]
+        pictures = sum(len(f.cameras) for f in newest)
+        turns = len(self._rig.cameras) * len(newest) // max(pictures, 1)
+        return self.keyframes[-self._config.window_keyframes * max(turns, 1) :]
 
     def triangulate(self) -> int:
         """Triangulate tracks of the newest keyframe without position; return how many succeeded.

@@ -97,7 +97,7 @@ def _noise_ratio(offset: FloatArray, sigma: FloatArray, walk: FloatArray) -> flo
     """Return how much more the fixes scatter from one to the next than they say."""
     step = np.linalg.norm(np.diff(offset, axis=0), axis=1)
     expected = np.sqrt(sigma[1:] ** 2 + sigma[:-1] ** 2 + walk**2)
-    return max(1.0, float(np.median(step / expected)) / np.sqrt(_MEDIAN_CHI2))
+    return float(max(1.0, np.median(step / expected) / np.sqrt(_MEDIAN_CHI2)))
 
 
 def _smooth(

@@ -1,0 +1,66 @@
+"""Where landmarks must never be: on what moves, and in the sky."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from seg2d3d_ros.config import SegmentationConfig
+from seg2d3d_ros.geometry import masks
+from seg2d3d_ros.types import Segmentation, SegmentationStatus
+
+_MARGIN_PX = 2
+# Where a picture brings no masks those of the one before serve, grown by what may have moved.
+_MAX_AGE_NS = 1_000_000_000
+_GROWTH_WIDTHS_PER_S = 0.15
+
+
+class Exclusion:
+    """Pictures of where no landmark may be, by camera; remembers the last for want of masks."""
+
+    def __init__(self, config: SegmentationConfig) -> None:
+        """Exclude the configured moving and ignored classes."""
+        self._never = {*config.dynamic_classes, *config.ignored_classes}
+        self._last: dict[int, tuple[int, np.ndarray]] = {}
+
+    def clear(self) -> None:
+        """Forget all pictures."""
+        self._last.clear()
+
+    def look(self, camera: int, segmentation: Segmentation | None) -> np.ndarray | None:
+        """Return (h, w) uint8, non-zero where tracks must end; None if nowhere or unknown."""
+        if segmentation is None or segmentation.status != SegmentationStatus.OK:
+            return None
+        picture = np.zeros((segmentation.height_px, segmentation.width_px), np.uint8)
+        for mask in segmentation.masks:
+            if mask.class_id in self._never:
+                x0, y0, x1, y1 = mask.bbox_px
+                picture[y0:y1, x0:x1] |= masks.decode_crop(mask.bbox_px, mask.runs).astype(
+                    np.uint8
+                )
+        self._last.pop(camera, None)
+        if not picture.any():
+            return None
+        self._last[camera] = (segmentation.stamp_ns, picture)
+        return _grown(picture, _MARGIN_PX)
+
+    def forbid(self, camera: int, stamp_ns: int) -> np.ndarray | None:
+        """Return (h, w) uint8, non-zero where no track may start; None if anywhere is allowed.
+
+        Args:
+            camera: Index of the camera.
+            stamp_ns: Stamp of its picture.
+        """
+        if camera not in self._last:
+            return None
+        since_ns, picture = self._last[camera]
+        age_ns = stamp_ns - since_ns
+        if not 0 <= age_ns <= _MAX_AGE_NS:
+            return None
+        growth = _GROWTH_WIDTHS_PER_S * picture.shape[1] * age_ns * 1e-9
+        return _grown(picture, _MARGIN_PX + round(growth))
+
+
+def _grown(picture: np.ndarray, margin_px: int) -> np.ndarray:
+    size = 2 * margin_px + 1
+    return np.asarray(cv2.dilate(picture, np.ones((size, size), np.uint8)))

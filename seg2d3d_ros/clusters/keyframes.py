@@ -1,0 +1,65 @@
+"""When a moment becomes a keyframe, for cameras that fire together, in turn, or drop out."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from seg2d3d_ros.clusters.window import LocalFrame
+from seg2d3d_ros.config import ClustersConfig
+from seg2d3d_ros.geometry import transforms
+
+_LOST_SHARE = 0.6
+_LEFT_OUT = 1.5
+
+
+class KeyframePolicy:
+    """Every camera gets keyframes: by its way, its rotation or its lost tracks since the last."""
+
+    def __init__(self, config: ClustersConfig) -> None:
+        """Use the configured distances."""
+        self._config = config
+        self._keyframe_of: dict[int, LocalFrame] = {}
+        self._num_tracks: dict[int, int] = {}
+
+    def clear(self) -> None:
+        """Forget all keyframes."""
+        self._keyframe_of.clear()
+        self._num_tracks.clear()
+
+    def add(self, frame: LocalFrame) -> None:
+        """Take a keyframe."""
+        self._keyframe_of.update(dict.fromkeys(frame.cameras, frame))
+
+    def count(self, camera: int, num_tracks: int) -> None:
+        """Take the number of tracks that a camera left its keyframe with."""
+        self._num_tracks[camera] = num_tracks
+
+    def num_tracks_before(self, frame: LocalFrame) -> int:
+        """Return with how many tracks the frame's cameras left their last keyframes."""
+        return sum(self._num_tracks.get(c, 0) for c in frame.cameras)
+
+    def is_due(self, frame: LocalFrame, last: LocalFrame) -> bool:
+        """Return whether a frame should become a keyframe.
+
+        A camera that was missing in the last keyframe, though it fires together with the others,
+        waits half as long again: a dropped picture is no reason for two keyframes in a row.
+
+        Args:
+            frame: The newest frame, located.
+            last: The keyframe before it.
+        """
+        for c in frame.cameras:
+            if c not in self._keyframe_of:
+                return True
+            is_left_out = c not in last.cameras and bool(set(last.cameras) & set(frame.cameras))
+            if self._way_since(frame, c) >= (_LEFT_OUT if is_left_out else 1.0):
+                return True
+        return 0 < len(frame.seen.ids) < _LOST_SHARE * self.num_tracks_before(frame)
+
+    def _way_since(self, frame: LocalFrame, camera: int) -> float:
+        """Return how far a camera came since its last keyframe; 1 is enough for another."""
+        keyframe = self._keyframe_of[camera]
+        moved = transforms.invert(keyframe.T_local_base) @ frame.T_local_base
+        way = float(np.linalg.norm(moved[:3, 3])) / self._config.keyframe_distance_m
+        turn = np.rad2deg(transforms.angle_rad(moved)) / self._config.keyframe_rotation_deg
+        return max(way, float(turn))

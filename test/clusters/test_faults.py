@@ -1,0 +1,136 @@
+"""Faults of sensors seen from the cluster stage, against the truth of a ray-cast corridor."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from seg2d3d_ros.clusters.stage import ClusterStage
+from seg2d3d_ros.config import Config, override
+from seg2d3d_ros.geometry import transforms
+from seg2d3d_ros.geometry.alignment import align_points
+from seg2d3d_ros.types import Frame, Odometry, Rig
+
+CONFIG = override(
+    Config(),
+    {
+        "runtime.num_threads": 1,
+        "clusters.keyframe_distance_m": 0.9,
+        "clusters.max_features": 240,
+        "clusters.depths": False,
+    },
+)
+
+
+def run(rig, items, config=CONFIG):
+    stage = ClusterStage(config, rig, expects_segmentation=False)
+    return [c for item in items for c in stage.push(item)] + stage.finish()
+
+
+def track(clusters, drive):
+    """Estimated poses at the drive's stamps, and the number of keyframes."""
+    found = {f.stamp_ns: f.T_local_base for c in clusters for f in c.frames}
+    keyframes = {f.stamp_ns for c in clusters for f in c.frames if f.is_keyframe}
+    return np.stack([found[s] for s in drive.stamps_ns]), len(keyframes)
+
+
+def error_m(est, drive, with_scale):
+    """Root mean square position error after alignment, in metres."""
+    gt = np.stack(drive.T_world_base)[:, :3, 3]
+    S = align_points(gt, est[:, :3, 3], with_scale).S_a_b
+    return np.sqrt(np.mean(np.sum((transforms.apply(S, est[:, :3, 3]) - gt) ** 2, axis=1)))
+
+
+def noisy(frame, seed, gain=1.0):
+    """The picture with pixel noise of two grey levels, under another exposure."""
+    noise = 2.0 * np.random.default_rng(seed).standard_normal(frame.image.shape)
+    return replace(frame, image=np.clip(gain * frame.image + noise, 0, 255).astype(np.uint8))
+
+
+@pytest.mark.parametrize("has_odometry", [False, True])
+def test_cameras_that_fire_in_turn_share_one_path(
+    make_camera, make_drive, make_poses, has_odometry
+):
+    cameras = (make_camera("left", 0.3, 20.0), make_camera("right", -0.3, -20.0))
+    drive = make_drive(Rig(cameras, has_odometry=has_odometry), make_poses(60, 0.2, 0.002))
+    frames = [f for k, f in enumerate(drive.frames()) if k % 2 == (k // 2) % 2]
+    items = sorted(
+        frames + (drive.odometry() if has_odometry else []),
+        key=lambda i: (i.stamp_ns, isinstance(i, Frame)),
+    )
+    clusters = run(drive.rig, items, override(CONFIG, {"clusters.max_features": 400}))
+    assert {c.session for c in clusters} == {0}
+    est, _ = track(clusters, drive)
+    # 12 m; what one camera alone drifts by, and no zigzag between the two
+    assert error_m(est, drive, with_scale=not has_odometry) < 0.12
+    # every second step leads from the left camera's map to the right one's
+    step = np.linalg.norm(np.diff(est[20:, :3, 3], axis=0), axis=1)
+    assert step[::2].mean() == pytest.approx(step[1::2].mean(), rel=0.1)
+    seen = np.zeros(2, int)
+    for c in clusters:
+        np.add.at(seen, c.observations.camera, 1)
+    assert seen.min() > 0.5 * seen.max()
+
+
+def test_standing_at_the_start_with_one_camera_alone_waits_in_one_session(
+    make_camera, make_drive, make_poses
+):
+    moving = make_poses(40, 0.4, 0.002)
+    drive = make_drive(Rig((make_camera(),)), [moving[0]] * 30 + moving)
+    clusters = run(drive.rig, [noisy(f, k) for k, f in enumerate(drive.frames())])
+    assert {c.session for c in clusters} == {0}
+    est, _ = track(clusters, drive)
+    assert error_m(est, drive, with_scale=True) < 0.1
+
+
+def test_standing_in_the_middle_neither_drifts_nor_makes_keyframes(
+    make_camera, make_drive, make_poses
+):
+    before = make_poses(20, 0.4)
+    rig = Rig((make_camera("left", 0.3), make_camera("right", -0.3)))
+    drive = make_drive(rig, before + [before[-1]] * 40)
+    est, num = track(run(rig, [noisy(f, k) for k, f in enumerate(drive.frames())]), drive)
+    still = est[20:, :3, 3]
+    # a pose of some 200 corners of 0.3 px at 190 px focal and 10 m: a few millimetres
+    assert np.linalg.norm(still - still[0], axis=1).max() < 0.03
+    assert num <= 20 * 0.4 / 0.9 + 3
+
+
+def test_turning_in_place_on_odometry_invents_no_way(make_camera, make_drive, make_poses):
+    before = make_poses(15, 0.4)
+    turn = transforms.exp([0, 0, np.deg2rad(3.0), 0, 0, 0])
+    turning = [before[-1]]
+    for _ in range(30):
+        turning.append(turning[-1] @ turn)
+    rig = Rig((make_camera(),), has_odometry=True)
+    drive = make_drive(rig, before + turning[1:])
+    est, _ = track(run(rig, drive.items()), drive)
+    moved = np.linalg.norm(est[15:, :3, 3] - est[14, :3, 3], axis=1)
+    # perfect odometry within 5 cm per root metre, 10 cm at least
+    assert moved.max() < 0.15
+    angle = transforms.angle_rad(transforms.invert(est[14]) @ est[-1])
+    assert np.rad2deg(angle) == pytest.approx(90.0, abs=1.0)
+
+
+def test_exposure_that_changes_by_two_stops_is_followed(make_camera, make_drive, make_poses):
+    rig = Rig((make_camera("left", 0.3), make_camera("right", -0.3)))
+    drive = make_drive(rig, make_poses(40, 0.4, 0.002))
+    frames = [
+        noisy(f, k, gain=2.0 ** np.sin(2 * np.pi * (k // 2) / 20) / 2.0)
+        for k, f in enumerate(drive.frames())
+    ]
+    est, _ = track(run(rig, frames), drive)
+    assert error_m(est, drive, with_scale=False) < 0.15
+
+
+def test_wheels_that_slip_hardly_move_what_is_seen(make_camera, make_drive, make_poses):
+    rig = Rig((make_camera("left", 0.3), make_camera("right", -0.3)), has_odometry=True)
+    drive = make_drive(rig, make_poses(50, 0.4, 0.002))
+    told, extra = [], 0.0
+    for k, (stamp, T) in enumerate(zip(drive.stamps_ns, drive.T_world_base, strict=True)):
+        extra += 0.3 if 20 <= k < 30 else 0.0
+        told.append(Odometry(stamp, T @ transforms.exp([0, 0, 0, extra, 0, 0])))
+    items = sorted(drive.frames() + told, key=lambda i: (i.stamp_ns, isinstance(i, Frame)))
+    est, _ = track(run(rig, items), drive)
+    # 3 m told too much
+    assert error_m(est, drive, with_scale=False) < 0.25
