@@ -80,9 +80,10 @@ class BundleOptions:
         max_iterations: Iterations at most.
         function_tolerance: Relative fall of cost to stop at.
         num_threads: Threads.
-        sigma_px: What a reprojection error counts as against odometry and GNSS. The errors along
-            a track are alike, so a landmark seen twenty times is not twenty measurements: more
-            than the scatter of pixels. Known to `adjust` of this module only.
+        sigma_px: What a reprojection error counts as against odometry. The errors along a track
+            are alike, so a landmark seen twenty times is not twenty measurements: more than the
+            scatter of pixels. The errors of fixes are alike over seconds, too, so that between
+            the two of them a pixel counts as one. Known to `adjust` of this module only.
     """
 
     loss_px: float = 1.0
@@ -293,9 +294,9 @@ def _add_priors(
                 ceres_problem.set_parameter_block_constant(block)
     for position in problem.positions:
         cost = cost_functions.AbsolutePosePositionPriorCost(
-            position.covariance / sigma_px**2, position.position_world
+            position.covariance, position.position_world
         )
-        loss = pyceres.CauchyLoss(FIX_LOSS * sigma_px)
+        loss = pyceres.CauchyLoss(FIX_LOSS)
         block = rec.frame(position.frame + 1).rig_from_world.params
         ceres_problem.add_residual_block(cost, loss, [block])
         keep += [cost, loss]

@@ -86,8 +86,8 @@ class Judge:
         cost = _cauchy(error, solver.loss_px)
         told = np.array([_odometry_strain(self._state, r) for r in factors.relative])
         fixed = np.array([_fix_strain(self._state, p) for p in factors.positions])
-        for strain, width in ((told, bundle.ODOMETRY_LOSS), (fixed, bundle.FIX_LOSS)):
-            cost += solver.sigma_px**2 * _cauchy(strain, width)
+        cost += solver.sigma_px**2 * _cauchy(told, bundle.ODOMETRY_LOSS)
+        cost += _cauchy(fixed, bundle.FIX_LOSS)
         # six unknowns and three: what is left of each of them
         return cost, _median(told) / np.sqrt(6.0), _median(fixed) / np.sqrt(3.0)
 
