@@ -158,6 +158,11 @@ class ClustersConfig:
 class MappingConfig:
     """Where everything is, and which mask is which building."""
 
+    association: str = option(
+        "votes",
+        "How masks become buildings: votes, or seg2d3d_paper (the published rules, for "
+        "comparison).",
+    )
     min_instance_points: int = option(5, "Landmarks of a confirmed instance.", 1)
     min_instance_views: int = option(4, "Stamps at which a confirmed instance was seen.", 1)
     voxel_m: float = option(

@@ -16,7 +16,7 @@ from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.geometry.alignment import align_points
 from seg2d3d_ros.geometry.bundle import PositionPrior
 from seg2d3d_ros.mapping.archive import Archive, BlockStore, MemoryStore
-from seg2d3d_ros.mapping.association import Associator, Picture
+from seg2d3d_ros.mapping.association import Picture
 from seg2d3d_ros.mapping.continuation import Continuation
 from seg2d3d_ros.mapping.cut import Cut
 from seg2d3d_ros.mapping.editor import Editor
@@ -27,10 +27,10 @@ from seg2d3d_ros.mapping.georeference import GeoReference
 from seg2d3d_ros.mapping.labels import LabelVotes
 from seg2d3d_ros.mapping.loops.closer import LoopCloser
 from seg2d3d_ros.mapping.persistence import decode, encode
+from seg2d3d_ros.mapping.presets import make_association
 from seg2d3d_ros.mapping.publication import differs, landmark_cloud, trajectory_of
 from seg2d3d_ros.mapping.refinement import retriangulate
 from seg2d3d_ros.mapping.regions import refine_map
-from seg2d3d_ros.mapping.roster import Roster
 from seg2d3d_ros.mapping.sensor_check import SensorCheck
 from seg2d3d_ros.mapping.state import MapIncrement, MapState
 from seg2d3d_ros.mapping.surface import SurfaceMap, join
@@ -58,7 +58,6 @@ class MappingStage:
         """Start with an empty map; frozen frames go to the store, in memory without one."""
         self._config = config
         self._state = MapState(Archive(store or MemoryStore()))
-        self._associator = Associator(config)
         self._surface = SurfaceMap(config.mapping, self._state)
         self._labels = LabelVotes()
         self._georeference = GeoReference(config.mapping)
@@ -69,7 +68,9 @@ class MappingStage:
         self._is_placed = False
         self._sequence = -1
         self._edits = Edits()
-        self._roster = Roster(config, self._state, self._associator, self._labels, self._edits)
+        self._associator, self._roster = make_association(
+            config, self._state, self._labels, self._edits
+        )
         self._events: list[InstanceEvent] = []
         self._continuation = Continuation()
         self._editor = Editor(

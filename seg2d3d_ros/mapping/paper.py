@@ -1,0 +1,286 @@
+"""The association of the Seg2D3D paper as its code runs it: the preset `seg2d3d_paper`.
+
+Two stages on the sets of 3D points that masks share: greedy seeding from the largest mask with a
+fixed reference, then one sweep of merging. Kept faithful for comparison, thresholds and all. Three
+faults of the code are not copied: masks are keyed by their label, a mask is named by the first
+building that takes it, and a point is labelled by most of its masks, not by the last one.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+
+from seg2d3d_ros.config import Config
+from seg2d3d_ros.geometry.masks import contains
+from seg2d3d_ros.mapping.association import Picture
+from seg2d3d_ros.mapping.incidence import Incidence, incidence
+from seg2d3d_ros.mapping.naming import Name
+from seg2d3d_ros.mapping.owners import PlaceOwners
+from seg2d3d_ros.mapping.roster import Roster
+from seg2d3d_ros.mapping.state import MapState
+from seg2d3d_ros.types import EventKind, InstanceEvent, IntArray, Mask, MaskAssignment
+
+
+@dataclass(frozen=True)
+class PaperOptions:
+    """Thresholds of the run that printed the published numbers.
+
+    Attributes:
+        attach_jaccard: A mask joins a seed above this Jaccard index.
+        merge_jaccard: Buildings merge from this Jaccard index on.
+        min_points: Points of a building that is kept.
+        min_pictures: Pictures of a building that is kept.
+    """
+
+    attach_jaccard: float = 0.05
+    merge_jaccard: float = 0.80
+    min_points: int = 10
+    min_pictures: int = 4
+
+
+DEFAULTS = PaperOptions()
+
+
+def associate_as_paper(
+    incidence: sparse.csr_array, picture: IntArray, options: PaperOptions = DEFAULTS
+) -> IntArray:
+    """Group masks into buildings by the points they share.
+
+    Args:
+        incidence: (m, p) true where point p was seen inside mask m.
+        picture: (m,) picture of each mask.
+        options: Thresholds.
+
+    Returns:
+        (m,) building of each mask from 1, 0 where it has none.
+    """
+    rows = incidence.tocsr()
+    seeds = _seed(rows, options.attach_jaccard)
+    kept = [
+        members
+        for members in seeds
+        if len(_points(rows, members)) >= options.min_points
+        and len(np.unique(picture[members])) >= options.min_pictures
+    ]
+    ids = np.zeros(rows.shape[0], dtype=np.int64)
+    for number, members in enumerate(_merge(rows, kept, options.merge_jaccard), 1):
+        ids[members] = number
+    return ids
+
+
+def _seed(rows: sparse.csr_array, attach_jaccard: float) -> list[IntArray]:
+    """Attach free masks to the largest free one, whose points stay the reference."""
+    columns = rows.tocsc()
+    num_masks = rows.shape[0]
+    sizes = np.diff(rows.indptr)
+    is_free = sizes > 0
+    groups = []
+    for reference in np.argsort(-sizes, kind="stable"):
+        if not is_free[reference]:
+            continue
+        points = rows.indices[rows.indptr[reference] : rows.indptr[reference + 1]]
+        sharing = columns[:, points].indices
+        shared = np.bincount(sharing, minlength=num_masks)
+        jaccard = shared / (sizes[reference] + sizes - shared)
+        members = np.flatnonzero(is_free & (jaccard > attach_jaccard))
+        is_free[members] = False
+        is_free[reference] = False
+        groups.append(np.union1d(members, [reference]))
+    return groups
+
+
+def _merge(rows: sparse.csr_array, groups: list[IntArray], merge_jaccard: float) -> list[IntArray]:
+    """Let each group in order of creation absorb later ones that share nearly all points."""
+    points = [_points(rows, members) for members in groups]
+    is_absorbed = [False] * len(groups)
+    merged = []
+    for i, members in enumerate(groups):
+        if is_absorbed[i]:
+            continue
+        for j in range(i + 1, len(groups)):
+            smaller, larger = sorted((len(points[i]), len(points[j])))
+            if is_absorbed[j] or smaller < merge_jaccard * larger:
+                continue
+            shared = len(np.intersect1d(points[i], points[j], assume_unique=True))
+            if shared >= merge_jaccard * (smaller + larger - shared):
+                is_absorbed[j] = True
+                members = np.union1d(members, groups[j])
+        merged.append(members)
+    return merged
+
+
+def _points(rows: sparse.csr_array, members: IntArray) -> IntArray:
+    return np.unique(rows[members].indices)
+
+
+class PaperAssociator:
+    """Runs the published rules over all masks there are, each time anew; ids carry over.
+
+    The rules are a batch: the cost of a cluster grows with the map. For comparison only. A place
+    is a landmark here.
+    """
+
+    def __init__(self, config: Config) -> None:
+        """Start with no instance; the first id is 1."""
+        self._buildings = frozenset({0, *config.segmentation.building_classes})
+        self._next_id = 1
+        self._instance_of_mask: dict[tuple[int, int, int], int] = {}
+        self.pictures: list[Picture] = []
+        self.instance_of_place = PlaceOwners()
+
+    @property
+    def building_classes(self) -> frozenset[int]:
+        """Return the classes whose masks are associated."""
+        return self._buildings
+
+    def issue_id(self) -> int:
+        """Return an instance id that was never used before."""
+        self._next_id += 1
+        return self._next_id - 1
+
+    def add(self, state: MapState, new_frames: list[int]) -> list[InstanceEvent]:
+        """Take the masks of new frames and group all masks anew."""
+        self.collect(state, new_frames)
+        return self.rebuild(state)
+
+    def collect(self, state: MapState, new_frames: list[int]) -> None:
+        """Take the masks of new frames without deciding about them."""
+        for k in new_frames:
+            frame = state.frames[k]
+            for camera in sorted(frame.masks):
+                rows = frame.camera == camera
+                masks = frame.masks[camera]
+                seen = self._look_up(frame.ids[rows], frame.uv_px[rows], masks)
+                self.pictures.append(Picture(k, camera, seen, True))
+
+    def rebuild(self, state: MapState) -> list[InstanceEvent]:
+        """Group all masks anew; a group keeps the id that most of its masks had."""
+        masks, rows, picture = self._masks(state)
+        groups = associate_as_paper(rows, picture)
+        before = self._instance_of_mask
+        ids = self._carry_over(groups, [before.get(m, 0) for m in masks])
+        self._instance_of_mask = {m: i for m, i in zip(masks, ids, strict=True) if i}
+        self._label_points(rows, np.array(ids, dtype=np.int64))
+        old, new = Counter(before.values()), Counter(self._instance_of_mask.values())
+        stamp = state.frames[-1].stamp_ns if state.frames else 0
+        born = [(EventKind.CREATED, i, new[i]) for i in sorted(new.keys() - old.keys())]
+        gone = [(EventKind.GONE, i, old[i]) for i in sorted(old.keys() - new.keys())]
+        return [
+            InstanceEvent(k, stamp, kind, i, 0, {"masks": float(num)})
+            for k, (kind, i, num) in enumerate([*born, *gone])
+        ]
+
+    def instances_of(self, state: MapState, ids: IntArray) -> IntArray:
+        """Return the instance (n,) of each landmark by most of its masks, 0 for none."""
+        return np.array([self.instance_of_place.get(i, 0) for i in ids.tolist()], dtype=np.int64)
+
+    def places_of(self, state: MapState, ids: IntArray) -> IntArray:
+        """Return the place of each landmark (n,), here itself; -1 for those without a position."""
+        return np.where(np.isfinite(state.points(ids)[:, 0]), ids, -1)
+
+    def instances_of_masks(self, picture: Picture, num_masks: int) -> list[int]:
+        """Return the instance of each mask of a picture, 0 for none."""
+        found = self._instance_of_mask
+        return [found.get((picture.frame, picture.camera, m), 0) for m in range(num_masks)]
+
+    def _look_up(self, ids: IntArray, uv_px: np.ndarray, masks: tuple[Mask, ...]) -> Incidence:
+        """Return every landmark in every building mask around it, edges and overlaps too."""
+        chosen = [k for k, m in enumerate(masks) if m.class_id in self._buildings]
+        inside = [contains(masks[k].bbox_px, masks[k].runs, uv_px) for k in chosen]
+        none = [np.zeros(0, dtype=np.int64)]
+        found = np.concatenate([*none, *(ids[rows] for rows in inside)])
+        mask = np.repeat(np.array(chosen, dtype=np.int64), [int(rows.sum()) for rows in inside])
+        classes = incidence(ids, uv_px, masks, self._buildings)
+        return Incidence(found, mask, classes.all_ids, classes.class_id)
+
+    def _masks(
+        self, state: MapState
+    ) -> tuple[list[tuple[int, int, int]], sparse.csr_array, IntArray]:
+        """Return all masks (frame, camera, position), their landmarks (m, p), their pictures."""
+        masks, sets, picture = [], [], []
+        for k, p in enumerate(self.pictures):
+            known = np.isfinite(state.points(p.seen.ids)[:, 0])
+            for m in np.unique(p.seen.mask).tolist():
+                masks.append((p.frame, p.camera, m))
+                sets.append(np.unique(p.seen.ids[known & (p.seen.mask == m)]))
+                picture.append(k)
+        row = np.repeat(np.arange(len(sets)), [len(s) for s in sets])
+        column = np.concatenate([np.zeros(0, dtype=np.int64), *sets])
+        shape = (len(sets), int(column.max()) + 1 if len(column) else 0)
+        rows = sparse.csr_array((np.ones(len(row), dtype=bool), (row, column)), shape=shape)
+        return masks, rows, np.array(picture, dtype=np.int64)
+
+    def _carry_over(self, groups: IntArray, former: list[int]) -> list[int]:
+        """Return the id of each mask's group: the former one of most, the largest group first."""
+        votes: dict[int, Counter[int]] = {}
+        for group, old in zip(groups.tolist(), former, strict=True):
+            votes.setdefault(group, Counter())[old] += 1
+        id_of: dict[int, int] = {0: 0}
+        votes.pop(0, None)
+        for group in sorted(votes, key=lambda g: (-votes[g].total(), g)):
+            free = {i: n for i, n in votes[group].items() if i and i not in id_of.values()}
+            best = min(free, key=lambda i: (-free[i], i), default=0)
+            id_of[group] = best or self.issue_id()
+        return [id_of[g] for g in groups.tolist()]
+
+    def _label_points(self, rows: sparse.csr_array, ids: IntArray) -> None:
+        """Give each landmark to the instance that most of its masks have, the older of equals."""
+        entries = rows.tocoo()
+        owner, landmark = ids[entries.row], entries.col
+        pairs, count = np.unique(
+            np.stack([landmark, owner], axis=1)[owner > 0], axis=0, return_counts=True
+        )
+        order = np.lexsort((pairs[:, 1], -count, pairs[:, 0]))
+        _, first = np.unique(pairs[order, 0], return_index=True)
+        now = dict(pairs[order][first].tolist())
+        for lost in [i for i in self.instance_of_place if i not in now]:
+            del self.instance_of_place[lost]
+        self.instance_of_place.update(now)
+
+
+class PaperRoster(Roster):
+    """Names masks by the building that took them, whatever else the map shows in them."""
+
+    _associator: PaperAssociator  # type: ignore[assignment]
+
+    def name(self, pictures: list[Picture], since: int = 0) -> None:
+        """Name all masks there are: the rules decide about all of them each time."""
+        pictures = self._associator.pictures
+        keys = [(p.frame, p.camera) for p in pictures]
+        names = dict(zip(keys, self.find_names(pictures), strict=True))
+        self.num_edits.update(dict.fromkeys(names, len(self._edits.journal)))
+        new = [key for key in keys if key not in self.assignments]
+        self.replace_names(
+            {k: names[k] for k in keys if self.assignments.get(k, names[k]) != names[k]}
+        )
+        for key in new:
+            self.assignments[key] = names[key]
+            self._support(*key, names[key])
+
+    def find_names(self, pictures: list[Picture]) -> list[list[MaskAssignment]]:
+        """Return the names that the masks of pictures have by the rules and by hand."""
+        out = []
+        for p in pictures:
+            num = len(self._state.frames[p.frame].masks[p.camera])
+            found = self._associator.instances_of_masks(p, num)
+            tracked = np.bincount(p.seen.mask, minlength=num).tolist()
+            out.append(
+                [
+                    self._assignment(p.frame, p.camera, k, Name(self._by_hand(p, k, i), 1.0), n)
+                    for k, (i, n) in enumerate(zip(found, tracked, strict=True))
+                ]
+            )
+        return out
+
+    def _by_hand(self, picture: Picture, mask: int, instance: int) -> int:
+        """Return what edits make of a mask's instance, by its landmarks."""
+        if not self._edits.journal or not instance:
+            return instance
+        ids = picture.seen.ids[picture.seen.mask == mask]
+        ids = ids[self._automatic(ids) == instance]
+        found, count = np.unique(self.decided(ids), return_counts=True)
+        return int(found[np.argmax(count)]) if len(found) else instance
