@@ -26,7 +26,8 @@ from seg2d3d_ros.types import (
     Rig,
 )
 
-OVERLAP = 10
+OVERLAP = 6
+MAX_FEATURES = 2048
 SHARED_VIEW = 0.04
 SEED = 0
 MODELS = {
@@ -132,18 +133,20 @@ def _extract(
     )
     if (folder / "masks" / camera.name).is_dir():
         reader.mask_path = folder / "masks"
+    extraction = pycolmap.FeatureExtractionOptions(use_gpu=False, num_threads=threads)
+    extraction.sift.max_num_features = MAX_FEATURES
     pycolmap.extract_features(
         database,
         folder / "images",
         image_names=[f"{camera.name}/{s}.png" for s in stamps],
         camera_mode=pycolmap.CameraMode.PER_FOLDER,
         reader_options=reader,
-        extraction_options=pycolmap.FeatureExtractionOptions(use_gpu=False, num_threads=threads),
+        extraction_options=extraction,
     )
 
 
 def _pairs(rig: Rig, pictures: dict[str, list[int]]) -> Iterator[tuple[str, str]]:
-    """Yield pictures up to ten apart, and across cameras that share view at and next to a time."""
+    """Yield pictures up to six apart, and across cameras that share view at and next to a time."""
     for name, stamps in pictures.items():
         for i, a in enumerate(stamps):
             for b in stamps[i + 1 : i + 1 + OVERLAP]:

@@ -3,7 +3,8 @@
     python benchmarks/geometry.py OUT [--streets straight loop] [--seeds 1 11] [--no-colmap]
         [--real $SEG2D3D_DATA] [--threads 2]
 
-Streets are simulated by the command a user has; recordings that are in OUT already are used again.
+Streets are simulated by the command a user has; recordings that are in OUT already are used again,
+and rows of `geometry.json` that are not measured anew stay in the table.
 COLMAP (`colmap_baseline.py`) gets the pictures of our keyframes, the same intrinsics and the same
 masks, on the same machine in the same run. Times are processor seconds, so that other work on the
 machine hardly counts. A straight line looks at no picture.
@@ -30,7 +31,10 @@ from rich.table import Table
 from seg2d3d_ros.config import Config, override
 from seg2d3d_ros.evaluation.trajectory import (
     Poses,
+    associate,
+    pairs_by_length,
     path_distances,
+    relative_errors,
     resample,
     score_trajectory,
     straight_line,
@@ -60,9 +64,11 @@ def main() -> None:
     names = [(street, seed) for street in args.streets for seed in args.seeds]
     drives = [simulated(street, seed, args.out) for street, seed in names]
     drives += recorded(args.real) if args.real else []
-    reports = {drive.name: judge(drive, args) for drive in drives}
     path = args.out / "geometry.json"
-    path.write_text(json.dumps(reports, indent=2) + "\n")
+    reports: dict[str, Scores] = json.loads(path.read_text()) if path.is_file() else {}
+    for drive in drives:
+        reports[drive.name] = judge(drive, args)
+        path.write_text(json.dumps(reports, indent=2) + "\n")
     print_table(reports)
     print(f"all numbers: {path}")
 
@@ -128,8 +134,22 @@ def run_ours(drive: Drive, threads: int) -> Run:
 
 def score(est: Poses, drive: Drive) -> Scores:
     """Score a trajectory; in pieces the worst piece counts."""
-    pieces = [score_trajectory(est, piece) for piece in cut(drive.truth, drive.piece_m)]
+    pieces = [
+        score_trajectory(est, piece) | {"rotation_deg": median_rotation_deg(est, piece)}
+        for piece in cut(drive.truth, drive.piece_m)
+    ]
     return max(pieces, key=lambda s: s["ate_se3_m"] or 0.0)
+
+
+def median_rotation_deg(est: Poses, truth: Poses) -> float | None:
+    """Return the median error of rotation over 10 m.
+
+    The first twelve true rotations of KITTI odometry 06 are one and the same step, repeated: not
+    measured, and off by up to 0.9 degrees over 10 m. A mean would be about them.
+    """
+    est, truth = associate(est, truth)
+    pairs = pairs_by_length(truth)
+    return float(np.median(relative_errors(est, truth, pairs)[1])) if len(pairs) else None
 
 
 def within(truth: Poses, est: Poses) -> Poses:
@@ -185,7 +205,7 @@ def check(methods: dict[str, Scores], must: Must) -> dict[str, bool]:
         "ate_percent": ours["ate_se3_percent"],
         "sim3_percent": ours["ate_sim3_percent"],
         "scale_percent": 100 * abs(ours["scale"] - 1),
-        "rotation_deg": ours["rpe_rotation_deg"],
+        "rotation_deg": ours["rotation_deg"],
     }
     if odometry:
         found["ate_to_odometry"] = ours["ate_se3_m"] / odometry["ate_se3_m"]
@@ -217,7 +237,7 @@ def print_table(reports: dict[str, Scores]) -> None:
                 cell(s["ate_sim3_m"], 3),
                 cell(s["ate_sim3_percent"], 3),
                 cell(s["scale"], 4),
-                cell(s.get("rpe_rotation_deg"), 3),
+                cell(s.get("rotation_deg"), 3),
                 cell(s.get("cpu_s"), 1),
             ]
             told = explain(report, odometry) if own else ""
@@ -244,7 +264,7 @@ def explain(report: Scores, odometry: Scores | None) -> str:
         "ate_percent": f"{ours['ate_se3_percent']:.3f}",
         "sim3_percent": f"{ours['ate_sim3_percent']:.3f}",
         "scale_percent": f"{100 * abs(ours['scale'] - 1):.2f}",
-        "rotation_deg": f"{ours['rpe_rotation_deg']:.2f}",
+        "rotation_deg": f"{ours['rotation_deg']:.2f}",
         "posed": f"{ours['num_poses'] / ours['num_stamps']:.3f}",
         "to_colmap": colmap and cell((colmap["ate_sim3_m"] or 0) and ratio(ours, colmap), 2),
         "speed_to_colmap": colmap and f"{colmap['cpu_s'] / ours['cpu_s']:.1f}",

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -100,6 +101,24 @@ def test_adjust_position_factors_move_the_whole_map(stereo_street):
     result = adjust(replace(truth, positions=fixes), EXACT)
     expected = truth.T_world_base[:, :3, 3] + shift
     np.testing.assert_allclose(result.T_world_base[:, :3, 3], expected, atol=1e-5)
+
+
+def test_adjust_coarser_pixels_follow_odometry_further(stereo_street):
+    truth = stereo_street.problem(0.5)
+    long = []
+    for T_i, T_j in pairwise(truth.T_world_base):
+        step = transforms.invert(T_i) @ T_j
+        step[:3, 3] *= 1.1
+        long.append(step)
+    factors = tuple(RelativePrior(i, i + 1, T, np.eye(6) * 0.1**2) for i, T in enumerate(long))
+    way = []
+    for sigma_px in (0.3, 1.0, 3.0, 30.0):
+        result = adjust(replace(truth, relative=factors), replace(EXACT, sigma_px=sigma_px))
+        way.append(np.linalg.norm(np.diff(result.T_world_base[:, :3, 3], axis=0), axis=1).sum())
+    # stereo says 7 m, odometry 7.7 m
+    assert way == sorted(way)
+    assert way[0] == pytest.approx(7.0, abs=0.1)
+    assert way[-1] == pytest.approx(7.7, abs=0.1)
 
 
 def test_adjust_one_wrong_position_factor_is_gated(stereo_street):
