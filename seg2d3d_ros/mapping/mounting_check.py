@@ -89,17 +89,18 @@ def find_mount_errors(state: MapState) -> tuple[MountError, ...]:
     evidence = _Evidence.of([e for e in found if e is not None])
     if evidence is None:
         return ()
+    has_odometry = state.rig.has_odometry and bool(state.odometry)
     suspects, errors = list(range(len(state.rig.cameras))), []
     while len(suspects) > 1:
         worst = evidence.worst_of(suspects)
         if worst is None:
             break
         if len(suspects) == 2:
-            errors.append(evidence.blame(worst, bool(state.odometry)))
+            errors.append(evidence.blame(worst, has_odometry))
             break
         errors.append(worst)
         suspects.remove(worst.cameras[0])
-    if not errors and state.odometry:
+    if not errors and has_odometry:
         together = evidence.together(suspects)
         errors += [together] if together is not None else []
     return tuple(errors)

@@ -63,12 +63,15 @@ class SensorCheck:
         )
         return self._config.camera_height_m / ground.height
 
-    def compare(self, odometry_scale: float) -> None:
+    def compare(self, state: MapState, odometry_scale: float) -> None:
         """Report odometry whose metres are not those of the refined map.
 
         Args:
+            state: The refined map.
             odometry_scale: Metres of the map per metre the odometry tells.
         """
+        if state.rig is None or not state.rig.has_odometry:
+            return
         told = 100.0 * (1.0 / odometry_scale - 1.0)
         if abs(odometry_scale - 1.0) > _MOST_USUAL_BIAS:
             self.remarks += (

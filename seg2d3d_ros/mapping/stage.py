@@ -122,13 +122,14 @@ class MappingStage:
         if self._config.mapping.refine:
             self._sensors.check(self._state)
             self._take_scale_of_ground()
+            self._place_again()
             self._bend(self._loops.finish(self._positions))
             self.counts.update(self._loops.counts)
             factors = self._positions()
             self.counts.update({**self._georeference.counts, **self._sensors.counts})
             refined = refine_map(self._state, factors)
             self.counts.update(refined.counts)
-            self._sensors.compare(refined.counts.get("odometry_scale", 1.0))
+            self._sensors.compare(self._state, refined.counts.get("odometry_scale", 1.0))
             self.counts["landmarks"] = float(retriangulate(self._state, refined.adjusted))
             self._decide_anew()
             self._roster.forget_names()
@@ -233,6 +234,14 @@ class MappingStage:
             self._state.unit = 1.0
             self._T_world_local = S @ self._T_world_local
             self._scale = "metric"
+
+    def _place_again(self) -> None:
+        """Fit a placed map to all fixes: the first few, which placed it, may have been bad."""
+        found = self._georeference.fit(self._state, False) if self._is_placed else None
+        if found is not None:
+            S, scale = found
+            self._state.transform(S, scale)
+            self._T_world_local = S @ self._T_world_local
 
     def _place(self) -> bool:
         """Carry the map into ENU once the fixes tell where it lies; return whether it moved."""

@@ -55,6 +55,8 @@ def find_slips(state: MapState) -> tuple[WheelSlip, ...]:
     a slow slip that no single increment betrays. Increments to or from frames that saw little
     take no part.
     """
+    if state.rig is None or not state.rig.has_odometry:
+        return ()
     keys, told, true = _lengths(state)
     if len(keys) < _MIN_INCREMENTS:
         return ()

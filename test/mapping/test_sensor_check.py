@@ -5,7 +5,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from street_maker import SINGLE, TURNED, DriveOptions, make_drive, make_street
+from street_maker import SINGLE, STEREO, TURNED, DriveOptions, make_drive, make_street
 
 from seg2d3d_ros.config import Config, override
 from seg2d3d_ros.geometry import transforms
@@ -126,7 +126,7 @@ def test_finish_camera_turned_by_a_degree_is_reported_and_turned_back(refine_ext
 
 
 def test_finish_odometry_of_wrong_wheels_is_reported():
-    made = drive()
+    made = drive(STEREO)
     clusters = [
         replace(
             c,

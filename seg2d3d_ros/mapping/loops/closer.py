@@ -116,6 +116,8 @@ class LoopCloser:
 
     def _follow_unit(self) -> None:
         """Carry the loops along when the map changed its unit: GNSS told what a metre is."""
+        if not self._state.frames:
+            return
         centers = np.stack([f.T_world_base[:3, 3] for f in self._state.frames[:_YARD_FRAMES]])
         yard = float(np.linalg.norm(np.diff(centers, axis=0), axis=1).sum())
         if self._yard and yard and abs(np.log(yard / self._yard)) > _NEW_UNIT:
