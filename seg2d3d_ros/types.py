@@ -244,7 +244,7 @@ class Landmarks:
         points_local: (n, 3) metres (or the gauge's unit where scale is unknown), local frame; NaN
             for tracks that are not triangulated yet.
         colors_rgb: (n, 3) uint8.
-        descriptors: (n, d) uint8 appearance, d may be 0.
+        descriptors: (n, d) uint8 appearance, a row of zeros where there is none yet; d may be 0.
         sigma_m: (n,) standard deviation along the worst axis.
     """
 
