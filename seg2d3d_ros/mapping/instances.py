@@ -53,10 +53,11 @@ def describe(
         min(support.classes, key=lambda c: (-support.classes[c], c)) if support.classes else 0
     )
     mean_score = support.score_sum / max(support.num_masks, 1)
+    evidence = _saturated(len(support.stamps), 8) * _saturated(len(points_map), 40)
     return Instance(
         id=instance_id,
         class_id=class_id,
-        score=float(mean_score * (1.0 - np.exp(-len(support.stamps) / 8.0))),
+        score=float(mean_score * evidence),
         num_points=len(points_map),
         num_views=support.num_masks,
         first_stamp_ns=min(support.stamps, default=0),
@@ -71,6 +72,11 @@ def describe(
         ),
         best_views=tuple(v for _, v in support.views),
     )
+
+
+def _saturated(num: int, enough: int) -> float:
+    """Return how much a number of witnesses counts, 0.63 for `enough` of them, at most 1."""
+    return float(1.0 - np.exp(-num / enough))
 
 
 def _without_strays(points: FloatArray) -> FloatArray:
