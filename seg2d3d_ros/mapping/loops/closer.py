@@ -56,6 +56,7 @@ class LoopCloser:
         self._detector = LoopDetector(state, self._sessions, seed)
         self._loops: list[Loop] = []
         self._kept: set[int] = set()
+        self._merged: set[int] = set()
         self._refused: set[int] = set()
         self._yard = 0.0
         self.counts: dict[str, float] = {}
@@ -83,12 +84,16 @@ class LoopCloser:
     def finish(
         self, positions: Callable[[], Sequence[PositionPrior]] = _NO_POSITIONS
     ) -> FloatArray | None:
-        """Close what is left, then look once more where the bent map says places are the same."""
+        """Close what is left, and look once more where the bent map says places are the same.
+
+        Landmarks of all kept loops are merged then: identities must be decided anew.
+        """
         first = self._close(self._detector.flush(), positions)
         if not self._kept:
             return first
         again = self._detector.look_again({self._loops[k].new for k in self._kept})
         second = self._close(again, positions)
+        self._merge_kept()
         if first is None or second is None:
             return first if second is None else second
         return np.asarray(second @ first)
@@ -176,7 +181,7 @@ class LoopCloser:
         if not new:
             return None
         if all(_misfit_m(loop, poses) < _MIN_CORRECTION_M for loop in new):
-            self._keep(set(believed))
+            self._kept |= set(believed)
             return None
         nodes = [k for k in self._sessions.frames(group) if self._state.frames[k].is_keyframe]
         graph, chain = self._graph(nodes, [self._loops[k] for k in believed], positions)
@@ -240,14 +245,17 @@ class LoopCloser:
                 self.counts.get("loop_correction_m", 0.0), shift
             )
             _LOG.info("%d loops closed, the map moved by up to %.2f m", len(kept), shift)
-        self._keep(kept)
-        return motion[-1] if is_moved else None
+        self._kept |= kept
+        if not is_moved:
+            return None
+        self._merge_kept()
+        return motion[-1]
 
-    def _keep(self, believed: set[int]) -> None:
-        """Believe loops from now on: what both passes saw becomes one."""
-        for k in sorted(believed - self._kept):
+    def _merge_kept(self) -> None:
+        """Make landmarks one that kept loops say are the same; the map is told anew after it."""
+        for k in sorted(self._kept - self._merged):
             self._merge(self._loops[k])
-        self._kept |= believed
+        self._merged |= self._kept
 
     def _merge(self, loop: Loop) -> None:
         """Give the landmarks of the later pass the ids of the earlier, where they meet."""
