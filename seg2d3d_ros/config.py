@@ -178,6 +178,9 @@ class MappingConfig:
     min_companion_votes: float = option(
         5.0, "Pictures in one mask, less those in two, that join two instances.", 0, 1000
     )
+    archive_after_m: float = option(
+        100.0, "Way after which an instance out of sight is archived until it is seen again.", 1
+    )
     max_gap_m: float = option(6.0, "Instances further apart are not joined.", 0.1, 1000)
     naming_range_m: float = option(
         200.0, "Masks are named by instances up to this distance.", 1, 10000

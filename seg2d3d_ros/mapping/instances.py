@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from seg2d3d_ros.types import FloatArray, Instance, MaskAssignment, View
+from seg2d3d_ros.types import FloatArray, Instance, Mask, MaskAssignment, View
 
 _NUM_VIEWS = 3
 _STRAY_RATIO = 2.5
@@ -22,20 +23,48 @@ class Support:
     stamps: set[int] = field(default_factory=set)
     num_masks: int = 0
     score_sum: float = 0.0
-    classes: dict[int, int] = field(default_factory=lambda: defaultdict(int))
+    classes: dict[int, float] = field(default_factory=lambda: defaultdict(float))
+    embeddings: dict[str, FloatArray] = field(default_factory=dict)
+    embedding_weights: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     views: list[tuple[float, View]] = field(default_factory=list)
 
-    def add(self, assignment: MaskAssignment, crop_jpeg: bytes, area_px: float) -> None:
-        """Count a mask."""
+    def add(self, assignment: MaskAssignment, mask: Mask, area_px: float) -> None:
+        """Count a mask; its vote weighs as much as it is sure of itself and of the instance."""
         self.stamps.add(assignment.stamp_ns)
         self.num_masks += 1
         self.score_sum += assignment.score
-        self.classes[assignment.class_id] += 1
-        if crop_jpeg:
-            view = View(assignment.camera, assignment.stamp_ns, assignment.label, crop_jpeg)
+        weight = mask.score * assignment.score
+        self.classes[assignment.class_id] += weight
+        if mask.embedding is not None:
+            self._add_embedding(mask.embedding_model_id, mask.embedding, weight)
+        if mask.crop_jpeg:
+            view = View(assignment.camera, assignment.stamp_ns, assignment.label, mask.crop_jpeg)
             self.views.append((area_px * assignment.score, view))
             self.views.sort(key=lambda v: (-v[0], v[1].stamp_ns, v[1].camera))
             del self.views[_NUM_VIEWS:]
+
+    def _add_embedding(self, model: str, embedding: NDArray[np.float32], weight: float) -> None:
+        vector = weight * np.asarray(embedding, dtype=np.float64)
+        before = self.embeddings.get(model)
+        # Vectors of different lengths cannot be of one model, whatever it is called.
+        if before is None or len(before) == len(vector):
+            self.embeddings[model] = vector if before is None else before + vector
+            self.embedding_weights[model] += weight
+
+    @property
+    def class_id(self) -> int:
+        """Return the class with most votes; 0, class-agnostic, only where no other has any."""
+        named = {c: w for c, w in self.classes.items() if c != 0 and w > 0.0}
+        return min(named, key=lambda c: (-named[c], c), default=0)
+
+    @property
+    def embedding(self) -> tuple[NDArray[np.float32] | None, str]:
+        """Return the weighted mean (d,) of the features of the model with most weight, and it."""
+        weights = self.embedding_weights
+        model = min(weights, key=lambda m: (-weights[m], m), default="")
+        if not weights.get(model):
+            return None, ""
+        return (self.embeddings[model] / weights[model]).astype(np.float32), model
 
 
 def describe(
@@ -44,20 +73,22 @@ def describe(
     """Sum an instance up from its landmarks (n, 3) and its masks.
 
     The oriented box and the footprint leave out stray points: those much further from the median
-    than most, along the building's own axes.
+    than most, along the building's own axes. A corner of the footprint is as uncertain as the
+    landmarks are, and as the gap between the last landmark and the building's end is wide: of n
+    landmarks spread over a length L the outermost one lies L / (n + 1) inside, on average.
     """
     inner = _without_strays(points_map)
     center_xy, (length, width), yaw = _rectangle(inner[:, :2])
     bottom, top = float(inner[:, 2].min()), float(inner[:, 2].max())
-    class_id = (
-        min(support.classes, key=lambda c: (-support.classes[c], c)) if support.classes else 0
-    )
+    embedding, model = support.embedding
+    noise = float(np.median(np.minimum(sigma_m, 10.0)))
     mean_score = support.score_sum / max(support.num_masks, 1)
-    evidence = _saturated(len(support.stamps), 8) * _saturated(len(points_map), 40)
     return Instance(
         id=instance_id,
-        class_id=class_id,
-        score=float(mean_score * evidence),
+        class_id=support.class_id,
+        score=float(
+            mean_score * _saturated(len(support.stamps), 8) * _saturated(len(points_map), 40)
+        ),
         num_points=len(points_map),
         num_views=support.num_masks,
         first_stamp_ns=min(support.stamps, default=0),
@@ -71,12 +102,10 @@ def describe(
             np.sqrt(np.mean(np.square(np.minimum(sigma_m, 10.0))) / max(len(points_map), 1))
         ),
         best_views=tuple(v for _, v in support.views),
+        embedding=embedding,
+        embedding_model_id=model,
+        footprint_sigma_m=float(np.hypot(noise, length / (len(inner) + 1))),
     )
-
-
-def _saturated(num: int, enough: int) -> float:
-    """Return how much a number of witnesses counts, 0.63 for `enough` of them, at most 1."""
-    return float(1.0 - np.exp(-num / enough))
 
 
 def _without_strays(points: FloatArray) -> FloatArray:
@@ -105,3 +134,8 @@ def _corners(center_xy: FloatArray, length: float, width: float, yaw: float) -> 
     along = np.array([np.cos(yaw), np.sin(yaw)]) * length / 2.0
     across = np.array([-np.sin(yaw), np.cos(yaw)]) * width / 2.0
     return center_xy + np.stack([-along - across, along - across, along + across, across - along])
+
+
+def _saturated(num: int, enough: int) -> float:
+    """Return how much a number of witnesses counts, 0.63 for `enough` of them, at most 1."""
+    return float(1.0 - np.exp(-num / enough))

@@ -30,6 +30,7 @@ _DICTS: dict[str, Callable[[], dict]] = {
     "Counter": Counter,
     "OrderedDict": OrderedDict,
     "defaultdict int": lambda: defaultdict(int),
+    "defaultdict float": lambda: defaultdict(float),
     "defaultdict list": lambda: defaultdict(list),
     "defaultdict set": lambda: defaultdict(set),
 }

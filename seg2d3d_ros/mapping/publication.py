@@ -41,5 +41,8 @@ def landmark_cloud(
 def differs(before: Instance | None, now: Instance) -> bool:
     """Return whether an instance changed so that it is worth telling."""
     return (
-        before is None or before.num_points != now.num_points or before.num_views != now.num_views
+        before is None
+        or before.num_points != now.num_points
+        or before.num_views != now.num_views
+        or before.state != now.state
     )

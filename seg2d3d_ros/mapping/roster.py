@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -12,12 +13,13 @@ from seg2d3d_ros.mapping.association import Associator, Picture
 from seg2d3d_ros.mapping.edits import Edits
 from seg2d3d_ros.mapping.instances import Support, describe
 from seg2d3d_ros.mapping.labels import LabelVotes
+from seg2d3d_ros.mapping.lifecycle import Lifecycle
 from seg2d3d_ros.mapping.mask_links import MaskLinker, mask_keys
 from seg2d3d_ros.mapping.naming import Name, PictureEvidence, name_masks, weigh_picture
 from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.mapping.tiles import TileIndex
 from seg2d3d_ros.mapping.visibility import LabelledPoints
-from seg2d3d_ros.types import Instance, IntArray, MaskAssignment
+from seg2d3d_ros.types import EventKind, Instance, IntArray, MaskAssignment
 
 _NO_PLACE = -1
 
@@ -48,6 +50,8 @@ class Roster:
         self.shown: dict[int, Instance] = {}
         self.num_edits: dict[tuple[int, int], int] = {}
         self._linker = MaskLinker(associator.building_classes)
+        self.lifecycle = Lifecycle(state, config.mapping.archive_after_m)
+        self._unreviewed: set[int] = set()
         self._evidence: dict[tuple[int, int], PictureEvidence] = {}
         self._supports: dict[int, Support] = {}
         self._frames_of: dict[int, set[int]] = {}
@@ -315,7 +319,7 @@ class Roster:
             if a.instance and (only is None or a.instance in only):
                 area = float(pixel_masks.area(mask.bbox_px, mask.runs)) if mask.crop_jpeg else 0.0
                 support = self._supports.setdefault(a.instance, Support())
-                support.add(a, mask.crop_jpeg, area)
+                support.add(a, mask, area)
                 self._frames_of.setdefault(a.instance, set()).add(frame)
                 self._dirty.add(a.instance)
 
@@ -335,12 +339,30 @@ class Roster:
             if support and self.is_confirmed(i) and stamps >= self._options.min_instance_views:
                 ids = self.members(i)
                 found = describe(i, self._state.points(ids), self._state.sigma(ids), support)
+                found = replace(found, state=self.lifecycle.state_of(i))
                 self.shown[i] = found
                 now.append(found)
             elif self.shown.pop(i, None) is not None:
                 gone.append(i)
+        self._unreviewed.update(gone, (i.id for i in now))
         self._dirty.clear()
         return now, gone
+
+    def review(self) -> tuple[list[Instance], list[int], list[tuple[EventKind, int]]]:
+        """Describe what changed, and see who was confirmed, seen again or lost from sight.
+
+        Returns:
+            Instances that are shown and changed, by id; the ids that no longer are; what became
+            of whom.
+        """
+        described, gone = self.describe()
+        fates = self.lifecycle.review(self._unreviewed, self.shown)
+        self._unreviewed.clear()
+        turned = {i for _, i in fates if i in self.shown}
+        for i in turned:
+            self.shown[i] = replace(self.shown[i], state=self.lifecycle.state_of(i))
+        changed = sorted({i.id for i in described} | turned)
+        return [self.shown[i] for i in changed], gone, fates
 
     def frames_of(self, instances: Iterable[int]) -> set[int]:
         """Return the frames with masks that carry one of these names."""

@@ -36,6 +36,7 @@ from seg2d3d_ros.mapping.state import MapIncrement, MapState
 from seg2d3d_ros.mapping.surface import SurfaceMap, join
 from seg2d3d_ros.types import (
     Cluster,
+    EventKind,
     FloatArray,
     InstanceEvent,
     IntArray,
@@ -134,6 +135,7 @@ class MappingStage:
             self._decide_anew()
             self._roster.forget_names()
             self._roster.name(self._associator.pictures)
+        self._tell(self._roster.review()[2])
         self.refinement_s += time.perf_counter() - start
         self._full = self.snapshot()
         return self._full
@@ -289,6 +291,14 @@ class MappingStage:
         self._events += numbered
         return numbered
 
+    def _tell(self, fates: Sequence[tuple[EventKind, int]]) -> list[InstanceEvent]:
+        """Add to the log what became of instances."""
+        stamp = self._state.frames[-1].stamp_ns if self._state.frames else 0
+        first = len(self._events)
+        told = [InstanceEvent(first + k, stamp, kind, i) for k, (kind, i) in enumerate(fates)]
+        self._events += told
+        return told
+
     # ------------------------------------------------------------- edits by hand
 
     def merge(self, instances: Sequence[int]) -> tuple[int, MapUpdate]:
@@ -352,7 +362,8 @@ class MappingStage:
     ) -> MapUpdate:
         """Return what a cluster changed; landmarks (n,) elsewhere may be relabelled by it, too."""
         known = dict(self._roster.shown)
-        described, gone = self._roster.describe()
+        described, gone, fates = self._roster.review()
+        events = (*events, *self._tell(fates))
         flipped = [*(i.id for i in described if i.id not in known), *gone]
         ids = np.concatenate([relabelled, *(self._roster.members(i) for i in flipped)])
         ids = ids[np.isfinite(self._state.points(ids)[:, 0])]
