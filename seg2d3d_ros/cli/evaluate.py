@@ -11,7 +11,7 @@ HELP = "judge a result against the truth, beside baselines on the same masks"
 
 BASELINES = ("iou", "bytetrack", "ocsort", "paper")
 
-_PLAIN_WIDTH = 120
+_PLAIN_WIDTH = 140
 
 _MASK_COLUMNS = {
     "coverage": "coverage",
@@ -23,6 +23,8 @@ _MASK_COLUMNS = {
     "id_switches": "switches",
     "pq": "PQ",
     "num_instances": "ids",
+    "legacy_coverage": "legacy",
+    "legacy_adjusted_coverage": "adjusted",
 }
 _POSE_COLUMNS = {
     "ate_none_m": "ATE none m",
@@ -167,7 +169,9 @@ def _print(report: dict[str, Any], is_metric: bool) -> None:
         f"{result['path_length_m']:.1f} m{unknown}. The straight line looks at no picture."
     )
     if "masks" in report:
-        methods = report["masks"]["methods"]
+        methods = {
+            k: {**v.get("pictures", {}), **v} for k, v in report["masks"]["methods"].items()
+        }
         _print_table(console, "Masks", methods, _MASK_COLUMNS)
         frames, own = report["masks"]["frames"], methods["result"]
         ceiling = methods["true_owner"]["all_owners"]["coverage"]

@@ -91,3 +91,21 @@ def test_run_figure_of_truth_without_masks_is_an_input_error(
     (folders[1] / "masks.csv").unlink()
     with pytest.raises(InputError, match=r"masks\.csv"):
         call(folders[0], "--truth", folders[1], "--figure", tmp_path / "f.png")
+
+
+def test_run_with_visible_buildings_shows_the_coverage_of_the_paper(
+    folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = (folders[1] / "masks.csv").read_text().split()[1:]
+    seen = [row.split(",") for row in rows]
+    visible = sorted({(stamp, camera, building, 500) for stamp, camera, _, building, _ in seen})
+    columns = ("stamp_ns", "camera", "building_id", "num_px")
+    tables.write_csv(folders[1] / "visible.csv", columns, visible)
+    assert call(folders[0], "--truth", folders[1]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    header = next(line for line in printed if "legacy" in line).split()
+    row = next(line for line in printed if "0.875" in line).split()
+    # one id holds all four pictures of a building, two share the other 3 to 1: only links of at
+    # least 0.3 count, (1 + 0.75) / 2, and the adjusted one is 1 by construction
+    assert header[-2:] == ["legacy", "adjusted"]
+    assert row[-2:] == ["0.875", "1.000"]

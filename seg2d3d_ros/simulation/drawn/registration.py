@@ -39,14 +39,14 @@ class _Planes:
 
 
 def register_scans(
-    scans_map: list[FloatArray],
+    scans_map: list[NDArray[np.float32]],
     origins_map: FloatArray,
     on_scan: Callable[[int], None] | None = None,
 ) -> FloatArray:
     """Return corrections (n, 4, 4) that bring scans, placed by rough poses, onto each other.
 
-    Point-to-plane ICP (Chen and Medioni 1992) of each scan onto all before it, with the correction
-    of the scan before as start and prior; the first scan stays.
+    Point-to-plane ICP (Chen and Medioni 1992) of each scan onto those before it that are within
+    60 m, with the correction of the scan before as start and prior; the first scan stays.
 
     Args:
         scans_map: Points (m, 3) of every scan in the map by its rough pose.
@@ -58,7 +58,8 @@ def register_scans(
     for points, origin in zip(scans_map[1:], origins_map[1:], strict=True):
         source = _thin(points)
         place = transforms.apply(corrections[-1], origin[None])[0]
-        planes = _planes(target[np.linalg.norm(target - place, axis=1) < _NEAR_M])
+        target = target[np.linalg.norm(target - place, axis=1) < _NEAR_M]
+        planes = _planes(target)
         correction = corrections[-1]
         for reach_m in _REACHES_M:
             correction = _align(source, planes, corrections[-1], correction, (reach_m, place))
@@ -69,11 +70,11 @@ def register_scans(
     return np.stack(corrections)
 
 
-def _thin(points: FloatArray) -> FloatArray:
+def _thin(points: FloatArray | NDArray[np.float32]) -> FloatArray:
     """Return one point per occupied voxel, the first, in a fixed order."""
     voxel = np.floor(points / _VOXEL_M).astype(np.int64)
     _, first = np.unique(voxel, axis=0, return_index=True)
-    return points[np.sort(first)]
+    return points[np.sort(first)].astype(np.float64)
 
 
 def _planes(points: FloatArray) -> _Planes:

@@ -129,7 +129,7 @@ def nearest_depth(scans: list[Scan], camera: Camera, T_map_cam: FloatArray) -> N
     depth = np.full((camera.height_px, camera.width_px), np.inf, np.float32)
     T_cam_map = transforms.invert(T_map_cam)
     for scan in scans:
-        points = transforms.apply(T_cam_map, scan.points_map)
+        points = transforms.apply(T_cam_map, scan.points_map.astype(np.float64))
         points = points[points[:, 2] > _MIN_DEPTH_M]
         uv_px, is_inside = project(camera, points)
         column, row = np.rint(uv_px[is_inside]).astype(np.int64).T

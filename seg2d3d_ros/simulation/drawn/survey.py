@@ -22,7 +22,7 @@ from seg2d3d_ros.types import Camera, FloatArray, Frame, IntArray, Origin
 
 _COLOUR_CAMERAS = ("image_02", "image_03")
 _MIN_RANGE_M = 2.5
-_SCAN_PERIOD_S = 0.1
+_SCAN_PERIOD_S, _NUM_SLOTS = 0.1, 200
 _MAX_RANGE_M = 80.0
 _NUM_SCANS = 3
 _REGISTRATION_STEP_M = 3.0
@@ -30,10 +30,10 @@ _REGISTRATION_STEP_M = 3.0
 
 @dataclass(frozen=True)
 class Scan:
-    """Points seen around one time: `points_map` (n, 3) metres, `origin_map` (3,) where from."""
+    """Points (n, 3) of the map seen around one time, metres."""
 
     stamp_ns: int
-    points_map: FloatArray
+    points_map: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def survey_result(recording: Path, result: Path, origin: Origin | None = None) -
             f"the houses are drawn in a map with its origin at {origin}, but that of {result} is "
             f"{own}; draw and record with one and the same result"
         )
-    points = np.stack([found.points[axis].astype(float) for axis in "xyz"], axis=1)
+    points = np.stack([found.points[axis].astype(np.float32) for axis in "xyz"], axis=1)
     scan = Scan(int(found.stamps_ns[0]), points)
     source = open_source(recording)
     return Survey(source, found.stamps_ns, found.T_map_base, own, (scan,))
@@ -143,8 +143,10 @@ def _registered(survey: Survey, on_scan: Callable[[int], None] | None) -> Survey
     def at(query_ns: IntArray | list[int]) -> FloatArray:
         return transforms.interpolate_many(stamps_ns, corrections, query_ns)
 
+    moved = at([s.stamp_ns for s in survey.scans])
     scans = tuple(
-        Scan(s.stamp_ns, transforms.apply(at([s.stamp_ns])[0], s.points_map)) for s in survey.scans
+        Scan(s.stamp_ns, transforms.apply(T, s.points_map.astype(float)).astype(np.float32))
+        for s, T in zip(survey.scans, moved, strict=True)
     )
     poses = at(survey.stamps_ns) @ survey.T_map_base
     return dataclasses.replace(survey, T_map_base=poses, scans=scans)
@@ -170,16 +172,15 @@ def _scans(path: Path, survey: Survey) -> Iterator[Scan]:
 
 def _unroll(
     points_velo: FloatArray, stamp_ns: int, T_base_velo: FloatArray, survey: Survey
-) -> FloatArray:
+) -> NDArray[np.float32]:
     """Bring a scan (n, 3) into the map, each point by the pose at its own time.
 
     The head turns clockwise seen from above, starts backwards and is stamped looking forward.
     """
     turn = -np.arctan2(points_velo[:, 1], points_velo[:, 0]) / (2 * np.pi)
-    slot = np.rint(turn * 200).astype(int)
-    out = np.empty_like(points_velo)
-    for k in np.unique(slot):
-        at_ns = stamp_ns + int(k / 200 * _SCAN_PERIOD_S * 1e9)
-        T = survey.poses([at_ns])[0] @ T_base_velo
+    slots, slot = np.unique(np.rint(turn * _NUM_SLOTS).astype(np.int64), return_inverse=True)
+    at_ns = stamp_ns + (slots / _NUM_SLOTS * _SCAN_PERIOD_S * 1e9).astype(np.int64)
+    out = np.empty(points_velo.shape, np.float32)
+    for k, T in enumerate(survey.poses(at_ns) @ T_base_velo):
         out[slot == k] = transforms.apply(T, points_velo[slot == k])
     return out
