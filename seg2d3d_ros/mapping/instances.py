@@ -83,6 +83,7 @@ def describe(
     embedding, model = support.embedding
     noise = float(np.median(np.minimum(sigma_m, 10.0)))
     mean_score = support.score_sum / max(support.num_masks, 1)
+    evidence = _saturated(len(support.stamps), 8) * _saturated(len(points_map), 40)
     return Instance(
         id=instance_id,
         class_id=support.class_id,
@@ -106,6 +107,11 @@ def describe(
         embedding_model_id=model,
         footprint_sigma_m=float(np.hypot(noise, length / (len(inner) + 1))),
     )
+
+
+def _saturated(num: int, enough: int) -> float:
+    """Return how much a number of witnesses counts, 0.63 for `enough` of them, at most 1."""
+    return float(1.0 - np.exp(-num / enough))
 
 
 def _without_strays(points: FloatArray) -> FloatArray:

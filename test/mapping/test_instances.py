@@ -70,6 +70,13 @@ def test_describe_sums_up_stamps_masks_and_scores():
     assert 0.0 < made.score < describe(3, facade(), np.full(2000, 0.05), many).score <= 0.8
 
 
+def test_describe_score_of_few_points_is_low_however_many_masks():
+    many = supported(range(40))
+    points = facade()
+    scores = [describe(3, points[:n], np.full(n, 0.05), many).score for n in (10, 40, 2000)]
+    assert scores[0] < 0.3 < scores[1] < 0.6 < scores[2] <= 0.8
+
+
 def test_describe_class_is_that_of_most_masks():
     support = supported([1, 2], class_id=0)
     for stamp in (3, 4, 5):
