@@ -87,9 +87,7 @@ def describe(
     return Instance(
         id=instance_id,
         class_id=support.class_id,
-        score=float(
-            mean_score * _saturated(len(support.stamps), 8) * _saturated(len(points_map), 40)
-        ),
+        score=float(mean_score * evidence),
         num_points=len(points_map),
         num_views=support.num_masks,
         first_stamp_ns=min(support.stamps, default=0),
@@ -107,11 +105,6 @@ def describe(
         embedding_model_id=model,
         footprint_sigma_m=float(np.hypot(noise, length / (len(inner) + 1))),
     )
-
-
-def _saturated(num: int, enough: int) -> float:
-    """Return how much a number of witnesses counts, 0.63 for `enough` of them, at most 1."""
-    return float(1.0 - np.exp(-num / enough))
 
 
 def _without_strays(points: FloatArray) -> FloatArray:
