@@ -28,10 +28,10 @@ from seg2d3d_ros.types import DepthSamples, FloatArray, IntArray, Rig, Segmentat
 _MAX_KEYFRAMES_BACK = 24
 _MIN_LANDMARKS = 8
 # Baseline by the depth at a quantile of the landmarks: one for what is near, one for what is far.
-_BASELINES = ((0.2, 0.25), (0.4, 0.75))
+_BASELINES = ((0.12, 0.25), (0.25, 0.75))
 _FLOW_SIGMA_PX = 0.35
 _PATCH_STRIDE_PX = 5  # 4 costs a third more for hardly more accuracy
-_MAX_EPIPOLAR_PX = 0.5
+_MAX_EPIPOLAR_PX = 1.0
 _MAX_RELATIVE_SIGMA = 0.1
 _BORDER_PX = 3
 _CROP_MARGIN_PX = 16
@@ -200,8 +200,11 @@ class DepthSampler:
         rays = depth_along_rays(camera.lattice_xy[rows], ideal, T_ref_cam)
         focal = float(other.focal_px.mean())
         good = inside & (rays.inverse_depth > 1e-6) & (rays.depth_ref > 0)
-        good &= rays.residual * focal < _MAX_EPIPOLAR_PX
-        sigma = _FLOW_SIGMA_PX / np.maximum(rays.sensitivity * focal, 1e-9)
+        beside_px = rays.residual * focal
+        good &= beside_px < _MAX_EPIPOLAR_PX
+        # What a match lies beside its line, it may well lie along it.
+        error_px = np.hypot(_FLOW_SIGMA_PX, beside_px)
+        sigma = error_px / np.maximum(rays.sensitivity * focal, 1e-9)
         return _Found(rays.inverse_depth, np.where(good, sigma, np.inf))
 
     def _without_speckle(self, c: int, found: _Found, rows: IntArray, labels: IntArray) -> _Found:
