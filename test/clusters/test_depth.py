@@ -89,7 +89,7 @@ def test_sampler_depths_are_as_good_as_they_claim(walk, samples):
     # a normal error exceeds 1 sigma in 32 %, 3 sigma in 0.3 %; that of flow has heavier tails
     assert np.mean(off > samples.sigma_m) < 0.35
     assert np.mean(off > 3.0 * samples.sigma_m) < 0.1
-    # and it is no empty claim: 0.35 px of a small picture at 190 px, baseline 2 m, depth 8 m: 0.7 %
+    # and it is no empty claim: 0.35 px of a small picture at 190 px, baseline 2 m, 8 m: 0.7 %
     assert np.median(samples.sigma_m / samples.depth_m) < 0.02
 
 
