@@ -70,7 +70,10 @@ def refine(
     done: list[_Adjusted] = []
     for one in (first, last):
         scale = odometry_scale(state) if done and knows_scale else 1.0
-        factors = Factors(odometry_factors(state, scale, one.odometry_weight), positions)
+        told = odometry_factors(state, scale, one.odometry_weight)
+        if not told and not knows_scale:
+            told = (_hold_scale(state, seen),)
+        factors = Factors(told, positions)
         keep = done[-1].keep if done else np.ones(len(seen.ids), dtype=bool)
         adjusted = _adjust(state, seen, keep, factors, one)
         if adjusted is None:
@@ -131,6 +134,19 @@ def _adjust(
     used = np.zeros(len(keep), dtype=bool)
     used[rows] = True
     return _Adjusted(used, unique, factors)
+
+
+def _hold_scale(state: MapState, seen: Observed) -> bundle.RelativePrior:
+    """Hold how far the farthest keyframe is from the first, where nothing else tells the scale."""
+    T = np.stack([state.frames[k].T_world_base for k in seen.keyframes])
+    T_first = transforms.invert(T[0]) @ T
+    distance = np.linalg.norm(T_first[:, :3, 3], axis=1)
+    far = int(np.argmax(distance))
+    length = max(float(distance[far]), 1e-6)
+    along = np.outer(*[T_first[far, :3, 3] / length] * 2)
+    covariance = 1e4 * np.eye(6)
+    covariance[3:, 3:] = length**2 * (1e4 * (np.eye(3) - along) + 1e-6 * along)
+    return bundle.RelativePrior(seen.keyframes[0], seen.keyframes[far], T_first[far], covariance)
 
 
 def _keep_scale(state: MapState) -> None:
