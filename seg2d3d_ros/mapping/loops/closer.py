@@ -126,7 +126,8 @@ class LoopCloser:
         centers = np.stack([f.T_world_base[:3, 3] for f in self._state.frames[:_YARD_FRAMES]])
         yard = float(np.linalg.norm(np.diff(centers, axis=0), axis=1).sum())
         if self._yard and yard and abs(np.log(yard / self._yard)) > _NEW_UNIT:
-            self._loops = [loop.rescaled(yard / self._yard) for loop in self._loops]
+            grown = yard / self._yard
+            self._loops = [loop.rescaled(grown, grown) for loop in self._loops]
         if len(centers) == _YARD_FRAMES:
             self._yard = yard
 
@@ -149,19 +150,20 @@ class LoopCloser:
         S = best.motion(poses)
         if self._sessions.group(best.old) != keeper:
             S = np.asarray(np.linalg.inv(S), dtype=np.float64)
-        moving = self._sessions.frames(other)
         motion: FloatArray = np.tile(np.eye(4), (len(poses), 1, 1))
-        motion[moving] = S
-        self._state.correct(motion)
-        scale = float(np.cbrt(np.linalg.det(S[:3, :3])))
-        inside = set(moving)
-        self._loops = [
-            loop.rescaled(scale) if loop.old in inside else loop for loop in self._loops
-        ]
+        motion[self._sessions.frames(other)] = S
+        self._move(motion)
         self._sessions.join(keeper, other)
-        self._detector.moved()
         _LOG.info("session %d joined to %d by %d loops", other, keeper, int(votes.max()) + 1)
         return motion[-1]
+
+    def _move(self, motion: FloatArray) -> None:
+        """Move each frame of the map by its own similarity (n, 4, 4), and the loops with it."""
+        self._state.correct(motion)
+        self._detector.moved()
+        scale = np.cbrt(np.linalg.det(motion[:, :3, :3]))
+        if np.abs(scale - 1.0).max() > 1e-9:
+            self._loops = [e.rescaled(scale[e.old], scale[e.new]) for e in self._loops]
 
     def _bend(self, found: list[Loop], positions: Sequence[PositionPrior]) -> FloatArray | None:
         """Balance the part of the map in which loops were found."""
@@ -239,8 +241,7 @@ class LoopCloser:
             for k, f in enumerate(state.frames):
                 if k not in inside:
                     motion[k] = motion[f.reference]
-            state.correct(motion)
-            self._detector.moved()
+            self._move(motion)
             self.counts["loop_correction_m"] = max(
                 self.counts.get("loop_correction_m", 0.0), shift
             )

@@ -39,10 +39,11 @@ class Loop:
         """Return (4, 4) how the later frame must move in the world, by poses (n, 4, 4)."""
         return poses[self.old] @ self.S_old_new @ transforms.invert(poses[self.new])
 
-    def rescaled(self, scale: float) -> Loop:
-        """Return the loop after the part of the map around the earlier frame grew by a factor."""
+    def rescaled(self, old: float, new: float) -> Loop:
+        """Return the loop after the map grew by factors around the earlier and later frame."""
         S = self.S_old_new.copy()
-        S[:3, 3] *= scale
+        S[:3, 3] *= old
+        S[:3, :3] *= old / new
         return replace(self, S_old_new=S)
 
 

@@ -5,6 +5,7 @@ import pytest
 from drive_maker import Drive, appearance, facades, line, pose, ring
 
 from seg2d3d_ros.geometry import transforms
+from seg2d3d_ros.geometry.alignment import align_points
 from seg2d3d_ros.mapping.loops.closer import LoopCloser
 from seg2d3d_ros.mapping.state import MapState
 
@@ -206,3 +207,22 @@ def test_push_few_descriptors_does_nothing():
     state, closer = feed(drive.clusters(route))
     assert closer.counts["loops_kept"] == 0
     assert closer.counts["parts"] == 1
+
+
+def test_push_second_lap_joins_sessions_of_unknown_scale():
+    rng = np.random.default_rng(11)
+    route = ring(1.4 * LAP_M, RADIUS_M)
+    drive = Drive(*facades(ring(LAP_M, RADIUS_M), rng), drift_deg_per_m=0.01, scale=0.5)
+    dark = slice(len(route) // 4, len(route) // 4 + 35)
+    clusters = drive.clusters(route[: dark.start], 0, is_last=False)
+    drive.scale = 0.8
+    clusters += drive.clusters(route[dark.stop :], 1)
+    state, closer = feed(clusters)
+    assert closer.counts["parts"] == 1
+    estimated = np.array([f.T_world_base[:3, 3] for f in state.frames])
+    true = np.array([T[:3, 3] for T in (*route[: dark.start], *route[dark.stop :])])
+    found = align_points(true, estimated, with_scale=True)
+    # In the unit of the first session; the way back of the loop is 0.6 % of the 300 m.
+    assert found.scale == pytest.approx(0.5, rel=0.03)
+    off = np.linalg.norm(transforms.apply(found.S_a_b, estimated) - true, axis=1)
+    assert np.sqrt((off**2).mean()) < 0.5
