@@ -14,7 +14,7 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -29,6 +29,8 @@ from rich.table import Table
 from seg2d3d_ros.config import Config
 from seg2d3d_ros.io.folder_store import FolderStore
 from seg2d3d_ros.types import MapUpdate
+
+Finish = Callable[[], MapUpdate]
 
 
 @dataclass(frozen=True)
@@ -56,17 +58,18 @@ def main() -> None:
             moments, finish = measure_mapping(Stream(args.keyframes, args.cameras), blocks)
         else:
             moments, finish = measure_replay(args.drive, blocks)
-        disk_mib = sum(f.stat().st_size for f in blocks.folder.rglob("*.npz")) / 2**20
-    report = sum_up(moments) | finish | {"frozen_mib": disk_mib}
-    print_table(report)
+        report = sum_up(moments) | {"moments": [asdict(m) for m in moments]}
+        print_quarters(report)
+        report |= measure_finish(finish)
+        report["frozen_mib"] = sum(f.stat().st_size for f in blocks.folder.rglob("*.npz")) / 2**20
+    print_finish(report)
     path = args.out / "growth.json"
-    report["moments"] = [asdict(m) for m in moments]
     path.write_text(json.dumps(report, indent=1) + "\n")
     print(f"all numbers: {path}")
 
 
-def measure_mapping(stream: Stream, blocks: FolderStore) -> tuple[list[Moment], dict[str, float]]:
-    """Map the clusters of a street; making them is not counted."""
+def measure_mapping(stream: Stream, blocks: FolderStore) -> tuple[list[Moment], Finish]:
+    """Map the clusters of a street, making them is not counted; return how to finish, too."""
     from seg2d3d_ros.mapping.stage import MappingStage
 
     stage, moments, cpu_s = MappingStage(Config(), blocks), [], 0.0
@@ -77,11 +80,11 @@ def measure_mapping(stream: Stream, blocks: FolderStore) -> tuple[list[Moment], 
         keyframes = stage.counts["keyframes"]
         way_m, share = 2 * STEP_M * keyframes, keyframes / stream.num_keyframes
         moments.append(Moment(way_m, share, cpu_s, resident_mib()))
-    return moments, measure_finish(stage.finish)
+    return moments, stage.finish
 
 
-def measure_replay(drive: Path, blocks: FolderStore) -> tuple[list[Moment], dict[str, float]]:
-    """Replay a recording; the way is that of the map."""
+def measure_replay(drive: Path, blocks: FolderStore) -> tuple[list[Moment], Finish]:
+    """Replay a recording, the way being that of the map; return how to finish, too."""
     from seg2d3d_ros.io.sources import open_source
     from seg2d3d_ros.pipeline import Pipeline
     from seg2d3d_ros.types import Frame
@@ -98,7 +101,7 @@ def measure_replay(drive: Path, blocks: FolderStore) -> tuple[list[Moment], dict
                 last = here
             share = num_frames / source.num_pictures
             moments.append(Moment(way_m, share, time.process_time() - start, resident_mib()))
-    return moments, measure_finish(pipeline.finish)
+    return moments, pipeline.finish
 
 
 def _positions(update: MapUpdate, last: np.ndarray | None) -> Iterator[np.ndarray]:
@@ -108,7 +111,7 @@ def _positions(update: MapUpdate, last: np.ndarray | None) -> Iterator[np.ndarra
     yield from positions[8:] if last is not None else positions
 
 
-def measure_finish(finish) -> dict[str, float]:
+def measure_finish(finish: Finish) -> dict[str, float]:
     """Time what `finish` does, and watch the peak of memory since the process began."""
     start = time.process_time()
     full = finish()
@@ -157,7 +160,7 @@ def sum_up(moments: list[Moment]) -> dict[str, object]:
     }
 
 
-def print_table(report: dict) -> None:
+def print_quarters(report: dict) -> None:
     """Print a row per quarter, and below what counts."""
     table = Table(box=box.SIMPLE_HEAD)
     for column in ("quarter", "CPU ms per m", "resident MiB"):
@@ -166,9 +169,14 @@ def print_table(report: dict) -> None:
         cost, resident = quarter["cpu_ms_per_m"], quarter["resident_mib"]
         table.add_row(str(k + 1), f"{cost:.2f}", f"{resident:.0f}")
     Console(width=100).print(table)
-    print(f"way {report['way_m']:.0f} m, {report['num_instances']:.0f} instances")
+    print(f"way: {report['way_m']:.0f} m")
     print(f"cost of the last quarter over the first: {report['last_to_first']:.3f}")
-    print(f"resident memory grows by {report['growth_mib_per_km']:.1f} MiB per km")
+    print(f"resident memory grows by {report['growth_mib_per_km']:.1f} MiB per km", flush=True)
+
+
+def print_finish(report: dict) -> None:
+    """Print what the end of the run took."""
+    print(f"{report['num_instances']:.0f} instances, {report['num_points']:.0f} points")
     print(f"finish: {report['finish_cpu_s']:.1f} s CPU; peak of all {report['peak_mib']:.0f} MiB")
     print(f"frozen frames: {report['frozen_mib']:.0f} MiB on disk")
 
