@@ -74,11 +74,14 @@ def test_launch_arguments_of_readme_are_declared():
 def test_topics_and_services_of_the_mapping_node_are_in_readme():
     source = (ROOT / "seg2d3d_ros/nodes/map_output.py").read_text()
     topics = re.findall(r'"~/(\w+)"', source)
-    assert len(topics) == 5
+    assert len(topics) == 6
     assert all(f"`mapping/{topic}`" in README for topic in topics)
     source = (ROOT / "seg2d3d_ros/nodes/map_services.py").read_text()
     services = re.findall(r'^            "(\w+)": \(', source, re.MULTILINE)
     assert {"finish", "save_map", "reset"} <= set(services)
+    edits = (ROOT / "seg2d3d_ros/nodes/edit_services.py").read_text()
+    services += re.findall(r'^            \("(\w+)", ', edits, re.MULTILINE)
+    assert {"explain_instance", "undo"} <= set(services)
     table = README[README.index("| service |") :]
     assert all(f"{service}`" in table for service in services)
 
