@@ -12,6 +12,8 @@ from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.types import Camera, FloatArray, IntArray, RelativePose
 
 _LOSS_PX = 1.0
+_FIRST_LOSS_PX = 6.0
+_NARROWING = 0.7
 _MAX_ERROR_PX = 8.0
 _ODOMETRY_LOSS = 3.0
 _DAMPING = 1e-9
@@ -63,7 +65,7 @@ class MountEvidence:
     num_observations: int
 
 
-def measure_mounts(stretch: Stretch, max_iterations: int = 12) -> MountEvidence | None:
+def measure_mounts(stretch: Stretch, max_iterations: int = 20) -> MountEvidence | None:
     """Adjust poses, points, the odometry's scale and the rotation of every camera.
 
     Gauss-Newton with Cauchy weights on the normal equations of a bundle adjustment; points are
@@ -78,8 +80,11 @@ def measure_mounts(stretch: Stretch, max_iterations: int = 12) -> MountEvidence 
     scale, T, points = 1.0, stretch.T_world_base.copy(), stretch.points_world.copy()
     num = 6 * len(T)
     step = np.inf
-    for _ in range(max_iterations):
-        normal = _linearize(replace(stretch, T_world_base=T, points_world=points), turn)
+    for k in range(max_iterations):
+        # From coarse to fine: a map made with a wrong mounting is bent before it is right.
+        loss_px = max(_LOSS_PX, _FIRST_LOSS_PX * _NARROWING**k)
+        here = replace(stretch, T_world_base=T, points_world=points)
+        normal = _linearize(here, turn, loss_px)
         if normal is None:
             return None
         H, g = normal.H, normal.g
@@ -93,7 +98,7 @@ def measure_mounts(stretch: Stretch, max_iterations: int = 12) -> MountEvidence 
         turn = turn + dx[num:-1].reshape(-1, 3)
         scale += dx[-1]
         step = float(np.abs(dx[num:-1]).max())
-        if step < 1e-5:
+        if step < 1e-5 and loss_px <= _LOSS_PX:
             break
     if not np.isfinite(turn).all() or step > 1e-3:
         return None
@@ -107,7 +112,8 @@ def measure_mounts(stretch: Stretch, max_iterations: int = 12) -> MountEvidence 
 
 def _solve(H: FloatArray, b: FloatArray) -> FloatArray:
     """Return x with H @ x = b, slightly damped: without odometry nothing tells the scale."""
-    return np.linalg.solve(H + np.diag(_DAMPING * np.diag(H) + np.finfo(float).tiny), b)
+    damped = H + np.diag(_DAMPING * np.diag(H) + np.finfo(float).tiny)
+    return np.asarray(np.linalg.solve(damped, b), dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -125,7 +131,7 @@ class _Normal:
         return np.asarray(-(self.V_inv @ (self.g_point + self.W.T @ dx)).reshape(-1, 3))
 
 
-def _linearize(stretch: Stretch, turn: FloatArray) -> _Normal | None:
+def _linearize(stretch: Stretch, turn: FloatArray, loss_px: float) -> _Normal | None:
     c, f = stretch.camera, stretch.frame
     T_base_cam = np.stack([k.T_base_cam for k in stretch.cameras])
     R_turn = Rotation.from_rotvec(turn).as_matrix()
@@ -139,12 +145,12 @@ def _linearize(stretch: Stretch, turn: FloatArray) -> _Normal | None:
     z = np.maximum(p_cam[:, 2], _MIN_DEPTH_M)
     residual = (p_cam[:, :2] / z[:, None] - stretch.xy) * focal
     error = np.linalg.norm(residual, axis=1)
-    good = (p_cam[:, 2] > _MIN_DEPTH_M) & (error < _MAX_ERROR_PX)
+    good = (p_cam[:, 2] > _MIN_DEPTH_M) & (error < _MAX_ERROR_PX * loss_px)
     count = np.bincount(stretch.point[good], minlength=len(stretch.points_world))
     rows = np.flatnonzero(good & (count[stretch.point] >= 2))
     if len(rows) < _MIN_OBSERVATIONS * len(stretch.T_world_base):
         return None
-    weight = 1.0 / np.sqrt(1.0 + (error[rows] / _LOSS_PX) ** 2)
+    weight = 1.0 / np.sqrt(1.0 + (error[rows] / loss_px) ** 2)
     d_pi = np.zeros((len(rows), 2, 3))
     d_pi[:, 0, 0], d_pi[:, 1, 1] = (focal[rows] / z[rows, None]).T
     d_pi[:, :, 2] = -focal[rows] * p_cam[rows, :2] / z[rows, None] ** 2

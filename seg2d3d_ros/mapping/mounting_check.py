@@ -227,13 +227,20 @@ def _stretch(state: MapState, keyframes: list[int]) -> Stretch:
 
 
 def _thinned(frame: IntArray, camera: IntArray, ids: IntArray) -> np.ndarray:
-    """Return which observations (n,) belong to the landmarks seen most often in each picture."""
+    """Return which observations (n,) belong to the landmarks seen most often in each picture.
+
+    Of a landmark that several cameras saw only one camera's observations stay: matches between
+    cameras were found, and kept, on the strength of the mounting that is in question.
+    """
+    first = np.full(int(ids.max(initial=-1)) + 1, 64)
+    np.minimum.at(first, ids, camera)
+    own = camera == first[ids]
     _, index, count = np.unique(ids, return_inverse=True, return_counts=True)
     picture = frame * 64 + camera
     order = np.lexsort((ids, -count[index], picture))
     rank = np.empty(len(order), dtype=np.int64)
     rank[order] = np.arange(len(order)) - np.searchsorted(picture[order], picture[order])
-    return np.isin(ids, ids[rank < _LANDMARKS_PER_PICTURE]) & (count[index] >= 2)
+    return np.isin(ids, ids[rank < _LANDMARKS_PER_PICTURE]) & (count[index] >= 2) & own
 
 
 def _turned(camera: Camera, rotvec_base: FloatArray) -> Camera:
