@@ -34,7 +34,6 @@ from seg2d3d_ros.mapping.paper import DEFAULTS, associate_as_paper
 from seg2d3d_ros.mapping.state import MapState
 
 CHECKPOINTS = (1_000, 3_000, 10_000, 30_000, 100_000, 300_000)
-MASKS_PER_KEYFRAME = 20  # fewer than there are: the street is long enough
 # 75 are followed by default: with these a mask holds about a hundred.
 cluster_stream.LANDMARKS_PER_M = 115.0
 
@@ -76,7 +75,8 @@ def associate(wanted: list[int]) -> Iterator[tuple[dict[str, Any], Associator]]:
     """Associate a street; yield the sums at each wanted number of masks."""
     config = Config()
     state, associator = MapState(), Associator(config)
-    stream = cluster_stream.Stream(wanted[-1] // MASKS_PER_KEYFRAME + 2000, num_cameras=2)
+    # Every keyframe shows some masks: a street of so many is long enough, and made piece by piece.
+    stream = cluster_stream.Stream(wanted[-1], num_cameras=2)
     num_masks = num_observations = 0
     cpu_s = last_s = 0.0
     for cluster in stream.clusters():
@@ -97,6 +97,7 @@ def associate(wanted: list[int]) -> Iterator[tuple[dict[str, Any], Associator]]:
             yield row, associator
         if not wanted:
             return
+    raise RuntimeError(f"the street ended after {num_masks} masks; {wanted[0]} were wanted")
 
 
 def compare(associator: Associator, ours: dict[str, Any], has_sets: bool) -> dict[str, float]:
