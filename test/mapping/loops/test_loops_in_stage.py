@@ -1,0 +1,57 @@
+"""The mapping stage with loops: what goes out when the map bends, and going on after a pause."""
+
+import numpy as np
+import pytest
+from drive_maker import Drive, facades, ring
+
+from seg2d3d_ros.config import Config, override
+from seg2d3d_ros.mapping.archive import MemoryStore
+from seg2d3d_ros.mapping.stage import MappingStage
+
+RADIUS_M = 30.0
+LAP_M = 2 * np.pi * RADIUS_M
+# Without refinement what is left is what the loops did.
+CONFIG = override(Config(), {"mapping.refine": False})
+
+
+@pytest.fixture(scope="module")
+def clusters():
+    rng = np.random.default_rng(12)
+    drive = Drive(*facades(ring(LAP_M, RADIUS_M), rng), drift_deg_per_m=0.02)
+    return drive.clusters(ring(1.3 * LAP_M, RADIUS_M))
+
+
+def test_push_that_closes_a_loop_tells_the_whole_map(clusters):
+    stage = MappingStage(CONFIG)
+    updates = [stage.push(c) for c in clusters]
+    bent = [u for u in updates if u.is_full]
+    assert bent
+    assert bent[0].counts["loops_kept"] > 0
+    assert bent[0].counts["loop_correction_m"] > 1.0
+    # No update tells of a landmark that was merged away, and none is told twice.
+    gone, _ = stage._state._aliases.table()
+    assert len(gone) > 100
+    after = updates[updates.index(bent[-1]) :]
+    assert not any(np.isin(u.cloud.ids, gone).any() for u in after)
+    assert all(len(np.unique(u.cloud.ids)) == len(u.cloud.ids) for u in updates)
+    # Where clusters go on after the bend they meet what they share with the map.
+    assert stage.counts["alignment_residual_m"] < 0.5
+
+
+def test_restore_before_the_loop_closes_it_all_the_same(clusters):
+    whole, store = MappingStage(CONFIG), MemoryStore()
+    parted = MappingStage(CONFIG, store)
+    half = len(clusters) // 2
+    for cluster in clusters:
+        whole.push(cluster)
+    for cluster in clusters[:half]:
+        parted.push(cluster)
+    parted.keep()
+    parted = MappingStage.restore(store)
+    for cluster in clusters[half:]:
+        parted.push(cluster)
+    a, b = whole.finish(), parted.finish()
+    assert a.counts["loops_kept"] > 0
+    np.testing.assert_array_equal(a.trajectory.T_map_base, b.trajectory.T_map_base)
+    np.testing.assert_array_equal(a.cloud.ids, b.cloud.ids)
+    np.testing.assert_array_equal(a.cloud.points_map, b.cloud.points_map)
