@@ -28,6 +28,7 @@ class MapServices:
         self._node, self._lock = node, threading.RLock()
         offered: dict[str, tuple[Any, Any]] = {
             "finish": (Finish, self._finish),
+            "refine": (Trigger, self._refine),
             "save_map": (SaveMap, self._save_map),
             "load_map": (LoadMap, self._load_map),
             "reset": (Trigger, self._reset),
@@ -81,6 +82,16 @@ class MapServices:
         response.num_instances = len(full.instances)
         response.success = not response.message
         response.message = response.message or "the map is finished"
+        return response
+
+    def _refine(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        """Refine what has come so far; the run goes on, and clusters wait meanwhile."""
+        if not self._node.has_map:
+            response.message = "there is no map yet: not one cluster has come"
+            return response
+        full = self._node.refine_map()
+        num = int(full.trajectory.is_keyframe.sum())
+        response.success, response.message = True, f"{num} keyframes refined"
         return response
 
     def _end_run(self, timeout_s: float) -> str:

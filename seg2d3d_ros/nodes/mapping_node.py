@@ -166,11 +166,15 @@ class MappingNode(StageNode):
         return full
 
     def finish_map(self) -> MapUpdate:
-        """Refine the map, publish and return it; idempotent."""
-        assert self._stage is not None
-        with self._stage_lock:
-            full = self._stage.finish()
+        """Refine the map at the end of a run, publish and return it; idempotent."""
+        full = self.refine_map()
         self.accounts.finished()
+        return full
+
+    def refine_map(self) -> MapUpdate:
+        """Refine what has come so far, publish and return it; clusters wait meanwhile."""
+        with self.stage() as stage:
+            full = stage.finish()
         if self.has_map:
             self._publish(full)
         return full

@@ -98,6 +98,25 @@ def test_finish_is_idempotent_and_save_map_writes_the_result_folder(
     assert len(poses) == len({s for c in clusters for f in c.frames for s in f.picture_stamps_ns})
 
 
+def test_refine_improves_the_map_so_far_and_clusters_may_follow(
+    start, peer, feed, clusters, eventually
+):
+    start("mapping")
+    peer.listen(msg.InstanceArray, "mapping/instances")
+    assert "no map yet" in peer.call(Trigger, "mapping/refine").message
+    feed(clusters[:1])
+    heard = peer.heard["mapping/instances"]
+    assert eventually(lambda: len(heard) == 1)
+    refined = peer.call(Trigger, "mapping/refine")
+    assert refined.success, refined.message
+    assert eventually(lambda: heard[-1].is_full)
+    feed(clusters[1:])
+    assert eventually(lambda: len(heard) == len(clusters) + 1)
+    assert [m.is_full for m in heard] == [False, True] + [False] * (len(clusters) - 1)
+    ended = peer.call(Finish, "mapping/finish", timeout_s=5.0)
+    assert (ended.num_clusters, ended.message) == (len(clusters), "the map is finished")
+
+
 def test_finish_without_the_other_nodes_says_so_and_keeps_what_had_come(
     start, peer, feed, clusters, eventually
 ):
