@@ -109,6 +109,9 @@ def run_colmap(rig: Rig, pictures: dict[str, list[int]], folder: Path, threads: 
         num_threads=threads,
         random_seed=SEED,
     )
+    # a vehicle drives forward: by default no pair of such pictures may start a model
+    options.mapper.init_max_forward_motion = 1.0
+    options.mapper.init_min_tri_angle = 4.0
     out = folder / "models"
     out.mkdir(exist_ok=True)
     found = pycolmap.incremental_mapping(database, folder / "images", out, options)
