@@ -27,8 +27,8 @@ from seg2d3d_ros.types import DepthSamples, FloatArray, IntArray, Rig, Segmentat
 
 _MAX_KEYFRAMES_BACK = 24
 _MIN_LANDMARKS = 8
-# Baseline by the depth at a quantile of the landmarks: one for what is near, one for what is far.
-_BASELINES = ((0.12, 0.25), (0.25, 0.75))
+# Baseline by the depth at a quantile of the landmarks: for what is near and what is far, in turns.
+_BASELINES = ((0.12, 0.25), (0.25, 0.75), (0.12, 0.25), (0.4, 0.75))
 _FLOW_SIGMA_PX = 0.35
 _PATCH_STRIDE_PX = 5  # 4 costs a third more for hardly more accuracy
 _MAX_EPIPOLAR_PX = 1.0
@@ -157,14 +157,14 @@ class DepthSampler:
 
         Near and far baselines take turns from keyframe to keyframe and from camera to camera.
         """
-        is_far = (self._count + c) % 2
+        turn = (self._count + c) % len(_BASELINES)
         T_local_cam = shot.frame.T_local_base @ self._rig.cameras[c].T_base_cam
         partner = self._partner.get(c, -1)
-        if not is_far and partner in shot.pictures:
+        if turn % 2 == 0 and partner in shot.pictures:
             T_base_partner = self._rig.cameras[partner].T_base_cam
             T = transforms.invert(shot.frame.T_local_base @ T_base_partner) @ T_local_cam
             return partner, shot.pictures[partner], T
-        ratio, quantile = _BASELINES[is_far]
+        ratio, quantile = _BASELINES[turn]
         wanted = ratio * float(np.quantile(depth, quantile))
         for before in reversed(self._shots):
             if c in before.pictures:
