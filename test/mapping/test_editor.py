@@ -266,7 +266,7 @@ def test_undo_after_more_clusters_gives_the_map_without_the_edit_at_finish(drive
     assert content(undone) == content(expected)
 
 
-@settings(deadline=None, max_examples=12, phases=[Phase.generate])
+@settings(deadline=None, max_examples=6, phases=[Phase.generate])
 @given(data=st.data())
 def test_undo_of_any_sequence_of_edits_restores_every_byte(finished, data):
     stage = copy.deepcopy(finished)
