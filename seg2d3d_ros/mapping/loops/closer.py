@@ -190,9 +190,14 @@ class LoopCloser:
         result = optimise(graph)
         gaps = slice(chain, None)
         good = (result.gap_m[gaps] < _MAX_GAP_M) & (result.gap_rad[gaps] < _MAX_GAP_RAD)
-        self.counts["loop_strain"] = max(self.counts.get("loop_strain", 0.0), result.strain)
+        strain = result.strain
+        if strain > _MAX_STRAIN and graph.anchors:
+            # Wheels that are off by some percent strain against GNSS without any loop.
+            known = [self._loops[k] for k in believed if k in self._kept]
+            strain -= optimise(self._graph(nodes, known, positions)[0]).strain
+        self.counts["loop_strain"] = max(self.counts.get("loop_strain", 0.0), strain)
         kept = {k for k, ok in zip(believed, good, strict=True) if ok}
-        if not kept or result.strain > _MAX_STRAIN:
+        if not kept or strain > _MAX_STRAIN:
             self._refused |= set(believed) - self._kept
             return None
         self.counts["loop_gap_m"] = float(np.median(result.gap_m[gaps][good]))

@@ -1,11 +1,14 @@
 """Loops that close, loops that are refused, sessions that are joined, ids that survive."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from drive_maker import Drive, appearance, facades, line, pose, ring
 
 from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.geometry.alignment import align_points
+from seg2d3d_ros.geometry.bundle import PositionPrior
 from seg2d3d_ros.mapping.loops.closer import LoopCloser
 from seg2d3d_ros.mapping.state import MapState
 
@@ -13,20 +16,20 @@ RADIUS_M = 35.0
 LAP_M = 2 * np.pi * RADIUS_M
 
 
-def feed(clusters, state=None, closer=None):
+def feed(clusters, positions=lambda state: ()):
     """Push clusters as the mapping stage does; returns the map and the closer."""
-    state = state or MapState()
-    closer = closer or LoopCloser(state)
+    state = MapState()
+    closer = LoopCloser(state)
     T_world_local, session = np.eye(4), None
     for cluster in clusters:
         if cluster.session != session:
             T_world_local, session = np.eye(4), cluster.session
         cluster = state.renamed(cluster)
         frames = state.add(cluster, T_world_local).frames
-        motion = closer.push(cluster, frames)
+        motion = closer.push(cluster, frames, lambda: positions(state))
         if motion is not None:
             T_world_local = motion @ T_world_local
-    closer.finish()
+    closer.finish(lambda: positions(state))
     return state, closer
 
 
@@ -231,3 +234,19 @@ def test_push_second_lap_joins_sessions_of_unknown_scale():
     assert found.scale == pytest.approx(0.5, rel=0.03)
     off = np.linalg.norm(transforms.apply(found.S_a_b, estimated) - true, axis=1)
     assert np.sqrt((off**2).mean()) < 0.5
+
+
+def test_push_wheels_off_by_seven_percent_with_gnss_keeps_its_loops():
+    rng = np.random.default_rng(13)
+    route = ring(1.25 * LAP_M, RADIUS_M)
+    drive = Drive(*facades(ring(LAP_M, RADIUS_M), rng), drift_deg_per_m=0.02, scale=0.93)
+    clusters = [replace(c, scale="metric") for c in drive.clusters(route)]
+
+    def positions(state):
+        sigma = 0.5 * np.eye(3)
+        frames = range(0, len(state.frames), 5)
+        return [PositionPrior(k, route[k][:3, 3] + rng.normal(0, 0.3, 3), sigma) for k in frames]
+
+    state, closer = feed(clusters, positions)
+    assert closer.counts["loops_refused"] == 0
+    assert closer.counts["loops_kept"] >= 5
