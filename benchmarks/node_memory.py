@@ -85,6 +85,7 @@ def parameters(backend: str, args: argparse.Namespace) -> dict[str, Any]:
         "segmentation.backend": backend,
         "node.discovery_s": 0.5,
         "node.inputs_wait_s": 1.0,
+        "node.max_wait_s": 0.0,
         "runtime.device": args.device,
         "runtime.num_threads": 1,
     }
