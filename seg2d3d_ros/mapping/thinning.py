@@ -9,7 +9,7 @@ from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.types import FloatArray, IntArray
 
 LANDMARKS_PER_PICTURE = 300
-_NEAREST = 30
+_NEAREST = 20
 _ENOUGH_VIEWS = 4
 _MOST_VIEWS = 6
 
@@ -38,7 +38,7 @@ def thinned(state: MapState, seen: Observed, per_picture: int = LANDMARKS_PER_PI
 
 
 def near_matches(state: MapState, seen: Observed, per_picture: int) -> Observed:
-    """Leave out matches across cameras but the nearest 30, a third of `per_picture` at most."""
+    """Leave out matches across cameras but the nearest 20, a third of `per_picture` at most."""
     is_match = np.flatnonzero(_is_match(seen))
     matched = _rows(seen, is_match)
     rank = _rank(matched.frame * 64 + matched.camera, _distance_m(state, matched), matched.ids)

@@ -6,7 +6,7 @@ from test_refinement import state_of
 from seg2d3d_ros.mapping.sightings import Observed, observed
 from seg2d3d_ros.mapping.thinning import near_matches, num_across, thinned
 
-NEAREST = 30
+NEAREST = 20
 
 
 @pytest.fixture(scope="module")
