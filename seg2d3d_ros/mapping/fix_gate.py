@@ -15,6 +15,7 @@ _GATE_SIGMAS = 4.0
 _STEP_FLOOR_M = 0.05
 _GROWTH = 1.4
 _MAX_ROUNDS = 60
+_MOST_COMPARED = 2000
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,23 @@ def gate_fixes(
         if ((weight < 1e-3) | (weight > 1.0 - 1e-3)).all():
             break
     believed = weight > 0.5
+    if 2 * int(believed.sum()) < n <= _MOST_COMPARED:
+        believed = _largest_group(offset_m, sigma, way_m, drift)
     misfit = np.linalg.norm(offset_m - _smooth(offset_m, sigma, walk, believed * 1.0), axis=1)
     return GatedFixes(believed | (misfit <= _GATE_SIGMAS * sigma), misfit, ratio)
+
+
+def _largest_group(
+    offset_m: FloatArray, sigma_m: FloatArray, way_m: FloatArray, drift: float
+) -> np.ndarray:
+    """Return which fixes (n,) agree with the one most others agree with, the earlier of equals.
+
+    Where half of the fixes jumped together, what lies between the halves agrees with neither.
+    """
+    apart = np.linalg.norm(offset_m[:, None] - offset_m[None], axis=2)
+    noise = np.hypot(sigma_m[:, None], sigma_m[None])
+    agree = apart <= _GATE_SIGMAS * noise + drift * np.abs(way_m[:, None] - way_m[None])
+    return np.asarray(agree[int(np.argmax(agree.sum(axis=1)))])
 
 
 def _leverage(sigma: FloatArray, walk: FloatArray) -> FloatArray:

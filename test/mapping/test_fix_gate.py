@@ -99,3 +99,12 @@ def test_agree_in_length_is_blind_to_heading_and_finds_the_bad_one(bad, heading_
     fixes[bad] += [30.0, 40.0]
     found = agree_in_length(fixes, track, 0.6, DRIFT)
     assert np.flatnonzero(~found).tolist() == bad
+
+
+def test_gate_fixes_two_halves_that_contradict_each_other_leave_one():
+    for seed in range(4):
+        offset = offsets(seed)
+        offset[NUM // 2 :] += [30.0, 40.0]
+        is_accepted = gate(offset).is_accepted
+        assert is_accepted[: NUM // 2].mean() > 0.9 or is_accepted[NUM // 2 :].mean() > 0.9
+        assert abs(int(is_accepted.sum()) - NUM // 2) <= 3
