@@ -72,7 +72,9 @@ def gate_fixes(
     believed = weight > 0.5
     if 2 * int(believed.sum()) < n <= _MOST_COMPARED:
         believed = _largest_group(offset_m, sigma, way_m, drift)
-    misfit = np.linalg.norm(offset_m - _smooth(offset_m, sigma, walk, believed * 1.0), axis=1)
+    misfit = np.linalg.norm(
+        offset_m - _smooth(offset_m, sigma, walk, believed.astype(np.float64)), axis=1
+    )
     return GatedFixes(believed | (misfit <= _GATE_SIGMAS * sigma), misfit, ratio)
 
 
