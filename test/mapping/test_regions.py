@@ -3,7 +3,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from street_maker import SINGLE, STEREO, make_cluster, make_street, observe
-from test_refinement import jittered, path_m, poses, position_errors, scaled, state_of
+from test_refinement import (
+    jittered,
+    path_m,
+    poses,
+    position_errors,
+    scaled,
+    state_of,
+    step_errors,
+)
 
 from seg2d3d_ros.geometry import bundle, transforms
 from seg2d3d_ros.mapping import regions, sightings
@@ -49,7 +57,11 @@ def test_refine_map_long_drive_is_as_good_as_in_one_piece_and_repeatable(street,
     at_once = refine(whole, ())
     assert found.counts["refine_regions"] == 4
     errors = [np.sqrt(np.mean(position_errors(s, street) ** 2)) for s in (parts, whole)]
-    assert errors[0] < 1.2 * errors[1]
+    # twenty disparities of 7 px and 0.4 px of noise in each of sixty keyframes tell the scale to
+    # 0.17 %: 10 cm at the end of 60 m, 5 cm on average, for either
+    assert max(errors) < 0.1
+    steps = [np.median(step_errors(s, street)) for s in (parts, whole)]
+    assert steps[0] < 1.2 * steps[1]
     assert len(found.adjusted) > 0.95 * len(at_once.adjusted)
     assert refine_map(again, ()).counts == found.counts
     np.testing.assert_array_equal(poses(again), poses(parts))
