@@ -9,6 +9,7 @@ import argparse
 import importlib
 import importlib.util
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -63,6 +64,8 @@ def available() -> list[str]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return the exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    # Small products are many here: BLAS threads would spin for half of the processor time.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         return _run(argv)
     except SystemExit as stop:

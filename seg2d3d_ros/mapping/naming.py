@@ -87,8 +87,9 @@ def weigh_picture(
         own = instance_of[picture.seen.mask == k]
         out[k].update(_tracked(own[own > 0]))
         out[k].update(_covered(masks[k], shown, inside[k] | is_free))
-        for i, n in Counter(shown.instances[inside[k]].tolist()).items():
-            out[k][i] += n / total[i] * min(n / _ENOUGH_SHOWN, 1.0)
+        here = Counter(shown.instances[inside[k]].tolist())
+        shares = {i: n / total[i] * min(n / _ENOUGH_SHOWN, 1.0) for i, n in here.items()}
+        out[k].update(Counter(shares))  # type: ignore[arg-type]
     return out
 
 
@@ -135,7 +136,8 @@ def name_masks(keys: IntArray, evidence: list[Evidence], links: MaskLinks) -> li
     a, b = (order[np.searchsorted(keys, k[known], sorter=order)] for k in (links.a, links.b))
     overlap = links.overlap[known]
     strong = overlap >= _CHAIN_OVERLAP
-    num, chain = connected_components(_graph(a[strong], b[strong], overlap[strong], len(keys)))
+    num, label = connected_components(_graph(a[strong], b[strong], overlap[strong], len(keys)))
+    chain = label.astype(np.int64)
     instances, sums = _sum_up(evidence, chain, num)
     if not len(instances):
         return [Name(0, 0.0)] * len(keys)
