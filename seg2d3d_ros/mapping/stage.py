@@ -12,9 +12,8 @@ import numpy as np
 
 from seg2d3d_ros.config import Config
 from seg2d3d_ros.errors import ResultError
-from seg2d3d_ros.geometry import transforms
-from seg2d3d_ros.geometry.alignment import align_points
 from seg2d3d_ros.geometry.bundle import PositionPrior
+from seg2d3d_ros.mapping.alignment import align, unit_of
 from seg2d3d_ros.mapping.archive import Archive, BlockStore, MemoryStore
 from seg2d3d_ros.mapping.association import Picture
 from seg2d3d_ros.mapping.continuation import Continuation
@@ -45,9 +44,6 @@ from seg2d3d_ros.types import (
 )
 
 _LOG = logging.getLogger(__name__)
-_MAX_RESIDUAL_M = 0.5
-_MIN_SHARED = 30
-_TYPICAL_DISTANCE_M = 15.0
 _WITNESSES = 96
 _KEPT = "stage/state"
 
@@ -93,7 +89,8 @@ class MappingStage:
         self._scale = cluster.scale
         self._align(cluster)
         increment = self._state.add(cluster, self._T_world_local)
-        self._guess_unit(cluster)
+        if self._scale == "unknown" and self._state.unit == 1.0:
+            self._state.unit = unit_of(cluster)
         self._surface.add(cluster, increment.frames)
         for fix in cluster.fixes:
             self._georeference.push(fix)
@@ -196,34 +193,10 @@ class MappingStage:
     # -------------------------------------------------------------- geometry
 
     def _align(self, cluster: Cluster) -> None:
-        """Hold the cluster against what it shares with the map; realign after corrections."""
-        ids = cluster.landmarks.ids
-        known = self._state.points(ids)
-        shared = np.isfinite(known[:, 0])
-        if shared.sum() < _MIN_SHARED:
-            return
-        local = cluster.landmarks.points_local[shared]
-        distance = np.linalg.norm(
-            transforms.apply(self._T_world_local, local) - known[shared], axis=1
-        )
-        residual = float(np.median(distance))
-        if residual > _MAX_RESIDUAL_M:
-            found = align_points(known[shared], local, self._scale == "unknown", delta_m=0.3)
-            if not found.is_degenerate and found.residual_m < residual:
-                self._T_world_local, residual = found.S_a_b, found.residual_m
-        self.counts["alignment_residual_m"] = max(
-            self.counts.get("alignment_residual_m", 0.0), residual
-        )
-
-    def _guess_unit(self, cluster: Cluster) -> None:
-        """Let half of what the first cluster saw lie within fifteen units, if nothing tells."""
-        seen, frames = cluster.observations, cluster.frames
-        if self._scale != "unknown" or self._state.unit != 1.0 or not len(seen.frame):
-            return
-        centers = np.stack([f.T_local_base[:3, 3] for f in frames])[seen.frame]
-        away = np.linalg.norm(cluster.landmarks.points_local[seen.landmark] - centers, axis=1)
-        if np.isfinite(away).any():
-            self._state.unit = float(np.nanmedian(away)) / _TYPICAL_DISTANCE_M
+        self._T_world_local, residual = align(self._state, cluster, self._T_world_local)
+        if residual is not None:
+            worst = max(self.counts.get("alignment_residual_m", 0.0), residual)
+            self.counts["alignment_residual_m"] = worst
 
     def _take_scale_of_ground(self) -> None:
         """Give a map that nothing else tells its metres those of the camera's height."""
