@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from drive_maker import pose
+from landmark_drive_maker import pose
 
 from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.mapping.loops.loop import Loop, supports

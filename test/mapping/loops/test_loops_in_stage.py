@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from drive_maker import Drive, facades, ring
+from landmark_drive_maker import Drive, facades, ring
 
 from seg2d3d_ros.config import Config, override
 from seg2d3d_ros.mapping.archive import MemoryStore
