@@ -1,4 +1,4 @@
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))  # drive_maker
+sys.path.insert(0, str(Path(__file__).parent))  # landmark_drive_maker
