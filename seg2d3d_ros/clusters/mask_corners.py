@@ -21,7 +21,8 @@ class BuildingCorners:
     def __init__(self, config: Config) -> None:
         """Take the number of corners and the classes from the configuration."""
         self._max_corners = config.clusters.building_features
-        self._classes = frozenset({0, *config.segmentation.building_classes})
+        # Not class 0: where nothing says what a building is, weak corners only harm the poses.
+        self._classes = frozenset(config.segmentation.building_classes)
 
     def find(
         self, tracker: Tracker, segmentation: Segmentation, blocked: np.ndarray | None

@@ -62,6 +62,7 @@ def test_building_corners_tracks_there_are_count(tracker):
 
 def test_building_corners_other_classes_and_blocked_pixels_get_none(tracker):
     assert len(find(tracker, mask(PLAIN, 21001, 21))) == 0
+    assert len(find(tracker, mask(PLAIN, 1, 0))) == 0
     blocked = np.zeros(SHAPE, dtype=np.uint8)
     blocked[:, :250] = 1
     uv = find(tracker, mask(PLAIN), blocked=blocked)
