@@ -94,14 +94,13 @@ class Judge:
 
 def errors_px(state: MapState, seen: Observed) -> FloatArray:
     """Return by how much each observation (n,) misses; infinite behind the camera."""
-    assert state.rig is not None
     T_base_world = np.stack(
         [transforms.invert(state.frames[k].T_world_base) for k in seen.keyframes]
     )
-    T_cam_base = np.stack([transforms.invert(c.T_base_cam) for c in state.rig.cameras])
+    T_cam_base = np.stack([transforms.invert(c.T_base_cam) for c in state.cameras])
     T = T_cam_base[seen.camera] @ T_base_world[seen.frame]
     p = np.einsum("nij,nj->ni", T[:, :3, :3], state.points(seen.ids)) + T[:, :3, 3]
-    K = np.stack([c.K for c in state.rig.cameras])[seen.camera]
+    K = np.stack([c.K for c in state.cameras])[seen.camera]
     z = np.where(np.abs(p[:, 2]) < 1e-6, 1e-6, p[:, 2])
     uv = p[:, :2] / z[:, None] * np.stack([K[:, 0, 0], K[:, 1, 1]], axis=1) + K[:, :2, 2]
     error = np.linalg.norm(uv - seen.uv_ideal_px, axis=1)

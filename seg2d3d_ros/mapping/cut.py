@@ -67,7 +67,7 @@ def _in_masks(
     for picture in pictures:
         frame = state.frames[picture.frame]
         stamp = frame.picture_stamps_ns[frame.cameras.index(picture.camera)]
-        camera = state.rig.cameras[picture.camera].name  # type: ignore[union-attr]
+        camera = state.cameras[picture.camera].name
         if not any(w[:2] == (stamp, camera) for w in wanted):
             continue
         for k, mask in enumerate(frame.masks[picture.camera]):

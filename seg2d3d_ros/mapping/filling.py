@@ -40,11 +40,10 @@ class FacadeFiller:
             rows = measured.instances == i
             points, edge_m = measured.points[rows], measured.edge_m[rows]
             self._facades[i] = find_facades(points, edge_m, reach_m, seed=i)
-        rig = state.rig
-        self._lattice = [_lattice(c.width_px, c.height_px) for c in rig.cameras] if rig else []
+        self._lattice = [_lattice(c.width_px, c.height_px) for c in state.cameras]
         self._rays = [
             np.c_[models.normalize(c, uv), np.ones(len(uv))]
-            for c, uv in zip(rig.cameras if rig else (), self._lattice, strict=True)
+            for c, uv in zip(state.cameras, self._lattice, strict=True)
         ]
 
     def fill(self, keyframes: Sequence[int], names: Names) -> PlacedSamples:
@@ -67,7 +66,7 @@ class FacadeFiller:
         return PlacedSamples(**{n: np.concatenate([getattr(p, n) for p in parts]) for n in fields})
 
     def _fill_mask(self, k: int, c: int, row: int, named: MaskAssignment) -> PlacedSamples:
-        frame, camera = self._state.frames[k], self._state.rig.cameras[c]  # type: ignore[union-attr]
+        frame, camera = self._state.frames[k], self._state.cameras[c]
         mask, facades = frame.masks[c][row], self._facades[named.instance]
         inside = pixel_masks.contains(mask.bbox_px, mask.runs, self._lattice[c])
         T_world_cam = frame.T_world_base @ camera.T_base_cam

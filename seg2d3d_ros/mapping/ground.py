@@ -69,12 +69,12 @@ def _below(state: MapState, camera: int) -> tuple[np.ndarray, FloatArray]:
     """Return landmarks seen below the horizon near the track, relative to the camera (n, 3)."""
     ids, seen = [np.zeros(0, dtype=np.int64)], [np.zeros((0, 3))]
     for f in state.frames:
-        if not f.is_keyframe or state.rig is None:
+        if not f.is_keyframe:
             continue
         rows = f.ids[f.camera == camera]
         points = state.points(rows)
         p = transforms.apply(transforms.invert(f.T_world_base), points)
-        p = p - state.rig.cameras[camera].T_base_cam[:3, 3]
+        p = p - state.cameras[camera].T_base_cam[:3, 3]
         way = np.linalg.norm(p[:, :2], axis=1)
         low = -p[:, 2] > way * np.tan(_MIN_DEPRESSION_RAD)
         low &= np.abs(p[:, 1]) < -_MAX_SIDEWAYS * p[:, 2]

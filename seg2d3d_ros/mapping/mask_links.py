@@ -108,7 +108,7 @@ def _sample(state: MapState, frame: int, camera: int, classes: frozenset[int]) -
     pixels = [_spread(masks[k]) for k in numbers]
     owner = np.repeat(np.array(numbers, dtype=np.int64), [len(p) for p in pixels])
     uv = np.concatenate([np.zeros((0, 2)), *pixels])
-    model = state.rig.cameras[camera]  # type: ignore[union-attr]
+    model = state.cameras[camera]
     depth = _depth(state, frame, camera, uv)
     rays = np.c_[models.normalize(model, uv), np.ones(len(uv))]
     return _Regions(frame, f.stamp_ns, numbers, owner, rays * depth[:, None])
@@ -122,7 +122,7 @@ def _spread(mask: Mask) -> FloatArray:
 
 def _camera_pose(state: MapState, frame: int, camera: int) -> FloatArray:
     """Return T_world_cam of a picture (4, 4)."""
-    return state.frames[frame].T_world_base @ state.rig.cameras[camera].T_base_cam  # type: ignore[union-attr]
+    return state.frames[frame].T_world_base @ state.cameras[camera].T_base_cam
 
 
 def _depth(state: MapState, frame: int, camera: int, uv_px: FloatArray) -> FloatArray:
@@ -156,7 +156,7 @@ def _link(state: MapState, camera: int, a: _Regions, b: _Regions) -> MaskLinks:
 def _shares(state: MapState, camera: int, a: _Regions, b: _Regions) -> FloatArray:
     """Return how much of each mask of `a` should lie in each mask of `b` (len a, len b)."""
     masks = state.frames[b.frame].masks[camera]
-    model = state.rig.cameras[camera]  # type: ignore[union-attr]
+    model = state.cameras[camera]
     T_b_a = transforms.invert(_camera_pose(state, b.frame, camera)) @ _camera_pose(
         state, a.frame, camera
     )

@@ -90,7 +90,7 @@ def find_mount_errors(state: MapState) -> tuple[MountError, ...]:
     if evidence is None:
         return ()
     has_odometry = state.rig.has_odometry and bool(state.odometry)
-    suspects, errors = list(range(len(state.rig.cameras))), []
+    suspects, errors = list(range(len(state.cameras))), []
     while len(suspects) > 1:
         worst = evidence.worst_of(suspects)
         if worst is None:
@@ -195,12 +195,11 @@ def _stretches(state: MapState) -> list[Stretch]:
 
 
 def _stretch(state: MapState, keyframes: list[int]) -> Stretch:
-    assert state.rig is not None
     frame, camera, ids, xy = [], [], [], []
     for k, index in enumerate(keyframes):
         f = state.frames[index]
         known = np.isfinite(state.points(f.ids)[:, 0])
-        for c, model in enumerate(state.rig.cameras):
+        for c, model in enumerate(state.cameras):
             rows = np.flatnonzero(known & (f.camera == c))
             frame.append(np.full(len(rows), k))
             camera.append(np.full(len(rows), c))
@@ -211,7 +210,7 @@ def _stretch(state: MapState, keyframes: list[int]) -> Stretch:
     keep = _thinned(*columns)
     unique, point = np.unique(columns[2][keep], return_inverse=True)
     return Stretch(
-        cameras=state.rig.cameras,
+        cameras=state.cameras,
         T_world_base=np.stack([state.frames[k].T_world_base for k in keyframes]),
         points_world=state.points(unique),
         frame=columns[0][keep],

@@ -61,7 +61,7 @@ def refine(
     """
     seen = skimmed if skimmed is not None else thinned(state, observed(state))
     nothing = Refinement(np.zeros(0, dtype=np.int64), {})
-    if state.rig is None or len(seen.keyframes) < 3:
+    if len(seen.keyframes) < 3:
         return nothing
     judge = Judge(state, seen)
     knows_scale = bool(positions) or num_across(seen) >= _MIN_ACROSS * len(seen.keyframes)
@@ -205,14 +205,14 @@ def retriangulate(state: MapState, adjusted: IntArray) -> int:
 
 
 def _place_anew(state: MapState, seen: Observed, adjusted: IntArray) -> int:
-    if state.rig is None or not len(seen.ids):
+    if not len(seen.ids):
         return 0
-    T_base_cam = np.stack([c.T_base_cam for c in state.rig.cameras])
+    T_base_cam = np.stack([c.T_base_cam for c in state.cameras])
     T = (
         np.stack([state.frames[k].T_world_base for k in seen.keyframes])[seen.frame]
         @ T_base_cam[seen.camera]
     )
-    K = np.stack([c.K for c in state.rig.cameras])[seen.camera]
+    K = np.stack([c.K for c in state.cameras])[seen.camera]
     focal = np.stack([K[:, 0, 0], K[:, 1, 1]], axis=1)
     xy = (seen.uv_ideal_px - K[:, :2, 2]) / focal
     rays = np.einsum("nij,nj->ni", T[:, :3, :3], np.c_[xy, np.ones(len(xy))])
@@ -255,7 +255,6 @@ def bundle_problem(
     factors: Factors,
 ) -> bundle.BundleProblem:
     """Put a problem together; without GNSS the first keyframe stays."""
-    assert state.rig is not None
     place = {k: i for i, k in enumerate(seen.keyframes)}
     relative = tuple(
         replace(r, i=place[r.i], j=place[r.j])
@@ -270,7 +269,7 @@ def bundle_problem(
     constant = np.zeros(len(seen.keyframes), dtype=bool)
     constant[0] = not fixes
     return bundle.BundleProblem(
-        cameras=state.rig.cameras,
+        cameras=state.cameras,
         T_world_base=np.stack([state.frames[k].T_world_base for k in seen.keyframes]),
         is_constant=constant,
         points_world=state.points(unique),

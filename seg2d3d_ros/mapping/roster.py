@@ -264,7 +264,7 @@ class Roster:
         f = self._state.frames[frame]
         mask = f.masks[camera][k]
         stamp = f.picture_stamps_ns[f.cameras.index(camera)]
-        model = self._state.rig.cameras[camera].name  # type: ignore[union-attr]
+        model = self._state.cameras[camera].name
         return MaskAssignment(
             stamp, model, mask.label, name.instance, name.score, num_tracked, mask.class_id
         )
@@ -370,7 +370,7 @@ class Roster:
 
     def assignments_of(self, frames: Iterable[int]) -> tuple[MaskAssignment, ...]:
         """Return the names of the masks of frames, in order; instances not shown count as none."""
-        cameras = range(len(self._state.rig.cameras)) if self._state.rig is not None else ()
+        cameras = range(len(self._state.cameras))
         return tuple(
             a if a.instance in self.shown or not a.instance else _unassigned(a)
             for frame in sorted(set(frames))

@@ -44,7 +44,7 @@ def observed(
     """
     keyframes = keyframes_of(state) if keyframes is None else list(keyframes)
     empty = np.zeros(0, dtype=np.int64)
-    if not keyframes or state.rig is None:
+    if not keyframes:
         return Observed(keyframes, empty, empty, empty, np.zeros((0, 2)))
     frame, camera, ids, uv = [], [], [], []
     for position, k in enumerate(keyframes):
@@ -54,7 +54,7 @@ def observed(
         ideal = np.zeros((int(rows.sum()), 2))
         by = seen.camera[rows]
         for c in np.unique(by):
-            ideal[by == c] = models.ideal_pixels(state.rig.cameras[c], seen.uv_px[rows][by == c])
+            ideal[by == c] = models.ideal_pixels(state.cameras[c], seen.uv_px[rows][by == c])
         frame.append(np.full(len(ideal), position))
         camera.append(by)
         ids.append(known[rows])

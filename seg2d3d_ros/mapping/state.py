@@ -10,6 +10,7 @@ from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.mapping.aliases import Aliases
 from seg2d3d_ros.mapping.archive import Archive, FrameContent, Frozen, MemoryStore
 from seg2d3d_ros.types import (
+    Camera,
     Cluster,
     FloatArray,
     IntArray,
@@ -126,6 +127,11 @@ class MapState:
         self._aliases = Aliases()
         self._anchor = np.zeros(4096, dtype=np.int32)
 
+    @property
+    def cameras(self) -> tuple[Camera, ...]:
+        """Return the cameras by position; none before the first cluster."""
+        return self.rig.cameras if self.rig is not None else ()
+
     # ------------------------------------------------------------- landmarks
 
     def points(self, ids: IntArray) -> FloatArray:
@@ -216,9 +222,9 @@ class MapState:
 
     def _mount_base(self) -> FloatArray:
         """Return the middle of the cameras in base_link (3,)."""
-        if self.rig is None:
+        if not self.cameras:
             return np.zeros(3)
-        return np.asarray(np.mean([c.T_base_cam[:3, 3] for c in self.rig.cameras], axis=0))
+        return np.asarray(np.mean([c.T_base_cam[:3, 3] for c in self.cameras], axis=0))
 
     # ---------------------------------------------------------------- frames
 

@@ -88,8 +88,7 @@ class SurfaceMap:
     def _place(self, block: int, names: Names) -> PlacedSamples:
         """Carry the samples of a block into the world with today's poses and names."""
         a = self._state.archive.store.get(_block(block))
-        rig = self._state.rig
-        assert rig is not None
+        cameras = self._state.cameras
         unit = self._unit(a["path_frame"], float(a["path_m"]))
         depth = a["depth_m"].astype(np.float64) * unit
         points, instance = np.zeros((len(depth), 3)), np.zeros(len(depth), dtype=np.int64)
@@ -98,8 +97,8 @@ class SurfaceMap:
         )
         for k, (frame, c) in enumerate(picture.tolist()):
             rows = np.flatnonzero(index.ravel() == k)
-            xy = models.normalize(rig.cameras[c], a["uv_px"][rows].astype(np.float64))
-            T_world_cam = self._state.frames[frame].T_world_base @ rig.cameras[c].T_base_cam
+            xy = models.normalize(cameras[c], a["uv_px"][rows].astype(np.float64))
+            T_world_cam = self._state.frames[frame].T_world_base @ cameras[c].T_base_cam
             p_cam = np.c_[xy, np.ones(len(rows))] * depth[rows, None]
             points[rows] = transforms.apply(T_world_cam, p_cam)
             instance[rows] = _look_up(names.get((frame, c), []), a["label"][rows])

@@ -78,9 +78,9 @@ def show(
         range_m: Points further from the camera do not count.
     """
     nothing = Shown(np.zeros((0, 2)), np.zeros(0), np.zeros(0, dtype=np.int64))
-    if not labelled.tiles or state.rig is None:
+    if not labelled.tiles:
         return nothing
-    model = state.rig.cameras[camera]
+    model = state.cameras[camera]
     T_world_cam = state.frames[frame].T_world_base @ model.T_base_cam
     near = labelled.near(T_world_cam[:2, 3], range_m)
     if not len(near):

@@ -26,6 +26,11 @@ def filled(clusters):
     return state, increments
 
 
+def test_cameras_none_before_the_first_cluster_then_those_of_the_rig(street, clusters):
+    assert MapState().cameras == ()
+    assert filled(clusters[:1])[0].cameras == street.rig.cameras
+
+
 def test_add_every_frame_is_kept_once_in_stamp_order(street, clusters):
     state, increments = filled(clusters)
     assert [f.stamp_ns for f in state.frames] == street.stamps_ns.tolist()

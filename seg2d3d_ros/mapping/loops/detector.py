@@ -120,13 +120,12 @@ class LoopDetector:
         session = self._sessions.of(old)
         around = range(max(other - _NEIGHBOURS, 0), min(other + _NEIGHBOURS + 1, place))
         near = [self._places.ids[p] for p in around if self._sessions.of(frames[p]) == session]
-        assert state.rig is not None
         seen = self._sight(new)
         region = np.setdiff1d(state.canonical(np.concatenate(near)), seen.ids)
         is_metric = self._sessions.is_metric(new) and self._sessions.is_metric(old)
         self.counts["loops_tried"] += 1
         found = recognise(
-            state.rig.cameras,
+            state.cameras,
             state.frames[new].T_world_base,
             seen,
             self._landmarks(self._usable(region)),
