@@ -1,15 +1,14 @@
 """Which masks are the same building: places on facades that share masks are joined.
 
 The evidence is that of Seg2D3D, masks that share 3D points, but it is summed pair by pair over
-all pictures
-before anything is decided: a mask over two houses or half a house is outvoted by the others.
+all pictures before anything is decided: a mask over two houses or half a house is outvoted by the
+others.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -25,7 +24,8 @@ from seg2d3d_ros.mapping.consensus import (
     reassign,
     weakest,
 )
-from seg2d3d_ros.mapping.incidence import Incidence, incidence
+from seg2d3d_ros.mapping.identities import Association, Picture
+from seg2d3d_ros.mapping.incidence import incidence
 from seg2d3d_ros.mapping.owners import PlaceOwners
 from seg2d3d_ros.mapping.partition import Edges, greedy_partition
 from seg2d3d_ros.mapping.state import MapState
@@ -39,44 +39,16 @@ _PLACES_AT_A_TIME = 20_000
 _COMPANION_RANGE_M = 60.0
 
 
-@dataclass(frozen=True)
-class Picture:
-    """Incidence of one picture: frame and camera it belongs to, and whether it votes."""
-
-    frame: int
-    camera: int
-    seen: Incidence
-    is_voting: bool
-
-    def without_classes(self) -> Picture:
-        """Return it without the classes of landmarks, which count once, when it is new."""
-        none = np.zeros(0, dtype=np.int64)
-        return replace(self, seen=replace(self.seen, all_ids=none, class_id=none))
-
-
-class Associator:
+class Associator(Association):
     """Keeps the votes, the places' instances, and the log of what was decided."""
 
     def __init__(self, config: Config) -> None:
         """Start with no instance; the first id is 1."""
+        super().__init__(config)
         self._options = config.mapping
-        self._buildings = frozenset({0, *config.segmentation.building_classes})
         self._graph = VoteGraph()
         self._voted_at: np.ndarray | None = None
-        self._next_id = 1
         self._num_events = 0
-        self.pictures: list[Picture] = []
-        self.instance_of_place = PlaceOwners()
-
-    @property
-    def building_classes(self) -> frozenset[int]:
-        """Return the classes whose masks are associated."""
-        return self._buildings
-
-    def issue_id(self) -> int:
-        """Return an instance id that was never used before."""
-        self._next_id += 1
-        return self._next_id - 1
 
     def add(self, state: MapState, new_frames: list[int]) -> list[InstanceEvent]:
         """Take the masks of new frames and decide again about every place they touch."""
@@ -181,7 +153,7 @@ class Associator:
                     for n in places:
                         self.instance_of_place.pop(n, None)
                     continue
-                owner, self._next_id = self._next_id, self._next_id + 1
+                owner = self.issue_id()
                 source = Counter(heirs.get(i, i) for i in (old[n] for n in places) if i)
                 kind = EventKind.SPLIT if source else EventKind.CREATED
                 first, second = (source.most_common(1)[0][0], owner) if source else (owner, 0)

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from seg2d3d_ros.errors import EditError
-from seg2d3d_ros.mapping.association import Picture
+from seg2d3d_ros.mapping.identities import Picture
 from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.mapping.votes import VoteGraph, picture_votes
 from seg2d3d_ros.types import FloatArray, IntArray

@@ -8,12 +8,12 @@ from dataclasses import replace
 import numpy as np
 
 from seg2d3d_ros.errors import EditError
-from seg2d3d_ros.mapping.association import Associator, Picture
 from seg2d3d_ros.mapping.cut import Cut, choose
 from seg2d3d_ros.mapping.edits import Edit, Edits, NamesByPicture
 from seg2d3d_ros.mapping.evidence import PictureIndex, compare
 from seg2d3d_ros.mapping.explanation import Explanation, explain
 from seg2d3d_ros.mapping.history import whereabouts
+from seg2d3d_ros.mapping.identities import Association, Picture
 from seg2d3d_ros.mapping.roster import Roster
 from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.types import EventKind, InstanceEvent, IntArray
@@ -25,7 +25,7 @@ class Editor:
     def __init__(
         self,
         state: MapState,
-        associator: Associator,
+        associator: Association,
         roster: Roster,
         edits: Edits,
         events: list[InstanceEvent],

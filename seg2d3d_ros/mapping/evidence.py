@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from seg2d3d_ros.mapping.association import Picture
+from seg2d3d_ros.mapping.identities import Picture
 from seg2d3d_ros.types import EventKind, InstanceEvent, IntArray
 
 _MAX_PICTURES = 96

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from seg2d3d_ros.mapping.association import Picture
 from seg2d3d_ros.mapping.evidence import Comparison, PictureIndex, rivals
 from seg2d3d_ros.mapping.history import history
+from seg2d3d_ros.mapping.identities import Picture
 from seg2d3d_ros.mapping.roster import Roster
 from seg2d3d_ros.types import Instance, InstanceEvent, IntArray
 

@@ -17,7 +17,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from seg2d3d_ros.geometry import masks as pixel_masks
-from seg2d3d_ros.mapping.association import Picture
+from seg2d3d_ros.mapping.identities import Picture
 from seg2d3d_ros.mapping.mask_links import MaskLinks
 from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.mapping.visibility import LabelledPoints, Shown, show

@@ -16,10 +16,11 @@ from scipy import sparse
 
 from seg2d3d_ros.config import Config
 from seg2d3d_ros.geometry.masks import contains
-from seg2d3d_ros.mapping.association import Picture
+from seg2d3d_ros.mapping.edits import Edits
+from seg2d3d_ros.mapping.identities import Association, Picture
 from seg2d3d_ros.mapping.incidence import Incidence, incidence
+from seg2d3d_ros.mapping.labels import LabelVotes
 from seg2d3d_ros.mapping.naming import Name
-from seg2d3d_ros.mapping.owners import PlaceOwners
 from seg2d3d_ros.mapping.roster import Roster
 from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.types import EventKind, InstanceEvent, IntArray, Mask, MaskAssignment
@@ -117,7 +118,7 @@ def _points(rows: sparse.csr_array, members: IntArray) -> IntArray:
     return np.unique(rows[members].indices)
 
 
-class PaperAssociator:
+class PaperAssociator(Association):
     """Runs the published rules over all masks there are, each time anew; ids carry over.
 
     The rules are a batch: the cost of a cluster grows with the map. For comparison only. A place
@@ -126,21 +127,8 @@ class PaperAssociator:
 
     def __init__(self, config: Config) -> None:
         """Start with no instance; the first id is 1."""
-        self._buildings = frozenset({0, *config.segmentation.building_classes})
-        self._next_id = 1
+        super().__init__(config)
         self._instance_of_mask: dict[tuple[int, int, int], int] = {}
-        self.pictures: list[Picture] = []
-        self.instance_of_place = PlaceOwners()
-
-    @property
-    def building_classes(self) -> frozenset[int]:
-        """Return the classes whose masks are associated."""
-        return self._buildings
-
-    def issue_id(self) -> int:
-        """Return an instance id that was never used before."""
-        self._next_id += 1
-        return self._next_id - 1
 
     def add(self, state: MapState, new_frames: list[int]) -> list[InstanceEvent]:
         """Take the masks of new frames and group all masks anew."""
@@ -245,11 +233,21 @@ class PaperAssociator:
 class PaperRoster(Roster):
     """Names masks by the building that took them, whatever else the map shows in them."""
 
-    _associator: PaperAssociator  # type: ignore[assignment]
+    def __init__(
+        self,
+        config: Config,
+        state: MapState,
+        rules: PaperAssociator,
+        labels: LabelVotes,
+        edits: Edits,
+    ) -> None:
+        """Start empty, beside the rules."""
+        super().__init__(config, state, rules, labels, edits)
+        self._rules = rules
 
     def name(self, pictures: list[Picture], since: int = 0) -> None:
         """Name all masks there are: the rules decide about all of them each time."""
-        pictures = self._associator.pictures
+        pictures = self._rules.pictures
         keys = [(p.frame, p.camera) for p in pictures]
         names = dict(zip(keys, self.find_names(pictures), strict=True))
         self.num_edits.update(dict.fromkeys(names, len(self._edits.journal)))
@@ -266,7 +264,7 @@ class PaperRoster(Roster):
         out = []
         for p in pictures:
             num = len(self._state.frames[p.frame].masks[p.camera])
-            found = self._associator.instances_of_masks(p, num)
+            found = self._rules.instances_of_masks(p, num)
             tracked = np.bincount(p.seen.mask, minlength=num).tolist()
             out.append(
                 [

@@ -8,6 +8,7 @@ from seg2d3d_ros.config import Config
 from seg2d3d_ros.errors import ConfigError
 from seg2d3d_ros.mapping.association import Associator
 from seg2d3d_ros.mapping.edits import Edits
+from seg2d3d_ros.mapping.identities import Association
 from seg2d3d_ros.mapping.labels import LabelVotes
 from seg2d3d_ros.mapping.paper import PaperAssociator, PaperRoster
 from seg2d3d_ros.mapping.roster import Roster
@@ -18,7 +19,7 @@ ASSOCIATIONS = ("votes", "seg2d3d_paper")
 
 def make_association(
     config: Config, state: MapState, labels: LabelVotes, edits: Edits
-) -> tuple[Associator, Roster]:
+) -> tuple[Association, Roster]:
     """Return what decides about identities, and what keeps them.
 
     Raises:
@@ -35,5 +36,5 @@ def make_association(
     # The published rules have a filter of their own: 10 points, 4 pictures.
     mapping = replace(config.mapping, min_instance_points=1, min_instance_views=1)
     rules = PaperAssociator(config)
-    roster = PaperRoster(replace(config, mapping=mapping), state, rules, labels, edits)  # type: ignore[arg-type]
-    return rules, roster  # type: ignore[return-value]
+    roster = PaperRoster(replace(config, mapping=mapping), state, rules, labels, edits)
+    return rules, roster

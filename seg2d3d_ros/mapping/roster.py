@@ -9,8 +9,8 @@ import numpy as np
 
 from seg2d3d_ros.config import Config
 from seg2d3d_ros.geometry import masks as pixel_masks
-from seg2d3d_ros.mapping.association import Associator, Picture
 from seg2d3d_ros.mapping.edits import Edits
+from seg2d3d_ros.mapping.identities import Association, Picture
 from seg2d3d_ros.mapping.instances import Support, describe
 from seg2d3d_ros.mapping.labels import LabelVotes
 from seg2d3d_ros.mapping.lifecycle import Lifecycle
@@ -37,7 +37,7 @@ class Roster:
         self,
         config: Config,
         state: MapState,
-        associator: Associator,
+        associator: Association,
         labels: LabelVotes,
         edits: Edits,
     ) -> None:

@@ -15,7 +15,6 @@ from seg2d3d_ros.errors import ResultError
 from seg2d3d_ros.geometry.bundle import PositionPrior
 from seg2d3d_ros.mapping.alignment import align, unit_of
 from seg2d3d_ros.mapping.archive import Archive, BlockStore, MemoryStore
-from seg2d3d_ros.mapping.association import Picture
 from seg2d3d_ros.mapping.continuation import Continuation
 from seg2d3d_ros.mapping.cut import Cut
 from seg2d3d_ros.mapping.editor import Editor
@@ -23,6 +22,7 @@ from seg2d3d_ros.mapping.edits import Edits
 from seg2d3d_ros.mapping.evidence import testify
 from seg2d3d_ros.mapping.explanation import Explanation
 from seg2d3d_ros.mapping.georeference import GeoReference
+from seg2d3d_ros.mapping.identities import Picture
 from seg2d3d_ros.mapping.labels import LabelVotes
 from seg2d3d_ros.mapping.loops.closer import LoopCloser
 from seg2d3d_ros.mapping.persistence import decode, encode

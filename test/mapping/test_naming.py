@@ -6,7 +6,7 @@ from street_maker import BUILDING, make_camera
 
 from seg2d3d_ros.geometry import cameras, masks, transforms
 from seg2d3d_ros.mapping.archive import FrameContent
-from seg2d3d_ros.mapping.association import Picture
+from seg2d3d_ros.mapping.identities import Picture
 from seg2d3d_ros.mapping.incidence import Incidence
 from seg2d3d_ros.mapping.mask_links import MaskLinks
 from seg2d3d_ros.mapping.naming import Name, name_masks, weigh_picture
