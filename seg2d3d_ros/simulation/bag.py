@@ -20,7 +20,6 @@ _ODOM_DELAY_NS = 2_000_000
 _FIX_DELAY_NS = 80_000_000
 _IMAGE_DELAY_NS = 20_000_000
 _LABELS_DELAY_NS = 90_000_000
-_LONGEST_DELAY_NS = 200_000_000
 
 
 def camera_topics(camera: Camera, options: SimulationOptions) -> dict[str, str]:
