@@ -70,6 +70,7 @@ class Tracker:
         self._min_distance_px = min_distance_px
         self._image: np.ndarray | None = None
         self._corners: tuple[np.ndarray, ...] | None = None
+        self._columns = 1
         self.ids: IntArray = np.zeros(0, dtype=np.int64)
         self.uv_px: FloatArray = np.zeros((0, 2))
 
@@ -84,6 +85,7 @@ class Tracker:
             uv, good = flow(self._image, gray, self.uv_px, guess_px)
             self.ids, self.uv_px = self.ids[good], uv[good]
         self._image, self._corners = gray, None
+        self._columns = gray.shape[1] // self._min_distance_px + 1
 
     def keep(self, mask: np.ndarray) -> None:
         """End the tracks where the mask (n,) is False."""
@@ -157,9 +159,7 @@ class Tracker:
         return u[order], v[order], strength[order], cell[order]
 
     def _cell(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-        assert self._image is not None
-        columns = self._image.shape[1] // self._min_distance_px + 1
-        return (v // self._min_distance_px) * columns + u // self._min_distance_px
+        return (v // self._min_distance_px) * self._columns + u // self._min_distance_px
 
     def _spread(
         self, rows: np.ndarray, u: np.ndarray, v: np.ndarray, strength: np.ndarray, wanted: int

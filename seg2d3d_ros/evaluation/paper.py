@@ -49,7 +49,7 @@ def name_clusters(clusters: Iterable[Cluster]) -> dict[MaskKey, int]:
     for p in rules.pictures:
         frame = state.frames[p.frame]
         stamp = frame.picture_stamps_ns[frame.cameras.index(p.camera)]
-        camera = state.rig.cameras[p.camera].name  # type: ignore[union-attr]
+        camera = state.cameras[p.camera].name
         masks = frame.masks[p.camera]
         for mask, i in zip(masks, rules.instances_of_masks(p, len(masks)), strict=True):
             if i:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -81,7 +82,7 @@ def judge(
                 score = score_track_coverage(sightings, used.ids(ids))
                 report["masks"]["methods"][name]["pictures"] = score
     if truth.points is not None:
-        report["surface"] = judge_surface(result, truth)
+        report["surface"] = judge_surface(result, truth, truth.points)
     return report
 
 
@@ -172,8 +173,13 @@ def score_assignment(used: MaskTruth, assignment: Assignment) -> dict[str, Any]:
     }
 
 
-def judge_surface(result: Result, truth: Truth) -> dict[str, dict[str, Any]]:
+def judge_surface(result: Result, truth: Truth, points: Path) -> dict[str, dict[str, Any]]:
     """Score the labelled points on the true surface, after alignment of the trajectories.
+
+    Args:
+        result: The map.
+        truth: The true trajectory.
+        points: PLY file of true surface samples with their buildings.
 
     Returns:
         Scores by case: `result`, after rigid alignment (similarity where scale is unknown) on all
@@ -183,25 +189,24 @@ def judge_surface(result: Result, truth: Truth) -> dict[str, dict[str, Any]]:
         labelled point: what is left is association, not density; `map_points`, with the map's own
         points near the surface, labelled or not, as vertices.
     """
-    assert truth.points is not None
-    vertices = read_ply(truth.points)
-    points, buildings = positions_of(vertices), vertices["instance"].astype(np.int64)
+    vertices = read_ply(points)
+    samples, buildings = positions_of(vertices), vertices["instance"].astype(np.int64)
     est, gt = result.trajectory, truth.trajectory
     rigid = align_points_by_poses(result.points, est, gt, result.is_metric)
     similar = align_points_by_poses(result.points, est, gt, is_metric=False)
-    reached = transfer(similar, result.instances, points) != 0
-    near = within_reach(points, gt.positions)
+    reached = transfer(similar, result.instances, samples) != 0
+    near = within_reach(samples, gt.positions)
     cases = {
-        "result": (rigid, points, buildings),
-        "near": (rigid, points[near], buildings[near]),
-        "sim3": (similar, points, buildings),
-        "sim3_reached": (similar, points[reached], buildings[reached]),
+        "result": (rigid, samples, buildings),
+        "near": (rigid, samples[near], buildings[near]),
+        "sim3": (similar, samples, buildings),
+        "sim3_reached": (similar, samples[reached], buildings[reached]),
     }
     scores = {
         name: score_surface((aligned, result.instances), (surface, owners), result.scores)
         for name, (aligned, surface, owners) in cases.items()
     }
-    owner_of_point = transfer(points, buildings, rigid)
+    owner_of_point = transfer(samples, buildings, rigid)
     owned = owner_of_point != 0
     overlap = build_overlap(owner_of_point[owned], result.instances[owned], result.scores)
     scores["map_points"] = {**score_instances([overlap]), "num_vertices": int(owned.sum())}

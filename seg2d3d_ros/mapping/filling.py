@@ -34,7 +34,7 @@ class FacadeFiller:
         """Find the facades in points that were measured; they go on for `reach_m` beyond them."""
         self._state = state
         self._measured = measured
-        self._tree = cKDTree(measured.points) if len(measured.ids) else None
+        self._tree = cKDTree(measured.points)
         self._facades = {}
         for i in np.unique(measured.instances[measured.instances > 0]).tolist():
             rows = measured.instances == i
@@ -87,7 +87,6 @@ class FacadeFiller:
 
     def _colors(self, points: np.ndarray) -> np.ndarray:
         """Return the colours (n, 3) of the measured points nearest to points (n, 3)."""
-        assert self._tree is not None
         return self._measured.colors_rgb[self._tree.query(points)[1]]
 
 

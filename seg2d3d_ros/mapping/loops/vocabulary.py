@@ -30,13 +30,13 @@ class Vocabulary:
         self._samples: list[NDArray[np.uint8]] = []
         self._num_samples = 0
         self._mean: FloatArray = np.zeros(_SIZE_PX)
-        self._basis: FloatArray | None = None
+        self._basis: FloatArray = np.zeros((_SIZE_PX, 0))
         self._words: FloatArray = np.zeros((0, _DIMENSIONS))
 
     @property
     def is_ready(self) -> bool:
         """Return whether words were learnt."""
-        return self._basis is not None
+        return len(self._words) > 0
 
     def learn(self, descriptors: NDArray[np.uint8]) -> None:
         """Take descriptors (n, 128) as samples; the words are found once there are enough."""
@@ -66,7 +66,6 @@ class Vocabulary:
 
     def encode(self, descriptors: NDArray[np.uint8]) -> NDArray[np.float16]:
         """Return the unit vector (1024,) of a picture's descriptors (n, 128)."""
-        assert self._basis is not None
         compressed = (_rooted(descriptors) - self._mean) @ self._basis
         distance = (self._words**2).sum(axis=1) - 2.0 * compressed @ self._words.T
         word = distance.argmin(axis=1)
