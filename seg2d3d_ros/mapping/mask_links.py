@@ -1,6 +1,6 @@
-"""Which masks of following pictures of a camera show the same region.
+"""Which masks of following pictures, or of cameras that overlap, show the same region.
 
-A mask is laid over the next pictures as the map says it should move, and compared with the masks
+A mask is laid over other pictures as the map says it should move, and compared with the masks
 there. Links of more than half an overlap are hardly ever wrong, even where masks are split, merged
 or missed in between, so chains of them carry a name from where it is certain to where it is not.
 """
@@ -23,7 +23,9 @@ _STEPS = 2
 _MAX_GAP_NS = 2_000_000_000
 _NUM_SAMPLES = 60
 _MIN_SAMPLES = 3
+_MIN_SAMPLES_BESIDE = 20
 _MIN_OVERLAP = 0.3
+_MIN_OVERLAP_BESIDE = 0.5
 _MIN_LANDMARKS = 5
 _MASKS_PER_PICTURE = 4096
 _CAMERAS = 256
@@ -51,6 +53,7 @@ class _Regions:
     """Masks of a picture and samples of them: owner (n,) and position before the camera (n, 3)."""
 
     frame: int
+    camera: int
     stamp_ns: int
     numbers: list[int]
     owner: IntArray
@@ -58,7 +61,10 @@ class _Regions:
 
 
 class MaskLinker:
-    """Links every mask with those of the next two pictures of its camera."""
+    """Links every mask with those of the next two pictures of its camera, and of other cameras.
+
+    Other cameras count at the same moment only: where they overlap, as in a stereo pair.
+    """
 
     def __init__(self, classes: frozenset[int]) -> None:
         """Start without pictures; masks of other classes are not linked."""
@@ -69,12 +75,14 @@ class MaskLinker:
     def add(self, state: MapState, frame: int, camera: int) -> None:
         """Link the masks of a picture with those of the pictures before it; in stamp order."""
         now = _sample(state, frame, camera, self._classes)
+        beside = [r[-1] for c, r in sorted(self._recent.items()) if r and c != camera]
         recent = self._recent.setdefault(camera, [])
         found = [
-            _link(state, camera, before, now)
+            _link(state, before, now)
             for before in recent
             if 0 <= now.stamp_ns - before.stamp_ns <= _MAX_GAP_NS
         ]
+        found += [_link(state, other, now) for other in beside if other.frame == frame]
         self._links[frame, camera] = _joined(found)
         self._recent[camera] = [*recent, now][-_STEPS:]
 
@@ -84,6 +92,11 @@ class MaskLinker:
         links = _joined([self._links[p] for p in sorted(wanted)])
         inside = np.array([_picture(key) in wanted for key in links.a.tolist()], dtype=bool)
         return MaskLinks(links.a[inside], links.b[inside], links.overlap[inside])
+
+
+def pictures_of(keys: IntArray) -> IntArray:
+    """Return numbers (n,) of the pictures that masks (n,) belong to, unique over the map."""
+    return keys // _MASKS_PER_PICTURE
 
 
 def _picture(key: int) -> tuple[int, int]:
@@ -111,7 +124,7 @@ def _sample(state: MapState, frame: int, camera: int, classes: frozenset[int]) -
     model = state.cameras[camera]
     depth = _depth(state, frame, camera, uv)
     rays = np.c_[models.normalize(model, uv), np.ones(len(uv))]
-    return _Regions(frame, f.stamp_ns, numbers, owner, rays * depth[:, None])
+    return _Regions(frame, camera, f.stamp_ns, numbers, owner, rays * depth[:, None])
 
 
 def _spread(mask: Mask) -> FloatArray:
@@ -139,31 +152,32 @@ def _depth(state: MapState, frame: int, camera: int, uv_px: FloatArray) -> Float
     return np.median(z[near], axis=1)
 
 
-def _link(state: MapState, camera: int, a: _Regions, b: _Regions) -> MaskLinks:
+def _link(state: MapState, a: _Regions, b: _Regions) -> MaskLinks:
     """Compare the masks of two pictures, each laid over the other."""
-    forth, back = _shares(state, camera, a, b), _shares(state, camera, b, a).T
+    is_followed = a.camera == b.camera
+    forth, back = _shares(state, a, b), _shares(state, b, a).T
     with np.errstate(divide="ignore"):
         overlap = 1.0 / np.maximum(1.0 / forth + 1.0 / back - 1.0, 1.0)
-    i, j = np.nonzero(overlap >= _MIN_OVERLAP)
+    i, j = np.nonzero(overlap >= (_MIN_OVERLAP if is_followed else _MIN_OVERLAP_BESIDE))
     numbers_a, numbers_b = (np.array(r.numbers, dtype=np.int64) for r in (a, b))
     return MaskLinks(
-        mask_keys(a.frame, camera, numbers_a[i]),
-        mask_keys(b.frame, camera, numbers_b[j]),
+        mask_keys(a.frame, a.camera, numbers_a[i]),
+        mask_keys(b.frame, b.camera, numbers_b[j]),
         overlap[i, j],
     )
 
 
-def _shares(state: MapState, camera: int, a: _Regions, b: _Regions) -> FloatArray:
+def _shares(state: MapState, a: _Regions, b: _Regions) -> FloatArray:
     """Return how much of each mask of `a` should lie in each mask of `b` (len a, len b)."""
-    masks = state.frames[b.frame].masks[camera]
-    model = state.cameras[camera]
-    T_b_a = transforms.invert(_camera_pose(state, b.frame, camera)) @ _camera_pose(
-        state, a.frame, camera
+    masks = state.frames[b.frame].masks[b.camera]
+    T_b_a = transforms.invert(_camera_pose(state, b.frame, b.camera)) @ _camera_pose(
+        state, a.frame, a.camera
     )
-    uv, inside = models.project(model, transforms.apply(T_b_a, a.points_cam))
+    uv, inside = models.project(state.cameras[b.camera], transforms.apply(T_b_a, a.points_cam))
     owner, size = a.owner[inside], max(a.numbers, default=0) + 1
     total = np.bincount(owner, minlength=size).astype(float)
-    total[total < _MIN_SAMPLES] = np.inf
+    # Cameras that look apart share a strip, and a strip of a mask may look like that of any other.
+    total[total < (_MIN_SAMPLES if a.camera == b.camera else _MIN_SAMPLES_BESIDE)] = np.inf
     regions = [(masks[k].bbox_px, masks[k].runs) for k in b.numbers]
     hits = pixel_masks.contains_each(regions, uv[inside])
     counts = [np.bincount(owner[hit], minlength=size) / total for hit in hits]

@@ -9,13 +9,14 @@ import numpy as np
 
 from seg2d3d_ros.config import Config
 from seg2d3d_ros.geometry import masks as pixel_masks
+from seg2d3d_ros.mapping.agreement import Name, name_masks
 from seg2d3d_ros.mapping.edits import Edits
 from seg2d3d_ros.mapping.identities import Association, Picture
 from seg2d3d_ros.mapping.instances import Support, describe
 from seg2d3d_ros.mapping.labels import LabelVotes
 from seg2d3d_ros.mapping.lifecycle import Lifecycle
 from seg2d3d_ros.mapping.mask_links import MaskLinker, mask_keys
-from seg2d3d_ros.mapping.naming import Name, PictureEvidence, name_masks, weigh_picture
+from seg2d3d_ros.mapping.naming import PictureEvidence, weigh_picture
 from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.mapping.tiles import TileIndex
 from seg2d3d_ros.mapping.visibility import LabelledPoints
@@ -249,7 +250,7 @@ class Roster:
         flat = [v for e in evidence.values() for v in e.votes]
         links = self._linker.among(evidence)
         joined = np.concatenate([np.zeros(0, dtype=np.int64), *keys])
-        names = iter(name_masks(joined, flat, links))
+        names = iter(name_masks(joined, flat, links).names)
         return {
             key: [
                 self._assignment(*key, k, next(names), e.num_tracked[k])

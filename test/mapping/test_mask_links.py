@@ -1,5 +1,8 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 from street_maker import BUILDING, make_camera
 
 from seg2d3d_ros.geometry import cameras, masks, transforms
@@ -21,17 +24,17 @@ def facade(x0, x1, y=6.0):
 HOUSES = [facade(14.0, 18.0), facade(18.2, 22.0), facade(22.2, 30.0)]
 
 
-def look(T_world_base, points):
+def look(T_world_base, points, camera=CAMERA):
     """Pixels (n, 2) of points, those outside left out."""
     uv, inside = cameras.project(
-        CAMERA, transforms.apply(transforms.invert(T_world_base @ CAMERA.T_base_cam), points)
+        camera, transforms.apply(transforms.invert(T_world_base @ camera.T_base_cam), points)
     )
     return uv[inside], inside
 
 
-def region(T_world_base, points, label, class_id=BUILDING):
+def region(T_world_base, points, label, class_id=BUILDING, camera=CAMERA):
     """The mask of what is seen of points."""
-    uv, _ = look(T_world_base, points)
+    uv, _ = look(T_world_base, points, camera)
     picture = np.zeros((CAMERA.height_px, CAMERA.width_px), dtype=np.uint8)
     u, v = np.round(uv).astype(int).T
     picture[v, u] = 1
@@ -132,3 +135,46 @@ def test_mask_linker_links_survive_a_change_of_the_world_frame():
         linker.add(state, k, 0)
     links = linker.among([(k, 0) for k in range(3)])
     assert links.overlap.tolist() == pytest.approx(list(plain.values()))
+
+
+def seen_by_two(second, houses):
+    """Links, as (camera, mask) pairs, of one moment at which two cameras see houses."""
+    state, T = drive([[[h] for h in houses]]), np.eye(4)
+    state.rig = Rig((CAMERA, second))
+    f = state.frames[0]
+    ids = np.arange(len(state.landmark_ids()))
+    uv, inside = look(T, state.points(ids), second)
+    beside = [
+        region(T, HOUSES[h], 11001 + h, camera=second)
+        for h in houses
+        if look(T, HOUSES[h], second)[1].any()
+    ]
+    both = FrameContent(
+        np.r_[f.ids, ids[inside]],
+        np.r_[np.zeros(len(f.ids), dtype=np.int64), np.ones(inside.sum(), dtype=np.int64)],
+        np.r_[f.uv_px, uv.astype(np.float32)],
+        {0: f.masks[0], 1: tuple(beside)},
+    )
+    state.frames[0] = MapFrame(0, T, True, (0, 1), (0, 0), "tracked", both)
+    linker = MaskLinker(frozenset({BUILDING}))
+    linker.add(state, 0, 0)
+    linker.add(state, 0, 1)
+    links = linker.among([(0, 0), (0, 1)])
+    name = {int(mask_keys(0, c, np.array([j]))[0]): (c, j) for c in (0, 1) for j in range(3)}
+    return {(name[a], name[b]) for a, b in zip(links.a.tolist(), links.b.tolist(), strict=True)}
+
+
+def mounted(yaw_deg, left_m):
+    """The camera turned and shifted to the left."""
+    R = Rotation.from_euler("z", yaw_deg, degrees=True).as_matrix()
+    turned = transforms.rigid(R, [0.0, left_m, 0.0])
+    return replace(CAMERA, name="d", T_base_cam=turned @ CAMERA.T_base_cam)
+
+
+def test_mask_linker_cameras_that_overlap_are_linked_at_one_moment():
+    pairs = seen_by_two(mounted(0.0, 0.5), [0, 1, 2])
+    assert pairs == {((0, h), (1, h)) for h in range(3)}
+
+
+def test_mask_linker_cameras_that_look_apart_are_not_linked():
+    assert seen_by_two(mounted(-90.0, 0.0), [0, 1, 2]) == set()

@@ -1,15 +1,15 @@
-from collections import Counter
 
 import numpy as np
 import pytest
 from street_maker import BUILDING, make_camera
 
 from seg2d3d_ros.geometry import cameras, masks, transforms
+from seg2d3d_ros.mapping.agreement import name_masks
 from seg2d3d_ros.mapping.archive import FrameContent
 from seg2d3d_ros.mapping.identities import Picture
 from seg2d3d_ros.mapping.incidence import Incidence
 from seg2d3d_ros.mapping.mask_links import MaskLinks
-from seg2d3d_ros.mapping.naming import Name, name_masks, weigh_picture
+from seg2d3d_ros.mapping.naming import weigh_picture
 from seg2d3d_ros.mapping.state import MapFrame, MapState
 from seg2d3d_ros.mapping.visibility import LabelledPoints
 from seg2d3d_ros.types import Mask, Rig
@@ -17,6 +17,7 @@ from seg2d3d_ros.types import Mask, Rig
 CAMERA = make_camera("c")
 BUILDINGS = frozenset({0, BUILDING})
 NONE = np.zeros(0, dtype=np.int64)
+NO_LINKS = MaskLinks(NONE, NONE, np.zeros(0))
 
 
 def wall(distance_m, y0, y1, z0=0.2, z1=5.0, step=0.4):
@@ -38,7 +39,7 @@ def region(points, label=11001, class_id=BUILDING):
 def name(regions, points_by_instance, tracked=(), sigma_m=0.05, range_m=200.0):
     """Name masks of one picture; `tracked` holds (mask, instance of its landmark)."""
     votes = weigh(regions, points_by_instance, tracked, sigma_m, range_m)
-    return name_masks(np.arange(len(votes)), votes, links())
+    return name_masks(np.arange(len(votes)), votes, NO_LINKS).names
 
 
 def weigh(regions, points_by_instance, tracked=(), sigma_m=0.05, range_m=200.0):
@@ -56,12 +57,6 @@ def weigh(regions, points_by_instance, tracked=(), sigma_m=0.05, range_m=200.0):
     labelled = LabelledPoints.of(points, np.full(len(points), sigma_m), instances)
     instance_of = np.array([i for _, i in tracked], dtype=np.int64)
     return weigh_picture(state, picture, labelled, instance_of, BUILDINGS, range_m)
-
-
-def links(*triples):
-    """Links between masks: (a, b, overlap)."""
-    a, b, overlap = np.array(triples, dtype=float).reshape(-1, 3).T
-    return MaskLinks(a.astype(np.int64), b.astype(np.int64), overlap)
 
 
 LEFT, RIGHT = wall(12.0, 1.0, 7.0), wall(12.0, -7.0, -1.0)
@@ -98,14 +93,6 @@ def test_name_masks_uncertain_points_do_not_count():
     # 3 % of 12 m
     assert name([region(LEFT)], {3: LEFT}, sigma_m=0.30)[0].instance == 3
     assert name([region(LEFT)], {3: LEFT}, sigma_m=0.40)[0].instance == 0
-
-
-def test_name_masks_too_little_evidence_leaves_the_mask_unassigned():
-    # one tracked landmark of six that would be enough weighs an eighth: over the least, 0.1
-    assert name([region(LEFT)], {}, [(0, 4)])[0].instance == 4
-    assert name([region(LEFT)], {}, [(0, 4), (0, 5), (0, 6)])[0].instance == 4
-    weak = [Counter({4: 0.09})]
-    assert name_masks(np.array([3]), weak, links()) == [Name(0, 0.0)]
 
 
 def test_weigh_picture_landmarks_of_no_instance_do_not_vote():
@@ -154,41 +141,3 @@ def test_weigh_picture_every_mask_gets_evidence_in_order():
     votes = weigh(regions, {3: RIGHT})
     assert [set(v) for v in votes] == [set(), {3}, set()]
     assert weigh([], {3: LEFT}) == []
-
-
-def test_name_masks_chain_shares_the_name_with_most_evidence():
-    votes = [Counter({3: 0.6}), Counter(), Counter({8: 0.2, 3: 0.1}), Counter({9: 1.0})]
-    chained = links((0, 1, 0.8), (1, 2, 0.6))
-    assert [n.instance for n in name_masks(np.arange(4), votes, chained)] == [3, 3, 3, 9]
-    apart = [n.instance for n in name_masks(np.arange(4), votes, links())]
-    assert apart == [3, 0, 8, 9]
-
-
-def test_name_masks_weak_links_settle_only_what_is_open():
-    votes = [Counter({3: 1.0})] * 3 + [Counter(), Counter({9: 1.0})]
-    weak = links((0, 1, 0.9), (1, 2, 0.9), (2, 3, 0.4), (2, 4, 0.4))
-    assert [n.instance for n in name_masks(np.arange(5), votes, weak)] == [3, 3, 3, 3, 9]
-
-
-def test_name_masks_order_and_numbering_of_masks_change_nothing():
-    rng = np.random.default_rng(3)
-    votes = [
-        Counter({int(i): float(w) for i, w in zip((1, 2, 3), rng.random(3), strict=True)})
-        for _ in range(40)
-    ]
-    keys = rng.permutation(10_000)[:40]
-    pairs = [(keys[i], keys[i + 1], rng.uniform(0.3, 1.0)) for i in range(39)]
-    first = dict(zip(keys.tolist(), name_masks(keys, votes, links(*pairs)), strict=True))
-    order = rng.permutation(40)
-    again = name_masks(keys[order], [votes[i] for i in order], links(*pairs[::-1]))
-    for key, found in zip(keys[order].tolist(), again, strict=True):
-        assert (found.instance, found.score) == (
-            first[key].instance,
-            pytest.approx(first[key].score),
-        )
-
-
-def test_name_masks_links_to_unknown_masks_are_left_out():
-    votes = [Counter({3: 1.0}), Counter()]
-    found = name_masks(np.array([5, 6]), votes, links((5, 7, 0.9), (7, 6, 0.9)))
-    assert [n.instance for n in found] == [3, 0]
