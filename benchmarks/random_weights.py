@@ -10,11 +10,13 @@ from pathlib import Path
 
 import torch
 import yaml
+from transformers import PreTrainedConfig
 
 WORDS = ["building", "house", "facade", "shop", "tree", "bush", "hedge", "sky", "road", "car"]
 WORDS += ["van", "truck", "bus", "person", "bicycle", "a", "photo", "of"]
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", ","]
 TEXT_FILES = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
+DINO_STAGES = ["stage2", "stage3", "stage4"]
 ROLES = {
     "grounded_sam": {"detector": "dino", "segmenter": "sam"},
     "grounded_sam2": {"detector": "dino", "segmenter": "sam2"},
@@ -78,47 +80,62 @@ def save_dino(folder: Path, is_small: bool) -> None:
     words = [*SPECIAL, *WORDS]
     words += [f"[unused{i}]" for i in range(num_words - len(words))]
     BertTokenizer(vocab={word: i for i, word in enumerate(words)}).save_pretrained(folder)
-    stages = ["stage2", "stage3", "stage4"]
     if is_small:
-        config = GroundingDinoConfig(
-            backbone_config=SwinConfig(
-                image_size=64,
-                embed_dim=12,
-                depths=[1, 1, 1, 1],
-                num_heads=[1, 2, 2, 2],
-                window_size=4,
-                out_features=stages,
-            ),
-            text_config=BertConfig(
-                vocab_size=num_words,
-                hidden_size=32,
-                num_hidden_layers=1,
-                num_attention_heads=2,
-                intermediate_size=32,
-            ),
-            d_model=32,
-            encoder_layers=1,
-            decoder_layers=2,
-            encoder_attention_heads=2,
-            decoder_attention_heads=2,
-            encoder_ffn_dim=32,
-            decoder_ffn_dim=32,
-            num_queries=50,
-        )
+        config = small_dino(num_words, num_queries=50)
         edges = {"size": {"shortest_edge": 96, "longest_edge": 160}}
         (folder / "preprocessor_config.json").write_text(json.dumps(edges))
     else:
         config = GroundingDinoConfig(
             backbone_config=SwinConfig(
-                window_size=7, image_size=224, depths=[2, 2, 6, 2], out_features=stages
+                window_size=7, image_size=224, depths=[2, 2, 6, 2], out_features=DINO_STAGES
             ),
             text_config=BertConfig(),
         )
     GroundingDinoForObjectDetection(config).save_pretrained(folder)
 
 
+def small_dino(num_words: int, num_queries: int) -> PreTrainedConfig:
+    """Return the sizes of a small Grounding DINO that knows so many words."""
+    from transformers import BertConfig, GroundingDinoConfig, SwinConfig
+
+    return GroundingDinoConfig(
+        backbone_config=SwinConfig(
+            image_size=64,
+            embed_dim=12,
+            depths=[1, 1, 1, 1],
+            num_heads=[1, 2, 2, 2],
+            window_size=4,
+            out_features=DINO_STAGES,
+        ),
+        text_config=BertConfig(
+            vocab_size=num_words,
+            hidden_size=32,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            intermediate_size=32,
+        ),
+        d_model=32,
+        encoder_layers=1,
+        decoder_layers=2,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=32,
+        decoder_ffn_dim=32,
+        num_queries=num_queries,
+    )
+
+
 def save_sam2(folder: Path, is_small: bool) -> None:
     """SAM 2.1 Hiera-T, which is the library's default, or a small one."""
+    from transformers import Sam2Config
+    from transformers.models.sam2.modeling_sam2 import Sam2Model
+
+    config = small_sam2() if is_small else Sam2Config()
+    Sam2Model(config).save_pretrained(folder)
+
+
+def small_sam2() -> PreTrainedConfig:
+    """Return the sizes of a small SAM 2, for pictures of 128 pixels."""
     from transformers import (
         Sam2Config,
         Sam2HieraDetConfig,
@@ -126,11 +143,7 @@ def save_sam2(folder: Path, is_small: bool) -> None:
         Sam2PromptEncoderConfig,
         Sam2VisionConfig,
     )
-    from transformers.models.sam2.modeling_sam2 import Sam2Model
 
-    if not is_small:
-        Sam2Model(Sam2Config()).save_pretrained(folder)
-        return
     backbone = Sam2HieraDetConfig(
         hidden_size=16,
         image_size=[128, 128],
@@ -141,7 +154,7 @@ def save_sam2(folder: Path, is_small: bool) -> None:
         global_attention_blocks=[3],
         window_positional_embedding_background_size=[4, 4],
     )
-    config = Sam2Config(
+    return Sam2Config(
         vision_config=Sam2VisionConfig(
             backbone_config=backbone,
             backbone_channel_list=[128, 64, 32, 16],
@@ -155,7 +168,6 @@ def save_sam2(folder: Path, is_small: bool) -> None:
             hidden_size=32, mlp_dim=64, num_attention_heads=4, iou_head_hidden_dim=32
         ),
     )
-    Sam2Model(config).save_pretrained(folder)
 
 
 def save_sam(folder: Path, is_small: bool) -> None:

@@ -11,6 +11,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 sys.path.insert(0, str(Path(__file__).parent / "segmentation"))  # tiny_weights
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))  # random_weights
 
 
 @pytest.fixture(scope="session")

@@ -81,41 +81,13 @@ def save_clip_tokenizer(folder: Path, length: int) -> int:
 
 
 def save_grounding_dino(root: Path) -> None:
-    from transformers import (
-        BertConfig,
-        GroundingDinoConfig,
-        GroundingDinoForObjectDetection,
-        SwinConfig,
-    )
+    from random_weights import small_dino
+    from transformers import GroundingDinoForObjectDetection
 
     folder = root / "tiny-dino"
     size = save_bert_tokenizer(folder)
-    config = GroundingDinoConfig(
-        backbone_config=SwinConfig(
-            image_size=64,
-            embed_dim=12,
-            depths=[1, 1, 1, 1],
-            num_heads=[1, 2, 2, 2],
-            window_size=4,
-            out_features=["stage2", "stage3", "stage4"],
-        ),
-        text_config=BertConfig(
-            vocab_size=size,
-            hidden_size=32,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            intermediate_size=32,
-        ),
-        d_model=32,
-        encoder_layers=1,
-        decoder_layers=2,
-        encoder_attention_heads=2,
-        decoder_attention_heads=2,
-        encoder_ffn_dim=32,
-        decoder_ffn_dim=32,
-        num_queries=12,
-        max_text_len=64,
-    )
+    config = small_dino(size, num_queries=12)
+    config.max_text_len = 64
     GroundingDinoForObjectDetection(config).save_pretrained(folder)
     edges = {"size": {"shortest_edge": 96, "longest_edge": 160}}
     (folder / "preprocessor_config.json").write_text(json.dumps(edges))
@@ -152,40 +124,10 @@ def save_owlv2(root: Path) -> None:
 
 
 def save_sam2(root: Path) -> None:
-    from transformers import (
-        Sam2Config,
-        Sam2HieraDetConfig,
-        Sam2MaskDecoderConfig,
-        Sam2PromptEncoderConfig,
-        Sam2VisionConfig,
-    )
+    from random_weights import small_sam2
     from transformers.models.sam2.modeling_sam2 import Sam2Model
 
-    backbone = Sam2HieraDetConfig(
-        hidden_size=16,
-        image_size=[128, 128],
-        blocks_per_stage=[1, 1, 2, 1],
-        embed_dim_per_stage=[16, 32, 64, 128],
-        num_attention_heads_per_stage=[1, 1, 2, 4],
-        window_size_per_stage=[8, 4, 8, 4],
-        global_attention_blocks=[3],
-        window_positional_embedding_background_size=[4, 4],
-    )
-    config = Sam2Config(
-        vision_config=Sam2VisionConfig(
-            backbone_config=backbone,
-            backbone_channel_list=[128, 64, 32, 16],
-            backbone_feature_sizes=[[32, 32], [16, 16], [8, 8]],
-            fpn_hidden_size=32,
-        ),
-        prompt_encoder_config=Sam2PromptEncoderConfig(
-            hidden_size=32, image_size=128, patch_size=16
-        ),
-        mask_decoder_config=Sam2MaskDecoderConfig(
-            hidden_size=32, mlp_dim=64, num_attention_heads=4, iou_head_hidden_dim=32
-        ),
-    )
-    Sam2Model(config).save_pretrained(root / "tiny-sam2")
+    Sam2Model(small_sam2()).save_pretrained(root / "tiny-sam2")
 
 
 def save_sam3(root: Path) -> None:
