@@ -99,6 +99,19 @@ class FolderStore:
         except (ValueError, zipfile.BadZipFile) as error:
             raise ResultError(f"{path} cannot be read: {error!r}") from error
 
+    def drop(self, name: str) -> None:
+        """Delete a group, and the folders that are left empty; KeyError where there is none."""
+        path = self.path(name)
+        try:
+            path.unlink()
+        except FileNotFoundError:
+            raise KeyError(name) from None
+        del self.digests[name]
+        for parent in path.relative_to(self.folder).parents[:-1]:
+            if any((self.folder / parent).iterdir()):
+                return
+            (self.folder / parent).rmdir()
+
     def names(self) -> list[str]:
         """Return the names of all groups, sorted."""
         files = self.folder.rglob(f"*{_SUFFIX}")

@@ -26,6 +26,9 @@ class BlockStore(Protocol):
     def get(self, name: str) -> dict[str, NDArray[Any]]:
         """Return a group; KeyError where there is none of that name."""
 
+    def drop(self, name: str) -> None:
+        """Forget a group; KeyError where there is none of that name."""
+
     def names(self) -> list[str]:
         """Return the names of all groups, sorted."""
 
@@ -44,6 +47,10 @@ class MemoryStore:
     def get(self, name: str) -> dict[str, NDArray[Any]]:
         """Return a group; KeyError where there is none of that name."""
         return dict(self._groups[name])
+
+    def drop(self, name: str) -> None:
+        """Forget a group; KeyError where there is none of that name."""
+        del self._groups[name]
 
     def names(self) -> list[str]:
         """Return the names of all groups, sorted."""

@@ -6,6 +6,7 @@ that is summed can be added up chunk by chunk, so that a long drive is fused a p
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -122,6 +123,19 @@ def add_up(chunks: list[Chunk]) -> Chunk:
         _grouped(_stacked([c.votes for c in chunks]), ("key", "name")),
         chunks[0].edge_m,
     )
+
+
+def ground_cells(key: IntArray) -> tuple[IntArray, IntArray]:
+    """Return the level (n,) of voxels by key, and the column (n, 2) of such that each is in."""
+    xy = np.stack([key, key >> _BITS], axis=1) & (_RANGE - 1)
+    return key >> 3 * _BITS, xy - _RANGE // 2
+
+
+def joined(parts: Sequence[FusedPoints]) -> FusedPoints:
+    """Return points that share no voxel as one; at least one part is needed."""
+    order = np.argsort(np.concatenate([p.ids for p in parts]))
+    names = vars(parts[0])
+    return FusedPoints(**{n: np.concatenate([getattr(p, n) for p in parts])[order] for n in names})
 
 
 def fuse(total: Chunk, min_views: int) -> FusedPoints:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 import numpy as np
 
@@ -16,8 +16,10 @@ from seg2d3d_ros.mapping.fusion import (
     PlacedSamples,
     add_up,
     fuse,
+    joined,
     sum_up,
 )
+from seg2d3d_ros.mapping.squares import SquareSums
 from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.types import Cluster, FloatArray, IntArray, MaskAssignment, PointCloud
 
@@ -56,7 +58,8 @@ class SurfaceMap:
 
     def recent(self, names: Names) -> FusedPoints | None:
         """Return the points of the newest clusters alone; None without any sample."""
-        return self._fuse(self._sum_up(self._blocks[-_RECENT_CLUSTERS:], names))
+        newest = [self._sum_up(block, names) for block in self._blocks[-_RECENT_CLUSTERS:]]
+        return self._fuse([add_up(newest)]) if newest else None
 
     def whole(self, names: Names) -> FusedPoints | None:
         """Return all points, facades filled where masks show them; None without any sample.
@@ -64,26 +67,25 @@ class SurfaceMap:
         Args:
             names: What the masks of each picture are called, by (frame, camera).
         """
-        total = self._sum_up(self._blocks, names)
-        measured = self._fuse(total)
-        if total is None or measured is None or self._options.facade_reach_m <= 0:
-            return measured
-        filler = FacadeFiller(self._state, measured, self._options.facade_reach_m)
-        keyframes = [k for k, f in enumerate(self._state.frames) if f.is_keyframe]
-        for first in range(0, len(keyframes), _KEYFRAMES_AT_A_TIME):
-            filled = filler.fill(keyframes[first : first + _KEYFRAMES_AT_A_TIME], names)
-            total = add_up([total, sum_up(filled, self._options.surface_voxel_m)])
-        return self._fuse(total)
+        with SquareSums(self._state.archive.store) as sums:
+            for block in self._blocks:
+                sums.add(self._sum_up(block, names))
+            measured = self._fuse(sums)
+            if measured is None or self._options.facade_reach_m <= 0:
+                return measured
+            filler = FacadeFiller(self._state, measured, self._options.facade_reach_m)
+            keyframes = [k for k, f in enumerate(self._state.frames) if f.is_keyframe]
+            for first in range(0, len(keyframes), _KEYFRAMES_AT_A_TIME):
+                filled = filler.fill(keyframes[first : first + _KEYFRAMES_AT_A_TIME], names)
+                sums.add(sum_up(filled, self._options.surface_voxel_m))
+            return self._fuse(sums)
 
-    def _sum_up(self, blocks: list[int], names: Names) -> Chunk | None:
-        total: Chunk | None = None
-        for block in blocks:
-            chunk = sum_up(self._place(block, names), self._options.surface_voxel_m)
-            total = chunk if total is None else add_up([total, chunk])
-        return total
+    def _sum_up(self, block: int, names: Names) -> Chunk:
+        return sum_up(self._place(block, names), self._options.surface_voxel_m)
 
-    def _fuse(self, total: Chunk | None) -> FusedPoints | None:
-        return None if total is None else fuse(total, self._options.min_surface_views)
+    def _fuse(self, sums: Iterable[Chunk]) -> FusedPoints | None:
+        parts = [fuse(chunk, self._options.min_surface_views) for chunk in sums]
+        return joined(parts) if parts else None
 
     def _place(self, block: int, names: Names) -> PlacedSamples:
         """Carry the samples of a block into the world with today's poses and names."""

@@ -3,6 +3,7 @@ import pytest
 
 from seg2d3d_ros.errors import ResultError
 from seg2d3d_ros.io.folder_store import FolderStore
+from seg2d3d_ros.mapping.archive import MemoryStore
 
 ARRAYS = {"ids": np.arange(5), "uv_px": np.ones((2, 2), np.float32), "names": np.array(["a"])}
 
@@ -63,6 +64,20 @@ def test_get_cut_file_without_a_known_hash_is_a_named_error(tmp_path):
     path.write_bytes(path.read_bytes()[:-30])
     with pytest.raises(ResultError, match="cannot be read"):
         FolderStore(tmp_path).get("a")
+
+
+@pytest.mark.parametrize("make", [FolderStore, lambda _: MemoryStore()])
+def test_drop_group_is_gone_with_its_folder_and_others_stay(tmp_path, make):
+    store = make(tmp_path)
+    for name in ("sums/0_0/000000", "sums/0_0/000001", "frames/000000"):
+        store.put(name, ARRAYS)
+    store.drop("sums/0_0/000000")
+    assert store.names() == ["frames/000000", "sums/0_0/000001"]
+    store.drop("sums/0_0/000001")
+    assert store.names() == ["frames/000000"]
+    assert not (tmp_path / "sums").exists()
+    with pytest.raises(KeyError):
+        store.drop("sums/0_0/000001")
 
 
 def test_put_where_nothing_can_be_written_is_a_named_error(tmp_path):
