@@ -39,3 +39,7 @@ class NodeError(Seg2D3DError):
 
 class EditError(Seg2D3DError):
     """A manual edit names an instance that is not on the map, or cannot be done or undone."""
+
+
+class StageError(Seg2D3DError):
+    """The process of a stage was killed, mostly because memory ran out."""

@@ -4,13 +4,15 @@ from collections import Counter
 from dataclasses import is_dataclass, replace
 
 import numpy as np
+import psutil
 import pytest
 from scipy.ndimage import gaussian_filter
 
 from seg2d3d_ros import pipeline as module
 from seg2d3d_ros.config import Config, override
-from seg2d3d_ros.errors import BackendError
+from seg2d3d_ros.errors import BackendError, ResultError, StageError
 from seg2d3d_ros.geometry import masks, transforms
+from seg2d3d_ros.mapping.archive import MemoryStore
 from seg2d3d_ros.pipeline import Accounts, Pipeline
 from seg2d3d_ros.segmentation.backend import PromptlessBackend
 from seg2d3d_ros.types import (
@@ -114,8 +116,8 @@ def workers():
     return {t for t in threading.enumerate() if t.name in stages}
 
 
-def run(items, backend=None):
-    pipeline = Pipeline(CONFIG, RIG, backend or HousesBackend())
+def run(items, backend=None, **options):
+    pipeline = Pipeline(CONFIG, RIG, backend or HousesBackend(), **options)
     updates = [u for item in items for u in pipeline.push(item)]
     nothing = Fix(START_NS, np.nan, 0.0, 0.0)
     for _ in range(
@@ -271,6 +273,69 @@ def test_pipeline_abort_in_the_middle_ends_all_threads(items):
     pipeline.abort()
     assert workers() == before
     assert backend.is_closed
+
+
+# ------------------------------------------------------------------------- a process for mapping
+
+
+def children():
+    """The processes that this one started and that still run."""
+    return [p for p in psutil.Process().children() if p.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_pipeline_with_mapping_apart_gives_the_same_bit_by_bit(ran, items):
+    pipeline, updates, full, _ = ran
+    here, there = MemoryStore(), MemoryStore()
+    run(items, blocks=here)
+    apart, updates_apart, full_apart = run(items, blocks=there, is_mapping_apart=True)
+    assert values(full_apart) == values(full)
+    common = min(len(updates), len(updates_apart))
+    assert common and values(updates_apart[:common]) == values(updates[:common])
+    assert "stage/state" in there.names()
+    assert values(there._groups) == values(here._groups)
+    reports = [p.report("wall") for p in (pipeline, apart)]
+    assert reports[1].counts == reports[0].counts
+    assert reports[1].frames == reports[0].frames
+    assert reports[1].remarks == reports[0].remarks
+    assert reports[1].seconds["mapping"] > 0.1
+    assert reports[1].seconds["refinement"] > 0.01
+    assert reports[1].peak_memory_mib > reports[0].peak_memory_mib + 50
+    assert children() == []
+
+
+def test_pipeline_whose_mapping_is_killed_says_so_once_and_ends(items):
+    before = workers()
+    pipeline = Pipeline(CONFIG, RIG, HousesBackend(), is_mapping_apart=True)
+    (process,) = children()
+    errors = []
+    for k, item in enumerate([*items, None]):
+        if k == 60:
+            process.kill()
+        try:
+            pipeline.finish() if item is None else pipeline.push(item)
+        except StageError as error:
+            errors.append(str(error))
+    assert len(errors) == 1 and "killed" in errors[0]
+    pipeline.abort()
+    assert workers() == before
+    assert children() == []
+
+
+def test_pipeline_abort_ends_the_process_of_mapping(items):
+    before = workers()
+    pipeline = Pipeline(CONFIG, RIG, HousesBackend(), is_mapping_apart=True)
+    for item in items[:40]:
+        pipeline.push(item)
+    pipeline.abort()
+    assert workers() == before
+    assert children() == []
+
+
+def test_pipeline_onto_nothing_is_refused_before_the_first_picture():
+    store = MemoryStore()
+    with pytest.raises(ResultError, match="without its state"):
+        Pipeline(CONFIG, RIG, HousesBackend(), store, is_continued=True, is_mapping_apart=True)
+    assert children() == []
 
 
 # ------------------------------------------------------------------------------------- accounts

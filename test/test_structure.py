@@ -15,11 +15,12 @@ BELOW = {
     "types": set(),
     "errors": set(),
     "config": {"types", "errors"},
+    "stage_process": {"types", "errors"},
     "geometry": {"types", "errors", "config"},
 }
 for _stage in STAGES:
     BELOW[_stage] = BELOW["geometry"] | {"geometry"}
-BELOW["pipeline"] = BELOW["geometry"] | {"geometry"} | STAGES
+BELOW["pipeline"] = BELOW["geometry"] | {"geometry", "stage_process"} | STAGES
 BELOW["io"] = BELOW["pipeline"] | {"pipeline"}
 for _room in ("simulation", "evaluation"):
     BELOW[_room] = BELOW["io"] | {"io"}

@@ -49,6 +49,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="RESULT",
         help="add the recording to the map of this result; it is left as it is",
     )
+    parser.add_argument(
+        "--one-process",
+        action="store_true",
+        help="map in this process, for debuggers: slower, with the same result",
+    )
     settings.add_arguments(parser)
 
 
@@ -99,9 +104,13 @@ def run(args: argparse.Namespace) -> int:
             from seg2d3d_ros.io.saved_map import copy_map
 
             copy_map(args.onto, blocks)
-            pipeline = Pipeline(config, source.rig, blocks=blocks, is_continued=True)
-        else:
-            pipeline = Pipeline(config, source.rig, blocks=blocks)
+        pipeline = Pipeline(
+            config,
+            source.rig,
+            blocks=blocks,
+            is_continued=args.onto is not None,
+            is_mapping_apart=not args.one_process,
+        )
         return _map(pipeline, source, args, blocks)
 
 

@@ -117,6 +117,10 @@ class FolderStore:
         files = self.folder.rglob(f"*{_SUFFIX}")
         return sorted(str(f.relative_to(self.folder).with_suffix("")) for f in files)
 
+    def catch_up(self, other: FolderStore) -> None:
+        """Know the files that another process wrote by a copy of this store."""
+        self.digests = other.digests
+
     def path(self, name: str) -> Path:
         """Return the file of a group."""
         return self.folder / f"{name}{_SUFFIX}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,9 @@ class BlockStore(Protocol):
     def names(self) -> list[str]:
         """Return the names of all groups, sorted."""
 
+    def catch_up(self, other: Self) -> None:
+        """Know what another process did with a copy of this store."""
+
 
 class MemoryStore:
     """A store in memory, for tests and short drives."""
@@ -55,6 +58,10 @@ class MemoryStore:
     def names(self) -> list[str]:
         """Return the names of all groups, sorted."""
         return sorted(self._groups)
+
+    def catch_up(self, other: MemoryStore) -> None:
+        """Take the groups over that another process put into a copy of this store."""
+        self._groups = other._groups
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,7 @@ class _Writer:
         if type(v) is tuple:
             return ["tuple", *(self.node(x, path) for x in v)]
         if type(v) is frozenset:
-            return ["frozenset", *(self.node(x, path) for x in v)]
+            return ["frozenset", *(self.node(x, path) for x in sorted(v, key=repr))]
         return self._shared(v, path)
 
     def _shared(self, v: Any, path: str) -> Any:

@@ -159,7 +159,7 @@ class MappingStage:
             assignments=self._roster.assignments_of(everything),
         )
 
-    def keep(self) -> None:
+    def keep(self) -> BlockStore:
         """Write all that is not frozen into the store, so that `restore` goes on from here."""
         store, full, seconds = self._state.archive.store, self._full, self.refinement_s
         # Not what can be made again, and no times: the same run leaves the same bytes.
@@ -170,6 +170,7 @@ class MappingStage:
         finally:
             self._full, self.refinement_s = full, seconds
         store.put(_KEPT, {**state, "is_finished": np.array(full is not None)})
+        return store
 
     @staticmethod
     def restore(store: BlockStore) -> MappingStage:

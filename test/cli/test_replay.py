@@ -21,8 +21,9 @@ class FakePipeline:
     last: "FakePipeline"
     on_push = None
 
-    def __init__(self, config, rig, blocks=None):
+    def __init__(self, config, rig, blocks=None, is_continued=False, is_mapping_apart=False):
         FakePipeline.last = self
+        self.is_mapping_apart = is_mapping_apart
         self.config, self.rig = config, rig
         self.items, self.is_aborted = [], False
 

@@ -1,0 +1,189 @@
+"""A stage in a process of its own: the same calls and answers, beside another interpreter lock.
+
+The process is a new interpreter (nothing is forked, so threads and devices of this one do not
+matter) that makes the stage and then answers one call at a time over a socket. It ends when the
+socket is closed, so it never outlives its owner, however that one ends.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from functools import partial
+from multiprocessing.connection import Connection, Pipe
+from pathlib import Path
+from typing import Any
+
+from seg2d3d_ros.errors import StageError
+
+_PACKAGE = __package__
+_START = "import sys; sys.path[:] = {path!r}; from {module} import serve; serve({descriptor})"
+_END_S = 10.0
+
+
+class StageProcess:
+    """A stage elsewhere.
+
+    Attributes:
+        busy_s: CPU time that the stage took for the calls so far.
+        peak_memory_mib: Most resident memory of its process so far.
+    """
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        """Start the process; it makes the stage by `make`, which is pickled, meanwhile."""
+        self.busy_s = 0.0
+        self.peak_memory_mib = 0.0
+        self._is_made = False
+        self._connection, theirs = Pipe()
+        with theirs:
+            code = _START.format(path=sys.path, module=__name__, descriptor=theirs.fileno())
+            command = [sys.executable, "-c", code]
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                process_group=0,  # Ctrl-C is for its owner
+            )
+        self._send((logging.getLogger(_PACKAGE).getEffectiveLevel(), make))
+
+    def wait_until_made(self) -> None:
+        """Wait for the stage; the first call does so, too.
+
+        Raises:
+            Exception: what making it raised; the process has ended then.
+        """
+        if self._is_made:
+            return
+        try:
+            self._receive()
+        except BaseException:
+            self.end()
+            raise
+        self._is_made = True
+
+    def call(self, name: str, *arguments: Any) -> Any:
+        """Call a method of the stage, or read an attribute of it, and return the answer.
+
+        Raises:
+            StageError: the process was killed.
+            Exception: what the stage raised.
+        """
+        self.wait_until_made()
+        self._send((name, arguments))
+        return self._receive()
+
+    def end(self) -> None:
+        """End the process, at once and whatever it does; may be called again."""
+        self._process.kill()
+        self._process.wait()
+
+    def _send(self, message: Any) -> None:
+        try:
+            self._connection.send(message)
+        except OSError:
+            raise self._death() from None
+
+    def _receive(self) -> Any:
+        while True:
+            try:
+                kind, value = self._connection.recv()
+            except (EOFError, OSError):
+                raise self._death() from None
+            if kind == "log":
+                logging.getLogger(value.name).handle(value)
+                continue
+            answer, self.peak_memory_mib, busy_s = value
+            self.busy_s += busy_s
+            if kind == "error":
+                raise answer
+            return answer
+
+    def _death(self) -> Exception:
+        """Return what is to be said of a process that is gone."""
+        try:
+            code = self._process.wait(_END_S)
+        except subprocess.TimeoutExpired:
+            return RuntimeError("the process of a stage closed its socket and goes on")
+        if code == -signal.SIGKILL:
+            return StageError(
+                "the process of the mapping stage was killed from outside, as systems do that run "
+                "out of memory; free memory, or map a shorter stretch at a time"
+            )
+        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        return RuntimeError(f"the process of the mapping stage ended by itself: {how}")
+
+
+# ------------------------------------------------------------------------------- in that process
+
+
+class _Outlet(logging.Handler):
+    """Hands log records to whoever owns the stage; holds the lock of what is sent."""
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__()
+        self._connection = connection
+        self._sending = threading.Lock()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info:
+            record.exc_text = logging.Formatter().formatException(record.exc_info)
+        record.msg, record.args, record.exc_info = record.getMessage(), None, None
+        self.send("log", record)
+
+    def send(self, kind: str, value: Any) -> None:
+        with self._sending:
+            self._connection.send((kind, value))
+
+
+def serve(descriptor: int) -> None:
+    """Make a stage and answer calls about it until the socket is closed."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # its owner decides what they mean
+        signal.signal(number, signal.SIG_IGN)
+    connection = Connection(descriptor)
+    outlet = _Outlet(connection)
+    try:
+        level, make = connection.recv()
+        logging.basicConfig(handlers=[outlet])
+        logging.getLogger(_PACKAGE).setLevel(level)
+        stage = _answer(outlet, make, is_told=False)
+        while True:
+            name, arguments = connection.recv()
+            _answer(outlet, partial(_use, stage, name, arguments))
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        os._exit(0)  # nobody is there any more: no need to take a large map to pieces
+
+
+def _use(stage: Any, name: str, arguments: tuple[Any, ...]) -> Any:
+    member = getattr(stage, name)
+    return member(*arguments) if callable(member) else member
+
+
+def _answer(outlet: _Outlet, work: Callable[[], Any], is_told: bool = True) -> Any:
+    """Send what the work gives (that it is done, unless told what) or raises; return it."""
+    start = time.thread_time()
+    try:
+        kind, value = "answer", work()
+    except Exception as error:
+        error.add_note("in the process of the stage:\n" + traceback.format_exc())
+        kind, value = "error", error
+    told = value if is_told or kind == "error" else None
+    outlet.send(kind, (told, _peak_memory_mib(), time.thread_time() - start))
+    return value
+
+
+def _peak_memory_mib() -> float:
+    """Return the most resident memory of this process so far.
+
+    `getrusage` would count that of the process which started it, from before `exec`.
+    """
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return float(line.split()[1]) / 1024.0
+    raise RuntimeError("/proc/self/status has no VmHWM")
