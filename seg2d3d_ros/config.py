@@ -165,6 +165,9 @@ class MappingConfig:
     )
     min_instance_points: int = option(5, "Landmarks of a confirmed instance.", 1)
     min_instance_views: int = option(4, "Stamps at which a confirmed instance was seen.", 1)
+    min_tentative_views: int = option(
+        6, "Frames in which an instance that has no landmarks was seen.", 1
+    )
     voxel_m: float = option(
         0.5, "Edge of the places on facades between which votes are summed.", 0.05, 10
     )

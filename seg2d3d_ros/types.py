@@ -379,9 +379,9 @@ class View:
 class InstanceState(StrEnum):
     """How far an instance is decided about.
 
-    `tentative`: too few landmarks or moments yet, not shown. `confirmed`: shown. `archived`: out
-    of sight for long; nothing is decided about it until it is seen again (or `finish` decides
-    about everything anew).
+    `tentative`: known from masks alone, no landmark lies on it; its box is rough. `confirmed`: it
+    has landmarks. `archived`: out of sight for long; nothing is decided about it until it is seen
+    again (or `finish` decides about everything anew).
     """
 
     TENTATIVE = "tentative"

@@ -16,7 +16,7 @@ from seg2d3d_ros.mapping.history import whereabouts
 from seg2d3d_ros.mapping.identities import Association, Picture
 from seg2d3d_ros.mapping.roster import Roster
 from seg2d3d_ros.mapping.state import MapState
-from seg2d3d_ros.types import EventKind, InstanceEvent, IntArray
+from seg2d3d_ros.types import EventKind, InstanceEvent, InstanceState, IntArray
 
 
 class Editor:
@@ -44,7 +44,7 @@ class Editor:
         if len(chosen) < 2:
             raise EditError(f"{len(chosen)} instances are named; a merge needs two or more")
         for i in chosen:
-            self._check(i)
+            self._check_landmarks(i)
         operation = len(self._events)
         for other in chosen[1:]:
             self._merge(chosen[0], other, operation)
@@ -59,7 +59,7 @@ class Editor:
         Raises:
             EditError: it is not on the map, or a part would have too few landmarks to stay on it.
         """
-        self._check(instance)
+        self._check_landmarks(instance)
         ids = self._roster.members(instance)
         pictures = self._pictures_of(ids)
         is_other = choose(self._state, pictures, ids, cut)
@@ -165,6 +165,14 @@ class Editor:
     def _check(self, instance: int) -> None:
         if instance not in self._roster.shown:
             raise EditError(whereabouts(instance, self._events, self._roster.shown))
+
+    def _check_landmarks(self, instance: int) -> None:
+        self._check(instance)
+        if self._roster.shown[instance].state == InstanceState.TENTATIVE:
+            raise EditError(
+                f"instance {instance} is tentative: it is known from masks alone and has no "
+                "landmarks that an edit could tie together or keep apart"
+            )
 
     def _look_again(self, ids: IntArray) -> None:
         self._roster.touch(ids)

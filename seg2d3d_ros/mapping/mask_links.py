@@ -99,6 +99,11 @@ def pictures_of(keys: IntArray) -> IntArray:
     return keys // _MASKS_PER_PICTURE
 
 
+def frames_of(keys: IntArray) -> IntArray:
+    """Return the frames (n,) that masks (n,) were seen in."""
+    return pictures_of(keys) // _CAMERAS
+
+
 def _picture(key: int) -> tuple[int, int]:
     return divmod(key // _MASKS_PER_PICTURE, _CAMERAS)
 
@@ -125,6 +130,21 @@ def _sample(state: MapState, frame: int, camera: int, classes: frozenset[int]) -
     depth = _depth(state, frame, camera, uv)
     rays = np.c_[models.normalize(model, uv), np.ones(len(uv))]
     return _Regions(frame, camera, f.stamp_ns, numbers, owner, rays * depth[:, None])
+
+
+def samples_of(state: MapState, key: int) -> tuple[FloatArray, FloatArray]:
+    """Return pixels of a mask as points in the world (n, 3), and their depths (n,).
+
+    They are as deep as the landmarks seen around them; where there are none, nothing is returned.
+    """
+    frame, camera = _picture(key)
+    model = state.cameras[camera]
+    uv = _spread(state.frames[frame].masks[camera][key % _MASKS_PER_PICTURE])
+    depth = _depth(state, frame, camera, uv)
+    rays = np.c_[models.normalize(model, uv), np.ones(len(uv))]
+    points = transforms.apply(_camera_pose(state, frame, camera), rays * depth[:, None])
+    known = np.isfinite(depth)
+    return points[known], depth[known]
 
 
 def _spread(mask: Mask) -> FloatArray:

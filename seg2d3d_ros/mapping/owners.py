@@ -5,6 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, MutableMapping
 
 
+def take_out(sets: dict[int, set[int]], key: int, number: int) -> None:
+    """Take a number out of a set, and the set away with the last one."""
+    sets[key].discard(number)
+    if not sets[key]:
+        del sets[key]
+
+
 class PlaceOwners(MutableMapping[int, int]):
     """Instance by place, with the way back, and a note of the places that changed hands.
 
@@ -58,7 +65,4 @@ class PlaceOwners(MutableMapping[int, int]):
         former = self._instance.get(place)
         if former is None:
             return
-        left = self._places[former]
-        left.discard(place)
-        if not left:
-            del self._places[former]
+        take_out(self._places, former, place)

@@ -245,7 +245,7 @@ class PaperRoster(Roster):
         super().__init__(config, state, rules, labels, edits)
         self._rules = rules
 
-    def name(self, pictures: list[Picture], since: int = 0) -> None:
+    def name(self, pictures: list[Picture], since: int = 0, is_final: bool = False) -> None:
         """Name all masks there are: the rules decide about all of them each time."""
         pictures = self._rules.pictures
         keys = [(p.frame, p.camera) for p in pictures]

@@ -17,7 +17,9 @@ from seg2d3d_ros.mapping.labels import LabelVotes
 from seg2d3d_ros.mapping.lifecycle import Lifecycle
 from seg2d3d_ros.mapping.mask_links import MaskLinker, mask_keys
 from seg2d3d_ros.mapping.naming import PictureEvidence, weigh_picture
+from seg2d3d_ros.mapping.owners import take_out
 from seg2d3d_ros.mapping.state import MapState
+from seg2d3d_ros.mapping.tentative import TentativeInstances
 from seg2d3d_ros.mapping.tiles import TileIndex
 from seg2d3d_ros.mapping.visibility import LabelledPoints
 from seg2d3d_ros.types import EventKind, Instance, IntArray, MaskAssignment
@@ -51,6 +53,7 @@ class Roster:
         self.shown: dict[int, Instance] = {}
         self.num_edits: dict[tuple[int, int], int] = {}
         self._linker = MaskLinker(associator.building_classes)
+        self.tentative = TentativeInstances(state, config.mapping.min_tentative_views)
         self.lifecycle = Lifecycle(state, config.mapping.archive_after_m)
         self._unreviewed: set[int] = set()
         self._evidence: dict[tuple[int, int], PictureEvidence] = {}
@@ -96,7 +99,7 @@ class Roster:
         )
         for landmark, old, new in pairs:
             if old:
-                _take(self._members, old, landmark)
+                take_out(self._members, old, landmark)
             if new:
                 self._members.setdefault(new, set()).add(landmark)
         self._owner[ids] = owner
@@ -161,7 +164,7 @@ class Roster:
         pairs = zip(ids[moved].tolist(), before[moved].tolist(), now[moved].tolist(), strict=True)
         for landmark, old, new in pairs:
             if old != _NO_PLACE:
-                _take(self._ids_at, old, landmark)
+                take_out(self._ids_at, old, landmark)
             if new != _NO_PLACE:
                 self._ids_at.setdefault(new, set()).add(landmark)
         self._place[ids] = now
@@ -188,13 +191,16 @@ class Roster:
         for picture in pictures:
             self._linker.add(self._state, picture.frame, picture.camera)
 
-    def name(self, pictures: list[Picture], since: int = 0) -> None:
-        """Name the masks of pictures, and again those of frames from `since` on, to agree."""
+    def name(self, pictures: list[Picture], since: int = 0, is_final: bool = False) -> None:
+        """Name the masks of pictures, and again those of frames from `since` on, to agree.
+
+        If it is final, masks that nothing on the map explains become tentative instances.
+        """
         self._weigh(pictures, self._evidence)
         old = [key for key in self._evidence if key[0] < since]
         for key in old:
             del self._evidence[key]
-        names = self._agree(self._evidence)
+        names = self._agree(self._evidence, is_final)
         self.num_edits.update(dict.fromkeys(names, len(self._edits.journal)))
         new = sorted(names.keys() - self.assignments.keys())
         self.replace_names({k: v for k, v in names.items() if self._is_renamed(k, v)})
@@ -243,14 +249,20 @@ class Roster:
             evidence[picture.frame, picture.camera] = PictureEvidence(votes, num_tracked.tolist())
 
     def _agree(
-        self, evidence: Mapping[tuple[int, int], PictureEvidence]
+        self, evidence: Mapping[tuple[int, int], PictureEvidence], is_final: bool = False
     ) -> dict[tuple[int, int], list[MaskAssignment]]:
         """Return the names of masks that their evidence and their links agree on."""
         keys = [mask_keys(f, c, np.arange(len(e.votes))) for (f, c), e in evidence.items()]
         flat = [v for e in evidence.values() for v in e.votes]
         links = self._linker.among(evidence)
         joined = np.concatenate([np.zeros(0, dtype=np.int64), *keys])
-        names = iter(name_masks(joined, flat, links).names)
+        agreed = name_masks(joined, self.tentative.testify(joined, flat), links)
+        if is_final:
+            orphans = [joined[group] for group in agreed.orphans]
+            self.tentative.adopt(orphans, self._associator.issue_id)
+            agreed = name_masks(joined, self.tentative.testify(joined, flat), links)
+            self.tentative.keep_only({n.instance for n in agreed.names})
+        names = iter(agreed.names)
         return {
             key: [
                 self._assignment(*key, k, next(names), e.num_tracked[k])
@@ -337,10 +349,15 @@ class Roster:
         for i in sorted(self._dirty):
             support = self._supports.get(i)
             stamps = len(support.stamps) if support is not None else 0
-            if support and self.is_confirmed(i) and stamps >= self._options.min_instance_views:
+            if support and i in self.tentative.ids:
+                found = self.tentative.describe(i, support)
+            elif support and self.is_confirmed(i) and stamps >= self._options.min_instance_views:
                 ids = self.members(i)
                 found = describe(i, self._state.points(ids), self._state.sigma(ids), support)
                 found = replace(found, state=self.lifecycle.state_of(i))
+            else:
+                found = None
+            if found is not None:
                 self.shown[i] = found
                 now.append(found)
             elif self.shown.pop(i, None) is not None:
@@ -357,7 +374,7 @@ class Roster:
             of whom.
         """
         described, gone = self.describe()
-        fates = self.lifecycle.review(self._unreviewed, self.shown)
+        fates = self.lifecycle.review(self._unreviewed - self.tentative.ids, self.shown)
         self._unreviewed.clear()
         turned = {i for _, i in fates if i in self.shown}
         for i in turned:
@@ -373,19 +390,8 @@ class Roster:
         """Return the names of the masks of frames, in order; instances not shown count as none."""
         cameras = range(len(self._state.cameras))
         return tuple(
-            a if a.instance in self.shown or not a.instance else _unassigned(a)
+            a if a.instance in self.shown or not a.instance else replace(a, instance=0, score=0.0)
             for frame in sorted(set(frames))
             for camera in cameras
             for a in self.assignments.get((frame, camera), ())
         )
-
-
-def _take(sets: dict[int, set[int]], key: int, landmark: int) -> None:
-    """Take a landmark out of a set, and the set away with the last one."""
-    sets[key].discard(landmark)
-    if not sets[key]:
-        del sets[key]
-
-
-def _unassigned(a: MaskAssignment) -> MaskAssignment:
-    return MaskAssignment(a.stamp_ns, a.camera, a.label, 0, 0.0, a.num_landmarks, a.class_id)

@@ -131,7 +131,10 @@ class MappingStage:
             self.counts["landmarks"] = float(retriangulate(self._state, refined.adjusted))
             self._decide_anew()
             self._roster.forget_names()
-            self._roster.name(self._associator.pictures)
+            self._roster.name(self._associator.pictures, is_final=True)
+            self._record(
+                self._roster.tentative.take_events(self._now_ns), self._associator.pictures
+            )
         self._tell(self._roster.review()[2])
         self.refinement_s += time.perf_counter() - start
         self._full = self.snapshot()
@@ -141,6 +144,10 @@ class MappingStage:
     def remarks(self) -> tuple[str, ...]:
         """Return what was found about the sensors, as sentences; complete after `finish`."""
         return (*self._georeference.remarks, *self._sensors.remarks)
+
+    @property
+    def _now_ns(self) -> int:
+        return self._state.frames[-1].stamp_ns if self._state.frames else 0
 
     def snapshot(self) -> MapUpdate:
         """Return the whole map as it is now."""
@@ -267,9 +274,10 @@ class MappingStage:
 
     def _tell(self, fates: Sequence[tuple[EventKind, int]]) -> list[InstanceEvent]:
         """Add to the log what became of instances."""
-        stamp = self._state.frames[-1].stamp_ns if self._state.frames else 0
         first = len(self._events)
-        told = [InstanceEvent(first + k, stamp, kind, i) for k, (kind, i) in enumerate(fates)]
+        told = [
+            InstanceEvent(first + k, self._now_ns, kind, i) for k, (kind, i) in enumerate(fates)
+        ]
         self._events += told
         return told
 
@@ -358,7 +366,7 @@ class MappingStage:
         """Return an update about frames and landmarks (n,), `changes` being its other fields."""
         return MapUpdate(
             sequence=self._sequence,
-            stamp_ns=self._state.frames[-1].stamp_ns if self._state.frames else 0,
+            stamp_ns=self._now_ns,
             scale="metric" if self._is_placed else self._scale,
             origin=self._georeference.origin if self._is_placed else None,
             T_map_local=self._T_world_local,
