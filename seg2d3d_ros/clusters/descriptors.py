@@ -68,32 +68,43 @@ class Describer:
             patch = _PATCH_M * (1.0 if is_metric or self._unit is None else self._unit)
             size_px = self._cameras[c].K[0, 0] * patch / np.maximum(depth, 1e-6)
             table.set_descriptors(
-                seen.ids[rows], self._describe(grays[c], seen.uv_px[rows], size_px)
+                seen.ids[rows], describe(self._sift, grays[c], seen.uv_px[rows], size_px)
             )
 
-    def _describe(
-        self, gray: np.ndarray, uv_px: FloatArray, size_px: FloatArray
-    ) -> NDArray[np.uint8]:
-        """Return descriptors (n, 128), each from the level of a pyramid where it is small."""
-        out = np.zeros((len(uv_px), DESCRIPTOR_SIZE), dtype=np.uint8)
-        level = np.floor(np.log2(np.maximum(size_px / _SIZE_PX, 1.0))).astype(np.int64)
-        level = np.minimum(level, _LEVELS - 1)
-        image = gray
-        for k in range(int(level.max(initial=-1)) + 1):
-            if k:
-                half = (image.shape[1] // 2, image.shape[0] // 2)
-                image = cv2.resize(image, half, interpolation=cv2.INTER_AREA)
-            rows = np.flatnonzero(level == k)
-            if not len(rows):
-                continue
-            ratio = np.array([image.shape[1] / gray.shape[1], image.shape[0] / gray.shape[0]])
-            uv = (uv_px[rows] + 0.5) * ratio - 0.5
-            size = np.clip(size_px[rows] * ratio[0], _SIZE_PX, 3.0 * _SIZE_PX)
-            keypoints = [
-                cv2.KeyPoint(float(u), float(v), float(s), 0.0, 0.0, 0, int(row))
-                for (u, v), s, row in zip(uv, size, rows, strict=True)
-            ]
-            described, found = self._sift.compute(image, keypoints)
-            if len(described):
-                out[[p.class_id for p in described]] = np.round(found).astype(np.uint8)
-        return out
+
+def describe(
+    sift: cv2.SIFT, gray: np.ndarray, uv_px: FloatArray, size_px: FloatArray
+) -> NDArray[np.uint8]:
+    """Describe patches of a picture, each on the level of a pyramid where it is small.
+
+    Args:
+        sift: What describes.
+        gray: (h, w) uint8.
+        uv_px: (n, 2) middles of the patches.
+        size_px: (n,) their sizes.
+
+    Returns:
+        Descriptors (n, 128), zero where a patch is too near to the border.
+    """
+    out = np.zeros((len(uv_px), DESCRIPTOR_SIZE), dtype=np.uint8)
+    level = np.floor(np.log2(np.maximum(size_px / _SIZE_PX, 1.0))).astype(np.int64)
+    level = np.minimum(level, _LEVELS - 1)
+    image = gray
+    for k in range(int(level.max(initial=-1)) + 1):
+        if k:
+            half = (image.shape[1] // 2, image.shape[0] // 2)
+            image = cv2.resize(image, half, interpolation=cv2.INTER_AREA)
+        rows = np.flatnonzero(level == k)
+        if not len(rows):
+            continue
+        ratio = np.array([image.shape[1] / gray.shape[1], image.shape[0] / gray.shape[0]])
+        uv = (uv_px[rows] + 0.5) * ratio - 0.5
+        size = np.clip(size_px[rows] * ratio[0], _SIZE_PX, 3.0 * _SIZE_PX)
+        keypoints = [
+            cv2.KeyPoint(float(u), float(v), float(s), 0.0, 0.0, 0, int(row))
+            for (u, v), s, row in zip(uv, size, rows, strict=True)
+        ]
+        described, found = sift.compute(image, keypoints)
+        if len(described):
+            out[[p.class_id for p in described]] = np.round(found).astype(np.uint8)
+    return out

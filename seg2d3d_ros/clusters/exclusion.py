@@ -60,6 +60,11 @@ class Exclusion:
         growth = _GROWTH_WIDTHS_PER_S * picture.shape[1] * age_ns * 1e-9
         return _grown(picture, _MARGIN_PX + round(growth))
 
+    def allow(self, camera: int, stamp_ns: int) -> np.ndarray | None:
+        """Return (h, w) uint8, zero where no track may start; None if anywhere is allowed."""
+        picture = self.forbid(camera, stamp_ns)
+        return None if picture is None else (picture == 0).astype(np.uint8)
+
 
 def _grown(picture: np.ndarray, margin_px: int) -> np.ndarray:
     size = 2 * margin_px + 1

@@ -11,13 +11,14 @@ import numpy as np
 from seg2d3d_ros.clusters.assembly import RigFrame
 from seg2d3d_ros.clusters.descriptors import Describer
 from seg2d3d_ros.clusters.exclusion import Exclusion
-from seg2d3d_ros.clusters.initialization import two_view
+from seg2d3d_ros.clusters.initialization import locate_between, motion_between
 from seg2d3d_ros.clusters.keyframes import KeyframePolicy
 from seg2d3d_ros.clusters.landmarks import LandmarkTable
 from seg2d3d_ros.clusters.mask_corners import BuildingCorners
 from seg2d3d_ros.clusters.motion import ConstantVelocity, Motion, guess_pixels
 from seg2d3d_ros.clusters.odometry import OdometryBuffer
 from seg2d3d_ros.clusters.overlap import overlapping_pairs
+from seg2d3d_ros.clusters.relocation import Relocator, bridge
 from seg2d3d_ros.clusters.threads import Threads
 from seg2d3d_ros.clusters.tracker import Tracker
 from seg2d3d_ros.clusters.window import LocalFrame, LocalMap, Seen
@@ -30,6 +31,7 @@ from seg2d3d_ros.types import FloatArray, IntArray, Rig
 _LOG = logging.getLogger(__name__)
 _MIN_INLIERS = 12
 _LOST_FRAMES = 15
+_MAX_CORNERS = 800
 
 
 class FrontEnd:
@@ -49,6 +51,7 @@ class FrontEnd:
         settings = (share, self._config.min_feature_distance_px)
         self._trackers = [Tracker(*settings) for _ in rig.cameras]
         self._describer = Describer(rig.cameras)
+        self._relocator = Relocator(rig.cameras)
         self._velocity = ConstantVelocity(len(rig.cameras))
         self.map = LocalMap(self._config, rig, LandmarkTable())
         self.start(np.eye(4))
@@ -68,6 +71,7 @@ class FrontEnd:
         self._velocity.clear()
         self._is_located = False
         self._num_coasted = 0
+        self._told_ns = 0
         self._policy.clear()
         self._exclusion.clear()
         # By camera: where base_link was when its last picture was taken.
@@ -76,7 +80,18 @@ class FrontEnd:
 
     @property
     def is_lost(self) -> bool:
-        """Return True if the motion was known and nothing has told it for a while."""
+        """Return True if the motion was known and nothing has told it for a while.
+
+        In the dark there is nothing to begin another map with: that may last as long as a gap.
+        """
+        if not self._is_adrift:
+            return False
+        dark_s = (self.frames[-1].stamp_ns - self._told_ns) * 1e-9
+        is_dark = len(self.frames[-1].seen.ids) < _MIN_INLIERS and self._relocator.is_waiting
+        return not is_dark or dark_s > self._config.max_gap_s
+
+    @property
+    def _is_adrift(self) -> bool:
         is_coasting = self._num_coasted >= _LOST_FRAMES * self._num_turns
         return is_coasting and self._has_motion() and not self._rig.has_odometry
 
@@ -102,6 +117,9 @@ class FrontEnd:
                 at = np.round(self._trackers[c].uv_px).astype(int)
                 self._trackers[c].keep(picture[at[:, 1], at[:, 0]] == 0)
         frame = self._locate(moment, predicted, motion)
+        if len(frame.seen.ids) < _MIN_INLIERS and self._has_motion():
+            self._relocate(frame, moment, grays)
+        self._move_on(frame)
         self.frames.append(frame)
         if self._is_keyframe(frame):
             self._tie(frame, motion)
@@ -121,7 +139,7 @@ class FrontEnd:
         if increment is not None:
             motion: Motion | None = Motion(increment, self._odometry.covariance(increment))
         else:
-            motion = self._velocity.predict(stamp_ns)
+            motion = None if self._is_adrift else self._velocity.predict(stamp_ns)
         return motion, self._pose if motion is None else self._pose @ motion.T_i_j
 
     def _advance(self, moment: RigFrame, predicted: FloatArray) -> dict[int, np.ndarray]:
@@ -183,9 +201,26 @@ class FrontEnd:
                 self._end_tracks(cameras, seen, bad)
                 seen.keep(~bad)
         stamps = tuple(moment.frames[c].stamp_ns for c in cameras)
-        frame = LocalFrame(moment.stamp_ns, pose, False, tuple(cameras), stamps, seen, status)
-        self._move_on(frame)
-        return frame
+        return LocalFrame(moment.stamp_ns, pose, False, tuple(cameras), stamps, seen, status)
+
+    def _relocate(self, frame: LocalFrame, moment: RigFrame, grays: dict[int, np.ndarray]) -> None:
+        """Look for landmarks that were followed before the dark, where no odometry leads on."""
+        if self._rig.has_odometry:
+            return
+        allowed = {c: self._exclusion.allow(c, moment.frames[c].stamp_ns) for c in grays}
+        corners = {c: self._trackers[c].find_corners(allowed[c], _MAX_CORNERS) for c in grays}
+        found = self._relocator.find(grays, corners, self.map, frame.T_local_base)
+        if found is None:
+            return
+        frame.T_local_base, frame.status, frame.seen = found.T_local_base, "tracked", found.seen
+        bridge(self.frames, frame)
+        for c in frame.cameras:
+            rows = found.seen.camera == c
+            self._trackers[c].clear()
+            self._trackers[c].add(found.seen.ids[rows], found.seen.uv_px[rows])
+        last = self.frames[-1]
+        self._velocity.clear()
+        self._velocity.add(last.stamp_ns, last.T_local_base, last.cameras)
 
     def _prior(
         self, predicted: FloatArray, motion: Motion | None, cameras: list[int]
@@ -209,6 +244,9 @@ class FrontEnd:
         self._pose = frame.T_local_base
         self._pose_of.update(dict.fromkeys(frame.cameras, self._pose))
         self._num_coasted = self._num_coasted + 1 if frame.status == "coasted" else 0
+        if frame.status != "coasted":
+            self._told_ns = frame.stamp_ns
+            self._relocator.rest()
 
     # ----------------------------------------------------------------------------------- keyframes
 
@@ -217,7 +255,8 @@ class FrontEnd:
             return True
         if not self._has_motion():
             return self._start_from_two_views(frame)
-        return self._policy.is_due(frame, self.map.keyframes[-1])
+        is_blind = frame.status == "coasted" and self._relocator.is_blind
+        return not self._is_adrift and self._policy.is_due(frame, self.map.keyframes[-1], is_blind)
 
     def _has_motion(self) -> bool:
         return self._is_located or self._rig.has_odometry or self.num_overlap_matches >= 30
@@ -227,20 +266,13 @@ class FrontEnd:
         first = self.map.keyframes[0]
         if not set(first.cameras) & set(frame.cameras):
             return False
-        for c in frame.cameras:
-            a, b = first.seen.camera == c, frame.seen.camera == c
-            _, i, j = np.intersect1d(first.seen.ids[a], frame.seen.ids[b], return_indices=True)
-            xy_i, xy_j = (
-                self.map.normalized(first.seen)[a][i],
-                self.map.normalized(frame.seen)[b][j],
-            )
-            T_i_j = two_view(self._rig.cameras[c], xy_i, xy_j)
-            if T_i_j is not None:
-                frame.T_local_base = self._pose = first.T_local_base @ T_i_j
-                frame.status = "tracked"
-                self._is_located = True
-                self._num_coasted = 0
-                return True
+        T_first_frame = motion_between(first, frame, self.map)
+        if T_first_frame is not None:
+            frame.T_local_base = self._pose = first.T_local_base @ T_first_frame
+            frame.status = "tracked"
+            self._is_located = True
+            self._num_coasted = 0
+            return True
         if len(frame.seen.ids) < 0.3 * max(self._policy.num_tracks_before(frame), 1):
             self._found_again(frame)
             return True
@@ -270,7 +302,9 @@ class FrontEnd:
         self._match_across(frame, grays)
         self.map.triangulate()
         self.map.adjust(self.odometry_priors(self.map.window()))
-        self._relocate_pending()
+        if len(self.map.keyframes) == 2 and not self._rig.has_odometry:
+            waited = [f for f in self.frames if not f.is_keyframe and f.status == "coasted"]
+            locate_between(waited, self.map, self._config.max_reprojection_px)
         self._pose = frame.T_local_base
         self._is_located = self._is_located or self._rig.has_odometry
         self._drop_outliers(frame)
@@ -350,37 +384,7 @@ class FrontEnd:
             index = np.full(len(found.rows), pair.b, dtype=np.int64)
             extra.append(Seen(ids[found.rows], index, found.uv_px, ideal))
             self.num_overlap_matches = max(self.num_overlap_matches, len(found.rows))
-        for e in extra:
-            s = frame.seen
-            frame.seen = Seen(
-                *(
-                    np.concatenate([getattr(s, n), getattr(e, n)])
-                    for n in ("ids", "camera", "uv_px", "uv_ideal_px")
-                )
-            )
-
-    def _relocate_pending(self) -> None:
-        """Locate the frames that waited for the first landmarks."""
-        if len(self.map.keyframes) != 2 or self._rig.has_odometry:
-            return
-        first, second = self.map.keyframes
-        between = [f for f in self.frames if not f.is_keyframe and f.status == "coasted"]
-        for f in between:
-            ratio = (f.stamp_ns - first.stamp_ns) / max(second.stamp_ns - first.stamp_ns, 1)
-            guess = transforms.interpolate(first.T_local_base, second.T_local_base, ratio)
-            points = self.map.landmarks.points(f.seen.ids)
-            known = np.isfinite(points[:, 0])
-            obs = RigObservations(
-                self._rig.cameras,
-                f.seen.camera[known],
-                points[known],
-                self.map.normalized(f.seen)[known],
-            )
-            found = refine_rig_pose(obs, guess, self._config.max_reprojection_px)
-            ok = found.is_inlier.sum() >= _MIN_INLIERS
-            f.T_local_base = found.T_world_base if ok else guess
-            f.status = "tracked" if ok else "coasted"
-            f.T_ref_base = transforms.invert(first.T_local_base) @ f.T_local_base
+        frame.seen = Seen.joined([frame.seen, *extra])
 
     def _drop_outliers(self, frame: LocalFrame) -> None:
         """End the tracks whose observation in this keyframe was culled."""

@@ -5,11 +5,14 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from seg2d3d_ros.clusters.window import LocalFrame, LocalMap
 from seg2d3d_ros.geometry import transforms
+from seg2d3d_ros.geometry.pose import RigObservations, refine_rig_pose
 from seg2d3d_ros.types import Camera, FloatArray
 
 _MIN_MATCHES = 50
 _MIN_PARALLAX_RATIO = 0.018
+_MIN_INLIERS = 12
 
 
 def two_view(
@@ -50,3 +53,40 @@ def two_view(
     T_camj_cami = transforms.rigid(R, t[:, 0] * typical_depth / float(np.median(depth)))
     T_base_cam = camera.T_base_cam
     return T_base_cam @ transforms.invert(T_camj_cami) @ transforms.invert(T_base_cam)
+
+
+def motion_between(first: LocalFrame, frame: LocalFrame, founded: LocalMap) -> FloatArray | None:
+    """Return T_first_frame (4, 4) by the first camera whose tracks tell it; None if none does."""
+    cameras = founded.rig.cameras
+    for c in frame.cameras:
+        a, b = first.seen.rows(first.seen.camera == c), frame.seen.rows(frame.seen.camera == c)
+        _, i, j = np.intersect1d(a.ids, b.ids, return_indices=True)
+        T = two_view(cameras[c], founded.normalized(a)[i], founded.normalized(b)[j])
+        if T is not None:
+            return T
+    return None
+
+
+def locate_between(
+    frames: list[LocalFrame], founded: LocalMap, max_reprojection_px: float
+) -> None:
+    """Locate the frames that waited between the two keyframes that founded a map.
+
+    Args:
+        frames: They, changed in place; `coasted` where too little of the map is seen.
+        founded: The map, with its two keyframes.
+        max_reprojection_px: Reprojection error of an inlier.
+    """
+    first, second = founded.keyframes
+    for f in frames:
+        ratio = (f.stamp_ns - first.stamp_ns) / max(second.stamp_ns - first.stamp_ns, 1)
+        guess = transforms.interpolate(first.T_local_base, second.T_local_base, ratio)
+        points = founded.landmarks.points(f.seen.ids)
+        known = np.isfinite(points[:, 0])
+        xy = founded.normalized(f.seen)[known]
+        obs = RigObservations(founded.rig.cameras, f.seen.camera[known], points[known], xy)
+        found = refine_rig_pose(obs, guess, max_reprojection_px)
+        ok = found.is_inlier.sum() >= _MIN_INLIERS
+        f.T_local_base = found.T_world_base if ok else guess
+        f.status = "tracked" if ok else "coasted"
+        f.T_ref_base = transforms.invert(first.T_local_base) @ f.T_local_base

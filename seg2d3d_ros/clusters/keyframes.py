@@ -10,6 +10,7 @@ from seg2d3d_ros.geometry import transforms
 
 _LOST_SHARE = 0.6
 _LEFT_OUT = 1.5
+_BLIND = 12.0
 
 
 class KeyframePolicy:
@@ -38,21 +39,25 @@ class KeyframePolicy:
         """Return with how many tracks the frame's cameras left their last keyframes."""
         return sum(self._num_tracks.get(c, 0) for c in frame.cameras)
 
-    def is_due(self, frame: LocalFrame, last: LocalFrame) -> bool:
+    def is_due(self, frame: LocalFrame, last: LocalFrame, is_blind: bool = False) -> bool:
         """Return whether a frame should become a keyframe.
 
         A camera that was missing in the last keyframe, though it fires together with the others,
-        waits half as long again: a dropped picture is no reason for two keyframes in a row.
+        waits half as long again: a dropped picture is no reason for two keyframes in a row. A
+        moment that shows nothing waits much longer, so that the window still holds what was seen
+        before a short darkness when there is light again.
 
         Args:
             frame: The newest frame, located.
             last: The keyframe before it.
+            is_blind: The frame's pictures show hardly a corner.
         """
         for c in frame.cameras:
             if c not in self._keyframe_of:
                 return True
             is_left_out = c not in last.cameras and bool(set(last.cameras) & set(frame.cameras))
-            if self._way_since(frame, c) >= (_LEFT_OUT if is_left_out else 1.0):
+            wait = _BLIND if is_blind else _LEFT_OUT if is_left_out else 1.0
+            if self._way_since(frame, c) >= wait:
                 return True
         return 0 < len(frame.seen.ids) < _LOST_SHARE * self.num_tracks_before(frame)
 

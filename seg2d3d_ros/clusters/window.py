@@ -68,7 +68,7 @@ class LocalMap:
     def __init__(self, config: ClustersConfig, rig: Rig, landmarks: LandmarkTable) -> None:
         """Start without keyframes."""
         self._config = config
-        self._rig = rig
+        self.rig = rig
         self._focal = np.array([models.focal_px(c) for c in rig.cameras])
         self._principal = np.array([c.K[:2, 2] for c in rig.cameras])
         self._focal_xy = np.array([(c.K[0, 0], c.K[1, 1]) for c in rig.cameras])
@@ -78,7 +78,7 @@ class LocalMap:
     def rays_base(self, seen: Seen) -> tuple[FloatArray, FloatArray]:
         """Return origins (n, 3) and unit directions (n, 3) of what was seen, in base_link."""
         xy = (seen.uv_ideal_px - self._principal[seen.camera]) / self._focal_xy[seen.camera]
-        T = np.stack([c.T_base_cam for c in self._rig.cameras])[seen.camera]
+        T = np.stack([c.T_base_cam for c in self.rig.cameras])[seen.camera]
         rays = np.einsum("nij,nj->ni", T[:, :3, :3], np.c_[xy, np.ones(len(xy))])
         return T[:, :3, 3], rays / np.linalg.norm(rays, axis=1, keepdims=True)
 
@@ -93,7 +93,7 @@ class LocalMap:
         """
         newest = self.keyframes[-self._config.window_keyframes :]
         pictures = sum(len(f.cameras) for f in newest)
-        turns = len(self._rig.cameras) * len(newest) // max(pictures, 1)
+        turns = len(self.rig.cameras) * len(newest) // max(pictures, 1)
         return self.keyframes[-self._config.window_keyframes * max(turns, 1) :]
 
     def triangulate(self) -> int:
@@ -160,7 +160,7 @@ class LocalMap:
         unique, point = np.unique(seen.ids[known], return_inverse=True)
         constant = np.arange(len(frames)) < (2 if len(frames) > 2 else 1)
         problem = bundle.BundleProblem(
-            cameras=self._rig.cameras,
+            cameras=self.rig.cameras,
             T_world_base=np.stack([f.T_local_base for f in frames]),
             is_constant=constant,
             points_world=self.landmarks.points(unique),

@@ -1,13 +1,18 @@
-"""Pose of a whole rig from known points: robust Gauss-Newton with an optional prior."""
+"""Pose of a whole rig from known points: consensus, then robust Gauss-Newton with a prior."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
+from seg2d3d_ros.geometry import cameras as models
 from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.types import Camera, FloatArray, IntArray
+
+_MIN_IN_CAMERA = 8
+_MIN_AGREEING = 6
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,39 @@ class RigObservations:
     camera: IntArray
     points_world: FloatArray
     xy: FloatArray
+
+
+def find_rig_pose(obs: RigObservations, max_error_px: float) -> FloatArray | None:
+    """Find the pose of a rig without a first guess, by the camera with most matches that tells.
+
+    Three points and consensus (Ke and Roumeliotis 2017, AP3P); OpenCV's RANSAC is seeded.
+
+    Args:
+        obs: Known points and where they may have been seen; most of them may be wrong.
+        max_error_px: Reprojection error of an inlier.
+
+    Returns:
+        T_world_base (4, 4), to be refined; None where no camera saw enough that agrees.
+    """
+    counts = np.bincount(obs.camera, minlength=len(obs.cameras))
+    for c in np.argsort(-counts, kind="stable"):
+        if counts[c] < _MIN_IN_CAMERA:
+            break
+        rows, camera = obs.camera == c, obs.cameras[c]
+        ok, rotation, translation, inliers = cv2.solvePnPRansac(
+            np.ascontiguousarray(obs.points_world[rows]),
+            np.ascontiguousarray(obs.xy[rows]),
+            np.eye(3),
+            np.zeros(0),
+            iterationsCount=200,
+            reprojectionError=max_error_px / models.focal_px(camera),
+            confidence=0.999,
+            flags=cv2.SOLVEPNP_AP3P,
+        )
+        if ok and inliers is not None and len(inliers) >= _MIN_AGREEING:
+            T_cam_world = transforms.rigid(cv2.Rodrigues(rotation)[0], translation[:, 0])
+            return transforms.invert(T_cam_world) @ transforms.invert(camera.T_base_cam)
+    return None
 
 
 def refine_rig_pose(

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from seg2d3d_ros.geometry import cameras as models
-from seg2d3d_ros.geometry import transforms
-from seg2d3d_ros.geometry.pose import RigObservations, refine_rig_pose
+from seg2d3d_ros.geometry.pose import RigObservations, find_rig_pose, refine_rig_pose
 from seg2d3d_ros.types import Camera, FloatArray, IntArray
 
 _RATIO = 0.9
@@ -18,7 +16,6 @@ _MIN_MATCHES = 20
 _MIN_INLIERS = 15
 _MIN_SHARE = 0.08
 _MAX_ERROR_PX = 3.0
-_MIN_IN_CAMERA = 8
 _MIN_SPREAD = 0.04
 _MAX_SCALE_ERROR = 0.15
 
@@ -108,7 +105,7 @@ def recognise(
         rows = new.camera[i] == c
         xy[rows] = models.normalize(cameras[c], new.uv_px[i][rows])
     obs = RigObservations(cameras, new.camera[i], old.points_world[j], xy)
-    guess = _pose_from_scratch(obs)
+    guess = find_rig_pose(obs, _MAX_ERROR_PX)
     if guess is None:
         return None
     found = refine_rig_pose(obs, guess, _MAX_ERROR_PX)
@@ -128,30 +125,6 @@ def recognise(
     return Recognition(
         S, scale, old.ids[j[good]], new.ids[i[good]], float(np.median(found.error_px[good]))
     )
-
-
-def _pose_from_scratch(obs: RigObservations) -> FloatArray | None:
-    """Return a first pose from the camera with most matches; OpenCV's RANSAC is seeded."""
-    counts = np.bincount(obs.camera, minlength=len(obs.cameras))
-    for c in np.argsort(-counts, kind="stable"):
-        if counts[c] < _MIN_IN_CAMERA:
-            break
-        rows = obs.camera == c
-        camera = obs.cameras[c]
-        ok, rotation, translation, inliers = cv2.solvePnPRansac(
-            np.ascontiguousarray(obs.points_world[rows]),
-            np.ascontiguousarray(obs.xy[rows]),
-            np.eye(3),
-            np.zeros(0),
-            iterationsCount=200,
-            reprojectionError=_MAX_ERROR_PX / models.focal_px(camera),
-            confidence=0.999,
-            flags=cv2.SOLVEPNP_AP3P,
-        )
-        if ok and inliers is not None and len(inliers) >= 6:
-            T_cam_world = transforms.rigid(cv2.Rodrigues(rotation)[0], translation[:, 0])
-            return transforms.invert(T_cam_world) @ transforms.invert(camera.T_base_cam)
-    return None
 
 
 def _is_spread(cameras: tuple[Camera, ...], camera: IntArray, uv_px: np.ndarray) -> bool:
