@@ -1,143 +1,236 @@
-"""Facades are planes: upright planes through the fused points of a building, and their extent."""
+"""The planes of buildings: upright walls through their measured points, and roofs behind these."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.ndimage import binary_dilation
+from scipy.spatial import cKDTree
 
-from seg2d3d_ros.types import FloatArray, IntArray
+from seg2d3d_ros.mapping.lines import Line, Scatter, find_line
+from seg2d3d_ros.types import FloatArray
 
+CELL_M = 0.4
 _INLIER_M = 0.2
-_CELL_M = 0.5
-_NUM_TRIALS = 200
-_LEAST_PAIR_M = 1.0
-_MAX_SUPPORT = 1500
-_MAX_PLANES = 4
+_MAX_PLANES = 6
 _MIN_AREA_M2 = 3.0
-_MIN_SHARE = 0.08
-_MIN_COSINE = 0.1
+_MIN_WALL_SHARE = 0.08
+_MIN_ROOF_SHARE = 0.03
+# Walls stand at right angles, but for one as large as this share of the largest.
+_MAX_SKEW = float(np.sin(np.deg2rad(12.0)))
+_SKEWED_SHARE = 0.3
+# A roof rises behind its wall, by so much a metre, and goes back so far; it begins at the top.
+_ROOF_SLOPES = (0.25, 1.5)
+_ROOF_DEPTH_M = (0.3, 12.0)
+_EAVES_QUANTILE = 0.8
+# What lies in finer voxels than this tells the direction of a wall, too.
+_FINE_EDGE_M = 0.7
+_FINE_CELLS = 20
+_NEIGHBOUR_M = 40.0
+
+
+@dataclass(frozen=True)
+class MeasuredSurface:
+    """Measured points of one building, n of them.
+
+    Attributes:
+        points: (n, 3) metres, z up.
+        edge_m: (n,) edges of the voxels they stand for: twice what they scatter.
+        area_m2: (n,) surface that each stands for.
+        toward: (n, 3) mean directions to those who measured them.
+    """
+
+    points: FloatArray
+    edge_m: FloatArray
+    area_m2: FloatArray
+    toward: FloatArray
+
+    def take(self, rows: np.ndarray) -> MeasuredSurface:
+        """Return some of them."""
+        return MeasuredSurface(**{n: v[rows] for n, v in vars(self).items()})
+
+    @property
+    def reach_m(self) -> FloatArray:
+        """Return how far each may lie off its plane (n,)."""
+        return np.maximum(_INLIER_M, self.edge_m / 2.0)
+
+    def near(self, normal: FloatArray, offset_m: float) -> np.ndarray:
+        """Return which points (n,) lie near a plane."""
+        return np.abs(self.points @ normal - offset_m) < self.reach_m
 
 
 @dataclass(frozen=True)
 class Facade:
-    """An upright plane n . (x, y) = d with the part of it that is known, or near to what is.
+    """A plane n . X = d and its cells of 0.4 m: those that hold points, and those around them.
 
     Attributes:
-        normal_xy: (2,) unit.
+        normal: (3,) unit, n, towards those who saw it; horizontal for a wall.
         offset_m: d.
         sigma_m: Root mean square distance of the points it was found in.
-        start_m: (2,) first cell along the plane and upwards.
-        cells: (a, h) bool, cells of 0.5 m that belong to it.
+        axes: (2, 3) unit, along the ground and up the plane.
+        start_m: (2,) where the cells begin along these axes.
+        measured: (a, h) bool, cells that hold points.
+        cells: (a, h) bool, these and all others within reach.
+        is_fine: Whether its points tell its direction by themselves.
     """
 
-    normal_xy: FloatArray
+    normal: FloatArray
     offset_m: float
     sigma_m: float
+    axes: FloatArray
     start_m: FloatArray
+    measured: np.ndarray
     cells: np.ndarray
+    is_fine: bool
 
-    def covers(self, points: FloatArray) -> np.ndarray:
-        """Return which points (n, 3) of the plane lie in its cells."""
-        at = np.floor((_on_plane(self.normal_xy, points) - self.start_m) / _CELL_M)
-        inside = np.all((at >= 0) & (at < self.cells.shape), axis=1)
-        row, column = np.where(inside[:, None], at, 0).astype(np.int64).T
-        return inside & self.cells[row, column]
+    @property
+    def is_wall(self) -> bool:
+        """Return whether it stands upright."""
+        return float(self.normal[2]) == 0.0
+
+    @property
+    def heading_rad(self) -> float:
+        """Return the angle of the normal in the plan."""
+        return float(np.arctan2(self.normal[1], self.normal[0]))
+
+    def centers(self) -> FloatArray:
+        """Return the centres (n, 3) of all cells, row by row."""
+        at = self.start_m + (np.argwhere(self.cells) + 0.5) * CELL_M
+        centers: FloatArray = self.offset_m * self.normal + at @ self.axes
+        return centers
 
 
-def find_facades(
-    points: FloatArray, edge_m: FloatArray, reach_m: float, seed: int
-) -> list[Facade]:
-    """Find the upright planes that points (n, 3) of one building lie on, largest first.
+def find_all_facades(
+    surfaces: Mapping[int, MeasuredSurface], reach_m: float
+) -> dict[int, list[Facade]]:
+    """Find the planes of all buildings, by instance.
 
-    Each is the best of lines drawn through two points in the plan (RANSAC), refitted to all that
-    lie near it: within 0.2 m or half the edge of their voxel. The best has most area.
+    Points far away scatter along the rays and tell little of a wall's direction: such walls take
+    it from the nearest building, within 40 m, whose walls are well known, up to right angles.
 
     Args:
-        points: Metres, z up.
-        edge_m: (n,) edges of the voxels they stand for.
-        reach_m: How far beyond its points a facade may still go on.
-        seed: Of the random choice.
+        surfaces: Measured points by instance.
+        reach_m: How far beyond its points a plane may still go on.
     """
-    rng = np.random.default_rng(seed)
-    area, reach = edge_m**2, np.maximum(_INLIER_M, edge_m / 2.0)
-    least = max(_MIN_AREA_M2, _MIN_SHARE * float(area.sum()))
-    rest = np.arange(len(points))
-    found: list[Facade] = []
-    while len(found) < _MAX_PLANES and area[rest].sum() >= least:
-        normal, offset = _best_line(points[rest, :2], area[rest], reach[rest], rng)
-        for _ in range(2):
-            near = rest[np.abs(points[rest, :2] @ normal - offset) < reach[rest]]
-            if area[near].sum() < least:
-                return found
-            normal, offset = _fit_line(points[near, :2], area[near] / reach[near] ** 2)
-        distance = np.abs(points[rest, :2] @ normal - offset)
-        near = rest[distance < reach[rest]]
-        sigma = float(np.sqrt(np.mean((points[near, :2] @ normal - offset) ** 2)))
-        found.append(Facade(normal, offset, sigma, *_extent(normal, points[near], reach_m)))
-        rest = rest[distance >= 2.0 * reach[rest]]
+    found = {i: find_facades(s, reach_m, seed=i) for i, s in surfaces.items()}
+    sure = [i for i, some in found.items() if some and some[0].is_fine]
+    if not sure:
+        return found
+    tree = cKDTree(np.stack([surfaces[i].points[:, :2].mean(axis=0) for i in sure]))
+    for i in surfaces.keys() - set(sure):
+        distance, k = tree.query(surfaces[i].points[:, :2].mean(axis=0))
+        if distance < _NEIGHBOUR_M:
+            heading = found[sure[int(k)]][0].heading_rad
+            found[i] = find_facades(surfaces[i], reach_m, seed=i, heading_rad=heading)
     return found
 
 
-def meet(
-    facades: list[Facade], center: FloatArray, rays: FloatArray
-) -> tuple[FloatArray, IntArray]:
-    """Return where rays (n, 3) from a centre (3,) first meet a facade, by depth along the ray.
+def find_facades(
+    surface: MeasuredSurface, reach_m: float, seed: int, heading_rad: float | None = None
+) -> list[Facade]:
+    """Find the planes that the measured points of one building lie on, largest first.
 
-    Returns:
-        Depths (n,) as multiples of the rays, infinite where there is none, and which facade (n,).
+    A wall is a line in the plan, a roof one in the profile across a wall, among what lies behind
+    it. Of the best wall and the best roofs the largest is taken, its points are taken away, and so
+    on.
+
+    Args:
+        surface: Of the building.
+        reach_m: How far beyond its points a plane may still go on.
+        seed: Of the random choice.
+        heading_rad: Angle of a wall's normal in the plan, up to right angles, where it is known.
     """
-    best, which = np.full(len(rays), np.inf), np.zeros(len(rays), dtype=np.int64)
-    length = np.linalg.norm(rays, axis=1)
-    for k, facade in enumerate(facades):
-        along = rays[:, :2] @ facade.normal_xy
-        is_steep = np.abs(along) > _MIN_COSINE * length
-        missing = facade.offset_m - float(center[:2] @ facade.normal_xy)
-        depth = missing / np.where(is_steep, along, np.inf)
-        ahead = np.flatnonzero((depth > 0) & (depth < best))
-        ahead = ahead[facade.covers(center + rays[ahead] * depth[ahead, None])]
-        best[ahead], which[ahead] = depth[ahead], k
-    return best, which
+    rng = np.random.default_rng(seed)
+    total = float(surface.area_m2.sum())
+    least_wall, least_roof = (
+        max(_MIN_AREA_M2, share * total) for share in (_MIN_WALL_SHARE, _MIN_ROOF_SHARE)
+    )
+    found: list[Facade] = []
+    largest_m2, rest = 0.0, surface
+    while len(found) < _MAX_PLANES:
+        walls = [f for f in found if f.is_wall]
+        planes = [_find_wall(rest, least_wall, rng, heading_rad)]
+        planes += [_find_roof(surface, rest, wall, least_roof, rng) for wall in walls]
+        best = max((p for p in planes if p is not None), key=lambda p: p[0], default=None)
+        if best is None:
+            break
+        area, normal, offset = best
+        largest_m2 = largest_m2 or area
+        if not (walls and _is_skewed(normal, walls[0]) and area < _SKEWED_SHARE * largest_m2):
+            found.append(_make_facade(rest, normal, offset, reach_m))
+        rest = rest.take(np.abs(rest.points @ normal - offset) >= 2.0 * rest.reach_m)
+    return found
 
 
-def _best_line(
-    xy: FloatArray, area: FloatArray, reach: FloatArray, rng: np.random.Generator
-) -> tuple[FloatArray, float]:
-    if len(xy) > _MAX_SUPPORT:
-        rows = rng.choice(len(xy), _MAX_SUPPORT, replace=False)
-        xy, area, reach = xy[rows], area[rows], reach[rows]
-    i, j = rng.integers(0, len(xy), (2, _NUM_TRIALS))
-    along = xy[j] - xy[i]
-    normal = np.stack([-along[:, 1], along[:, 0]], axis=1)
-    length = np.linalg.norm(normal, axis=1)
-    normal /= np.maximum(length, 1e-9)[:, None]
-    offset = np.einsum("ni,ni->n", normal, xy[i])
-    support = area @ (np.abs(xy @ normal.T - offset) < reach[:, None])
-    best = int(np.argmax(np.where(length > _LEAST_PAIR_M, support, -1.0)))
-    return normal[best], float(offset[best])
+_Plane = tuple[float, FloatArray, float]
 
 
-def _fit_line(xy: FloatArray, weight: FloatArray) -> tuple[FloatArray, float]:
-    center = np.average(xy, axis=0, weights=weight)
-    _, axes = np.linalg.eigh((weight[:, None] * (xy - center)).T @ (xy - center))
-    normal: FloatArray = axes[:, 0]
-    return normal, float(center @ normal)
+def _find_wall(
+    rest: MeasuredSurface, least_m2: float, rng: np.random.Generator, heading_rad: float | None
+) -> _Plane | None:
+    scatter = Scatter(rest.points[:, :2], rest.reach_m, rest.area_m2)
+    line = find_line(scatter, least_m2, rng, heading_rad=heading_rad)
+    return None if line is None else (line.area_m2, np.append(line.normal, 0.0), line.offset_m)
 
 
-def _on_plane(normal_xy: FloatArray, points: FloatArray) -> FloatArray:
-    """Return coordinates (n, 2) along the plane and upwards."""
-    return np.stack([points[:, :2] @ [-normal_xy[1], normal_xy[0]], points[:, 2]], axis=1)
+def _find_roof(
+    surface: MeasuredSurface,
+    rest: MeasuredSurface,
+    wall: Facade,
+    least_m2: float,
+    rng: np.random.Generator,
+) -> _Plane | None:
+    """Find a roof that begins at the top of a wall and rises behind it."""
+    depth = wall.offset_m - rest.points @ wall.normal
+    some = np.flatnonzero((depth > _ROOF_DEPTH_M[0]) & (depth < _ROOF_DEPTH_M[1]))
+    profile = np.stack([depth[some], rest.points[some, 2]], axis=1)
+    scatter = Scatter(profile, rest.reach_m[some], rest.area_m2[some])
+    line: Line | None = find_line(scatter, least_m2, rng, slopes=_ROOF_SLOPES)
+    if line is None:
+        return None
+    heights = surface.points[surface.near(wall.normal, wall.offset_m), 2]
+    across, up = line.normal
+    if line.offset_m / up < np.quantile(heights, _EAVES_QUANTILE):
+        return None
+    normal = np.array([0.0, 0.0, up]) - across * wall.normal
+    return line.area_m2, normal, line.offset_m - across * wall.offset_m
 
 
-def _extent(
-    normal_xy: FloatArray, points: FloatArray, reach_m: float
-) -> tuple[FloatArray, np.ndarray]:
-    at = _on_plane(normal_xy, points)
-    margin = int(np.ceil(reach_m / _CELL_M))
-    start = at.min(axis=0) - margin * _CELL_M
-    cell = np.floor((at - start) / _CELL_M).astype(np.int64)
-    cells = np.zeros(cell.max(axis=0) + 1 + margin, dtype=bool)
-    cells[cell[:, 0], cell[:, 1]] = True
+def _is_skewed(normal: FloatArray, wall: Facade) -> bool:
+    """Return whether a wall stands neither along nor across another; roofs never do."""
+    cosine = abs(float(normal @ wall.normal))
+    sine = float(np.sqrt(max(0.0, 1.0 - cosine**2)))
+    return normal[2] == 0.0 and min(cosine, sine) > _MAX_SKEW
+
+
+def _make_facade(
+    surface: MeasuredSurface, normal: FloatArray, offset: float, reach_m: float
+) -> Facade:
+    """Make the facade of the points near a plane, facing those who measured them."""
+    near = surface.take(surface.near(normal, offset))
+    if float(near.area_m2 @ (near.toward @ normal)) < 0.0:
+        normal, offset = -normal, -offset
+    along = np.array([-normal[1], normal[0], 0.0]) / np.linalg.norm(normal[:2])
+    up = np.cross(normal, along)
+    axes = np.stack([along, up if up[2] > 0.0 else -up])
+    at = near.points @ axes.T
+    margin = int(np.ceil(reach_m / CELL_M))
+    start = at.min(axis=0) - margin * CELL_M
+    cell = np.floor((at - start) / CELL_M).astype(np.int64)
+    measured = np.zeros(cell.max(axis=0) + 1 + margin, dtype=bool)
+    measured[cell[:, 0], cell[:, 1]] = True
     disk = np.hypot(*np.mgrid[-margin : margin + 1, -margin : margin + 1]) <= margin
-    return start, binary_dilation(cells, disk)
+    order = np.argsort(near.edge_m)
+    half = np.searchsorted(np.cumsum(near.area_m2[order]), near.area_m2.sum() / 2.0)
+    return Facade(
+        normal,
+        offset,
+        sigma_m=float(np.sqrt(np.mean((near.points @ normal - offset) ** 2))),
+        axes=axes,
+        start_m=start,
+        measured=measured,
+        cells=binary_dilation(measured, disk),
+        is_fine=bool(near.edge_m[order][half] < _FINE_EDGE_M and measured.sum() > _FINE_CELLS),
+    )

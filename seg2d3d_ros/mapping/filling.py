@@ -1,103 +1,202 @@
-"""Fill facades: where masks show a building and its planes are known, rays meet them."""
+"""Fill facades: of all that their planes could hold, what the masks of many pictures show."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import cv2
 import numpy as np
 from scipy.spatial import cKDTree
 
 from seg2d3d_ros.geometry import cameras as models
 from seg2d3d_ros.geometry import masks as pixel_masks
-from seg2d3d_ros.mapping.facades import find_facades, meet
-from seg2d3d_ros.mapping.fusion import FusedPoints, PlacedSamples
+from seg2d3d_ros.geometry import transforms
+from seg2d3d_ros.mapping.facades import CELL_M, MeasuredSurface, find_all_facades
+from seg2d3d_ros.mapping.fusion import FusedPoints, name_voxels
 from seg2d3d_ros.mapping.state import MapState
-from seg2d3d_ros.types import MaskAssignment
+from seg2d3d_ros.types import FloatArray, IntArray, MaskAssignment, PointCloud
 
 _COLUMNS = 80
-_MAX_RANGE_M = 50.0
-# Coarser than what was measured, so that it gives way wherever something was.
+_SPACING_M = 3.0
+_MAX_RANGE_M = 80.0
+_MIN_COSINE = 0.1
+_NEAR_M = 5.0
+# What must speak for a cell, of all that speaks about it.
+_MIN_SHARE = 0.65
+_DEPTH_SLACK_M = 0.75
+_DEPTH_SLACK_RATIO = 0.03
+# Coarser than what was measured.
 _LEAST_SIGMA_M = 0.12
+# Landmarks that scatter more tell nothing; no more than this counts of what they do.
+_MAX_LANDMARK_SIGMA_M = 1.5
+_LANDMARK_EDGES_M = (0.2, 1.6)
+_LANDMARK_AREA_M2 = 0.16
+# Ground and sky hide nothing: road, sidewalk, parking, rail track, terrain, sky.
+_BEHIND_ALL = (7, 8, 9, 10, 22, 23)
+_NOBODY = -1
 
 Names = Mapping[tuple[int, int], list[MaskAssignment]]
 
 
 class FacadeFiller:
-    """The facades of every instance, and samples on them wherever a mask of it shows them.
+    """The planes of every building in cells, and what pictures say for and against each cell.
 
     A window that mirrors, a blank wall or the upper floors seen from far away carry no depth; but
-    the mask says that they belong to the building, and the building has few planes. Masks of
-    unknown class are left alone: trees and hedges have none.
+    the masks say what belongs to the building, and the building has few planes. A cell of a plane
+    is part of it if it lies in masks of the building wherever it can be seen. Seen through, that
+    is in front of a surface that was measured, or on the ground, in the sky or in the mask of
+    another, it is not. Masks of unknown class say nothing: trees and hedges have no planes.
     """
 
-    def __init__(self, state: MapState, measured: FusedPoints, reach_m: float) -> None:
-        """Find the facades in points that were measured; they go on for `reach_m` beyond them."""
-        self._state = state
-        self._measured = measured
-        self._tree = cKDTree(measured.points)
-        self._facades = {}
-        for i in np.unique(measured.instances[measured.instances > 0]).tolist():
-            rows = measured.instances == i
-            points, edge_m = measured.points[rows], measured.edge_m[rows]
-            self._facades[i] = find_facades(points, edge_m, reach_m, seed=i)
-        self._lattice = [_lattice(c.width_px, c.height_px) for c in state.cameras]
-        self._rays = [
-            np.c_[models.normalize(c, uv), np.ones(len(uv))]
-            for c, uv in zip(state.cameras, self._lattice, strict=True)
-        ]
+    def __init__(
+        self, state: MapState, measured: FusedPoints, landmarks: PointCloud, reach_m: float
+    ) -> None:
+        """Find the planes in points that were measured; they may go on for `reach_m`.
 
-    def fill(self, keyframes: Sequence[int], names: Names) -> PlacedSamples:
-        """Return samples on the facades that the masks of keyframes show.
+        Args:
+            state: The map.
+            measured: Points fused from depths.
+            landmarks: Those of the map with their instances, for where no depth was measured.
+            reach_m: How far beyond its points a plane may still go on.
+        """
+        self._state, self._measured = state, measured
+        facades = find_all_facades(_surfaces(state, measured, landmarks), reach_m)
+        flat = [(i, f) for i in sorted(facades) for f in facades[i]]
+        centers = [f.centers() for _, f in flat]
+        num = [len(c) for c in centers]
+        self._centers = np.concatenate([np.zeros((0, 3)), *centers])
+        self._normals = np.repeat(np.array([f.normal for _, f in flat]).reshape(-1, 3), num, 0)
+        self._owner = np.repeat(np.array([i for i, _ in flat], dtype=np.int64), num)
+        self._sigma = np.repeat(np.array([f.sigma_m for _, f in flat]), num)
+        known = [f.measured[f.cells] for _, f in flat]
+        self._is_measured = np.concatenate([np.zeros(0, dtype=bool), *known])
+        self._for, self._against = np.zeros((2, len(self._owner)))
+        self._last = np.full(3, np.inf)
+        self._lattices = [_lattice(c.width_px, c.height_px) for c in state.cameras]
+
+    def look(self, keyframes: Sequence[int], names: Names) -> None:
+        """Hear what the pictures of keyframes, 3 m or more apart, say about the cells.
 
         Args:
             keyframes: Positions in the map.
             names: What the masks of each picture are called, by (frame, camera).
         """
-        parts = [
-            self._fill_mask(k, c, row, named)
-            for k in keyframes
-            for c, masks in sorted(self._state.frames[k].masks.items())
-            for row, named in enumerate(names.get((k, c), []))
-            if masks[row].class_id and self._facades.get(named.instance)
-        ]
-        if not parts:
-            return _nothing()
-        fields = vars(parts[0])
-        return PlacedSamples(**{n: np.concatenate([getattr(p, n) for p in parts]) for n in fields})
+        for k in keyframes:
+            frame = self._state.frames[k]
+            position = frame.T_world_base[:3, 3]
+            if np.linalg.norm(position - self._last) >= _SPACING_M:
+                self._last = position
+                for c in sorted(frame.masks):
+                    self._look(k, c, names.get((k, c), []))
 
-    def _fill_mask(self, k: int, c: int, row: int, named: MaskAssignment) -> PlacedSamples:
-        frame, camera = self._state.frames[k], self._state.cameras[c]
-        mask, facades = frame.masks[c][row], self._facades[named.instance]
-        inside = pixel_masks.contains(mask.bbox_px, mask.runs, self._lattice[c])
-        T_world_cam = frame.T_world_base @ camera.T_base_cam
-        center, rays = T_world_cam[:3, 3], self._rays[c][inside] @ T_world_cam[:3, :3].T
-        depth, which = meet(facades, center, rays)
-        met = depth < _MAX_RANGE_M
-        points = center + rays[met] * depth[met, None]
-        sigma = np.maximum([f.sigma_m for f in facades], _LEAST_SIGMA_M)
-        num = len(points)
-        return PlacedSamples(
-            points=points,
-            sigma_m=sigma[which[met]],
-            keyframe=np.full(num, k),
-            instance=np.full(num, named.instance),
-            class_id=np.full(num, named.label // 1000),
-            colors_rgb=self._colors(points),
+    def filled(self) -> FusedPoints:
+        """Return a point for each cell that was shown and not measured."""
+        total = self._for + self._against
+        is_shown = (self._for > 0.0) & (self._for >= _MIN_SHARE * total)
+        rows = np.flatnonzero(is_shown & ~self._is_measured)
+        ids, first = np.unique(name_voxels(self._centers[rows], CELL_M), return_index=True)
+        rows, num = rows[first], len(first)
+        _, nearest = cKDTree(self._measured.points).query(self._centers[rows])
+        return FusedPoints(
+            ids=ids,
+            points=self._centers[rows],
+            edge_m=np.full(num, CELL_M),
+            sigma_m=np.maximum(self._sigma[rows], _LEAST_SIGMA_M),
+            num_views=np.ones(num, dtype=np.int64),
+            instances=self._owner[rows],
+            classes=self._measured.classes[nearest],
+            colors_rgb=self._measured.colors_rgb[nearest],
+            toward=self._normals[rows],
         )
 
-    def _colors(self, points: np.ndarray) -> np.ndarray:
-        """Return the colours (n, 3) of the measured points nearest to points (n, 3)."""
-        return self._measured.colors_rgb[self._tree.query(points)[1]]
+    def _look(self, k: int, c: int, named: list[MaskAssignment]) -> None:
+        """Let a picture speak; what it sees from nearby and from the front counts more."""
+        camera = self._state.cameras[c]
+        T_world_cam = self._state.frames[k].T_world_base @ camera.T_base_cam
+        rows = self._rows_of({a.instance for a in named})
+        toward = T_world_cam[:3, 3] - self._centers[rows]
+        distance = np.linalg.norm(toward, axis=1)
+        cosine = np.einsum("ni,ni->n", toward, self._normals[rows]) / np.maximum(distance, 1e-9)
+        faced = np.flatnonzero((cosine > _MIN_COSINE) & (distance < _MAX_RANGE_M))
+        p_cam = transforms.apply(transforms.invert(T_world_cam), self._centers[rows[faced]])
+        uv, inside = models.project(camera, p_cam)
+        seen = faced[inside]
+        if not len(seen):
+            return
+        rows, distance = rows[seen], distance[seen]
+        weight = cosine[seen] / np.maximum(distance, _NEAR_M)
+        shown = self._owners(k, c, named)
+        step = _step(camera.width_px)
+        at = np.floor((uv[inside, ::-1] + 0.5) / step).astype(np.int64)
+        pixel = tuple(np.minimum(at, np.array(shown.shape) - 1).T)
+        owner, known = shown[pixel], self._is_measured[rows]
+        depth = _nearest(shown.shape, pixel, np.where(known, distance, np.inf))
+        slack = _DEPTH_SLACK_M + _DEPTH_SLACK_RATIO * distance
+        is_free = distance <= depth + slack
+        is_through = ~known & (distance < depth - slack) & np.isfinite(depth)
+        is_own = owner == self._owner[rows]
+        self._for[rows] += weight * (is_free & is_own & ~is_through)
+        self._against[rows] += weight * (is_free & (is_through | (~is_own & (owner != 0))))
+
+    def _rows_of(self, instances: set[int]) -> IntArray:
+        spans = (np.searchsorted(self._owner, [i, i + 1]) for i in sorted(instances) if i > 0)
+        none = np.zeros(0, dtype=np.int64)
+        return np.concatenate([none, *(np.arange(first, end) for first, end in spans)])
+
+    def _owners(self, k: int, c: int, named: list[MaskAssignment]) -> IntArray:
+        """Return whose the pixels of the lattice (h, w) are: -1 of nobody, 0 unknown."""
+        lattice, shape = self._lattices[c]
+        masks = self._state.frames[k].masks[c]
+        inside = pixel_masks.contains_each([(m.bbox_px, m.runs) for m in masks], lattice)
+        area = np.array([pixel_masks.area(m.bbox_px, m.runs) for m in masks])
+        owner = np.zeros(len(lattice), dtype=np.int64)
+        for j in np.argsort(-area, kind="stable").tolist():
+            class_id = masks[j].class_id
+            instance = named[j].instance if class_id else 0
+            owner[inside[j]] = _NOBODY if class_id in _BEHIND_ALL else instance
+        return owner.reshape(shape)
 
 
-def _lattice(width_px: int, height_px: int) -> np.ndarray:
-    step = max(1, width_px // _COLUMNS)
-    u, v = np.arange(step // 2, width_px, step), np.arange(step // 2, height_px, step)
-    return np.stack(np.meshgrid(u, v), axis=-1).reshape(-1, 2).astype(np.float64)
-
-
-def _nothing() -> PlacedSamples:
-    none = np.zeros(0, dtype=np.int64)
-    return PlacedSamples(
-        np.zeros((0, 3)), np.zeros(0), none, none, none, np.zeros((0, 3), dtype=np.uint8)
+def _surfaces(
+    state: MapState, measured: FusedPoints, landmarks: PointCloud
+) -> dict[int, MeasuredSurface]:
+    """Return all points of each instance; landmarks face the keyframe nearest to them."""
+    usable = (landmarks.instances > 0) & (landmarks.sigma_m < _MAX_LANDMARK_SIGMA_M)
+    points = landmarks.points_map[usable]
+    path = np.stack([f.T_world_base[:3, 3] for f in state.frames if f.is_keyframe])
+    toward = path[cKDTree(path).query(points)[1]] - points
+    toward /= np.maximum(np.linalg.norm(toward, axis=1, keepdims=True), 1e-9)
+    edge = np.clip(2.0 * landmarks.sigma_m[usable].astype(np.float64), *_LANDMARK_EDGES_M)
+    surface = MeasuredSurface(
+        points=np.concatenate([measured.points, points]),
+        edge_m=np.concatenate([measured.edge_m, edge]),
+        area_m2=np.concatenate([measured.edge_m**2, np.full(len(points), _LANDMARK_AREA_M2)]),
+        toward=np.concatenate([measured.toward, toward]),
     )
+    owner = np.concatenate([measured.instances, landmarks.instances[usable].astype(np.int64)])
+    order = np.argsort(owner, kind="stable")
+    ids, first = np.unique(owner[order], return_index=True)
+    groups = np.split(order, first[1:])
+    return {int(i): surface.take(r) for i, r in zip(ids, groups, strict=True) if i > 0}
+
+
+def _nearest(
+    shape: tuple[int, int], pixel: tuple[IntArray, ...], distance: FloatArray
+) -> FloatArray:
+    """Return how far the nearest thing is at each of n pixels, or beside it."""
+    field = np.full(shape, np.inf)
+    np.minimum.at(field, pixel, distance)
+    around: FloatArray = cv2.erode(field, np.ones((3, 3), np.uint8))[pixel]
+    return around
+
+
+def _step(width_px: int) -> int:
+    return max(1, width_px // _COLUMNS)
+
+
+def _lattice(width_px: int, height_px: int) -> tuple[FloatArray, tuple[int, int]]:
+    """Return the middle pixels (n, 2) of squares of the picture, row by row, and their number."""
+    step = _step(width_px)
+    u, v = np.arange(step // 2, width_px, step), np.arange(step // 2, height_px, step)
+    pixels = np.stack(np.meshgrid(u, v), axis=-1).reshape(-1, 2).astype(np.float64)
+    return pixels, (len(v), len(u))

@@ -37,6 +37,7 @@ class PlacedSamples:
         instance: (n,) of the mask, 0 none.
         class_id: (n,) of the mask.
         colors_rgb: (n, 3).
+        toward: (n, 3) unit, to the camera.
     """
 
     points: FloatArray
@@ -45,11 +46,12 @@ class PlacedSamples:
     instance: IntArray
     class_id: IntArray
     colors_rgb: np.ndarray
+    toward: FloatArray
 
 
 @dataclass(frozen=True)
 class FusedPoints:
-    """One point per voxel on which keyframes agree, m of them, by ascending id.
+    """One point per voxel on which keyframes agree, or that masks show, m of them, by id.
 
     Attributes:
         ids: (m,) of the voxel, above all landmarks.
@@ -60,6 +62,7 @@ class FusedPoints:
         instances: (m,) most voted for, 0 none.
         classes: (m,) most voted for.
         colors_rgb: (m, 3) uint8.
+        toward: (m, 3) mean direction to those who measured it.
     """
 
     ids: IntArray
@@ -70,6 +73,7 @@ class FusedPoints:
     instances: IntArray
     classes: IntArray
     colors_rgb: np.ndarray
+    toward: FloatArray
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,7 @@ def sum_up(samples: PlacedSamples, edge_m: float) -> Chunk:
         "weight": weight,
         "points": weight[:, None] * points,
         "colors": samples.colors_rgb[usable].astype(np.float64),
+        "toward": samples.toward[usable],
     }
     seen = np.unique(np.stack([parent, keyframe], axis=1), axis=0)
     name = (samples.instance[usable] << 16) + samples.class_id[usable]
@@ -159,7 +164,14 @@ def fuse(total: Chunk, min_views: int) -> FusedPoints:
         instances=name >> 16,
         classes=name & 0xFFFF,
         colors_rgb=np.round(voxels["colors"][kept] / num[:, None]).astype(np.uint8),
+        toward=voxels["toward"][kept] / num[:, None],
     )
+
+
+def name_voxels(points: FloatArray, edge_m: float) -> IntArray:
+    """Return ids (n,) for points (n, 3) that nobody measured: of their voxels of this edge."""
+    cell = np.floor(points / edge_m).astype(np.int64)
+    return FIRST_ID + _pack(np.full(len(points), NUM_LEVELS), cell)
 
 
 def _pack(level: IntArray, cell: IntArray) -> IntArray:

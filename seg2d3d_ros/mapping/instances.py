@@ -14,6 +14,7 @@ from seg2d3d_ros.types import FloatArray, Instance, Mask, MaskAssignment, View
 _NUM_VIEWS = 3
 _STRAY_RATIO = 2.5
 _LEAST_SPREAD_M = 0.3
+_UNSURE_M = 1.0
 
 
 @dataclass
@@ -75,7 +76,9 @@ def describe(
     The oriented box and the footprint leave out stray points: those much further from the median
     than most, along the building's own axes. A corner of the footprint is as uncertain as the
     landmarks are, and as the gap between the last landmark and the building's end is wide: of n
-    landmarks spread over a length L the outermost one lies L / (n + 1) inside, on average.
+    landmarks spread over a length L the outermost one lies L / (n + 1) inside, on average. The
+    score is that of the masks, less where there are few, few landmarks, or uncertain ones: half of
+    it is left where they scatter over a metre.
     """
     inner = _without_strays(points_map)
     center_xy, (length, width), yaw = _rectangle(inner[:, :2])
@@ -84,6 +87,7 @@ def describe(
     noise = float(np.median(np.minimum(sigma_m, 10.0)))
     mean_score = support.score_sum / max(support.num_masks, 1)
     evidence = _saturated(len(support.stamps), 8) * _saturated(len(points_map), 40)
+    evidence /= 1.0 + (noise / _UNSURE_M) ** 2
     return Instance(
         id=instance_id,
         class_id=support.class_id,

@@ -379,10 +379,13 @@ class MappingStage:
     def _cloud(self, ids: IntArray, is_full: bool) -> PointCloud:
         """Return landmarks (n,) and what the surfaces between them gained, or all of these."""
         names = self._roster.assignments
-        surface = self._surface.whole(names) if is_full else self._surface.recent(names)
         landmarks = landmark_cloud(
             self._state, ids, self._labels.of(ids), self._roster.owners(ids)
         )
+        if is_full:
+            surface = self._surface.whole(names, landmarks)
+        else:
+            surface = self._surface.recent(names)
         cloud, num = join(landmarks, surface, self._roster.shown), len(ids)
         between = self._edits.place(
             cloud.points_map[num:], cloud.instances[num:], self._state.points

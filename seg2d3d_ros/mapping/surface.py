@@ -24,7 +24,6 @@ from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.types import Cluster, FloatArray, IntArray, MaskAssignment, PointCloud
 
 _RECENT_CLUSTERS = 2
-_KEYFRAMES_AT_A_TIME = 50
 _LEAST_PATH_M = 1e-3
 
 
@@ -61,24 +60,22 @@ class SurfaceMap:
         newest = [self._sum_up(block, names) for block in self._blocks[-_RECENT_CLUSTERS:]]
         return self._fuse([add_up(newest)]) if newest else None
 
-    def whole(self, names: Names) -> FusedPoints | None:
+    def whole(self, names: Names, landmarks: PointCloud) -> FusedPoints | None:
         """Return all points, facades filled where masks show them; None without any sample.
 
         Args:
             names: What the masks of each picture are called, by (frame, camera).
+            landmarks: All of the map, with their instances.
         """
         with SquareSums(self._state.archive.store) as sums:
             for block in self._blocks:
                 sums.add(self._sum_up(block, names))
             measured = self._fuse(sums)
-            if measured is None or self._options.facade_reach_m <= 0:
-                return measured
-            filler = FacadeFiller(self._state, measured, self._options.facade_reach_m)
-            keyframes = [k for k, f in enumerate(self._state.frames) if f.is_keyframe]
-            for first in range(0, len(keyframes), _KEYFRAMES_AT_A_TIME):
-                filled = filler.fill(keyframes[first : first + _KEYFRAMES_AT_A_TIME], names)
-                sums.add(sum_up(filled, self._options.surface_voxel_m))
-            return self._fuse(sums)
+        if measured is None or not len(measured.ids) or self._options.facade_reach_m <= 0:
+            return measured
+        filler = FacadeFiller(self._state, measured, landmarks, self._options.facade_reach_m)
+        filler.look([k for k, f in enumerate(self._state.frames) if f.is_keyframe], names)
+        return joined([measured, filler.filled()])
 
     def _sum_up(self, block: int, names: Names) -> Chunk:
         return sum_up(self._place(block, names), self._options.surface_voxel_m)
@@ -93,7 +90,8 @@ class SurfaceMap:
         cameras = self._state.cameras
         unit = self._unit(a["path_frame"], float(a["path_m"]))
         depth = a["depth_m"].astype(np.float64) * unit
-        points, instance = np.zeros((len(depth), 3)), np.zeros(len(depth), dtype=np.int64)
+        points, toward = np.zeros((2, len(depth), 3))
+        instance = np.zeros(len(depth), dtype=np.int64)
         picture, index = np.unique(
             np.stack([a["frame"], a["camera"]], axis=1), axis=0, return_inverse=True
         )
@@ -103,6 +101,8 @@ class SurfaceMap:
             T_world_cam = self._state.frames[frame].T_world_base @ cameras[c].T_base_cam
             p_cam = np.c_[xy, np.ones(len(rows))] * depth[rows, None]
             points[rows] = transforms.apply(T_world_cam, p_cam)
+            away = points[rows] - T_world_cam[:3, 3]
+            toward[rows] = -away / np.linalg.norm(away, axis=1, keepdims=True)
             instance[rows] = _look_up(names.get((frame, c), []), a["label"][rows])
         return PlacedSamples(
             points=points,
@@ -111,6 +111,7 @@ class SurfaceMap:
             instance=instance,
             class_id=a["label"].astype(np.int64) // 1000,
             colors_rgb=a["colors_rgb"],
+            toward=toward,
         )
 
     def _unit(self, keyframes: IntArray, path_m: float) -> float:

@@ -1,10 +1,16 @@
 import numpy as np
 import pytest
 
-from seg2d3d_ros.mapping.facades import find_facades, meet
+from seg2d3d_ros.mapping.facades import (
+    CELL_M,
+    MeasuredSurface,
+    find_all_facades,
+    find_facades,
+)
 
 EDGE_M = 0.2
 NOISE_M = 0.05
+CAMERA = np.array([5.0, -8.0, 2.0])
 
 
 def wall(start, end, height, noise=NOISE_M, seed=0):
@@ -19,8 +25,27 @@ def wall(start, end, height, noise=NOISE_M, seed=0):
     return np.c_[xy, up.ravel()]
 
 
-def edges(points):
-    return np.full(len(points), EDGE_M)
+def roof(length, eaves, depth, slope, seed=3):
+    """Points of a roof that rises behind a wall along the first axis, one per 0.2 m."""
+    rng = np.random.default_rng(seed)
+    along, back = np.meshgrid(np.arange(0.1, length, EDGE_M), np.arange(0.1, depth, EDGE_M))
+    z = eaves + slope * back.ravel() + NOISE_M * rng.standard_normal(back.size)
+    return np.c_[along.ravel(), back.ravel(), z]
+
+
+def surface(points, edge_m=EDGE_M, camera=CAMERA):
+    toward = camera - points
+    n = len(points)
+    return MeasuredSurface(
+        points=points,
+        edge_m=np.full(n, edge_m),
+        area_m2=np.full(n, edge_m**2),
+        toward=toward / np.linalg.norm(toward, axis=1, keepdims=True),
+    )
+
+
+def facing(facade, normal):
+    return facade.normal @ normal > np.cos(np.deg2rad(0.5))
 
 
 @pytest.fixture(scope="module")
@@ -28,84 +53,99 @@ def corner():
     """Two walls at a right angle, 10 and 6 m long, and leaves in front of them."""
     rng = np.random.default_rng(1)
     leaves = rng.uniform([0, -3, 1], [8, -0.5, 4], (150, 3))
-    return np.concatenate([wall([0, 0], [10, 0], 6), wall([10, 0], [10, 6], 6, seed=1), leaves])
+    return np.concatenate([wall([0, 0], [10, 0], 6), wall([0, 0], [0, 6], 6, seed=1), leaves])
 
 
 def test_find_facades_of_a_corner_are_its_two_walls_the_longer_first(corner):
-    found = find_facades(corner, edges(corner), 1.0, seed=1)
+    found = find_facades(surface(corner, camera=[-5.0, -8.0, 2.0]), 1.0, seed=1)
     assert len(found) == 2
     # 1500 and 900 points with 5 cm of noise; leaves within 0.2 m are none
-    for facade, normal, offset in zip(found, ([0, 1], [1, 0]), (0.0, 10.0), strict=True):
-        assert abs(facade.normal_xy @ normal) > np.cos(np.deg2rad(0.3))
-        assert abs(facade.offset_m) == pytest.approx(offset, abs=0.03)
+    for facade, normal in zip(found, ([0, -1, 0], [-1, 0, 0]), strict=True):
+        assert facing(facade, normal)
+        assert facade.is_wall
+        assert facade.is_fine
+        assert facade.offset_m == pytest.approx(0.0, abs=0.03)
         assert facade.sigma_m == pytest.approx(NOISE_M, rel=0.2)
 
 
 def test_find_facades_same_seed_gives_the_same(corner):
-    one, two = (find_facades(corner, edges(corner), 1.0, seed=4) for _ in range(2))
+    one, two = (find_facades(surface(corner), 1.0, seed=4) for _ in range(2))
     for a, b in zip(one, two, strict=True):
-        np.testing.assert_array_equal(a.normal_xy, b.normal_xy)
+        np.testing.assert_array_equal(a.normal, b.normal)
         np.testing.assert_array_equal(a.cells, b.cells)
 
 
 def test_find_facades_leaves_alone_have_none():
     leaves = np.random.default_rng(0).uniform(0, 8, (400, 3))
     # a slab of 0.4 m through 8 m holds a twentieth of them: 0.8 of 16 m², 3 are needed
-    assert find_facades(leaves, edges(leaves), 1.0, seed=0) == []
+    assert find_facades(surface(leaves), 1.0, seed=0) == []
 
 
 @pytest.mark.parametrize("num", [0, 1, 5])
 def test_find_facades_too_few_points_have_none(num):
     points = wall([0, 0], [4, 0], 3)[:num]
-    assert find_facades(points, edges(points), 1.0, seed=0) == []
+    assert find_facades(surface(points), 1.0, seed=0) == []
 
 
 def test_find_facades_coarse_voxels_may_lie_farther_off():
     far = wall([0, 0], [12, 0], 6, noise=0.25)[::16]
-    coarse = find_facades(far, np.full(len(far), 0.8), 1.0, seed=0)
-    assert len(coarse) == 1
+    (coarse,) = find_facades(surface(far, 0.8), 1.0, seed=0)
     # 0.25 m / sqrt(60): 3 cm in the middle
-    middle = np.array([6.0, 0.0]) @ coarse[0].normal_xy - coarse[0].offset_m
-    assert abs(middle) < 0.15
+    assert abs(np.array([6.0, 0.0, 3.0]) @ coarse.normal - coarse.offset_m) < 0.15
+    assert not coarse.is_fine
 
 
-def test_covers_ends_where_the_reach_ends():
-    points = wall([0, 0], [10, 0], 6)
-    (facade,) = find_facades(points, edges(points), 2.0, seed=0)
-    asked = np.array([[5, 0, 3], [-1.4, 0, 3], [-3, 0, 3], [5, 0, 7.4], [5, 0, 9], [-1.9, 0, 7.9]])
+def test_find_facades_with_a_roof_find_it_behind_the_wall():
+    points = np.concatenate([wall([0, 0], [10, 0], 6), roof(10, 6, 4, 0.7)])
+    front, top = find_facades(surface(points), 1.0, seed=0)
+    assert facing(front, [0, -1, 0])
+    assert not top.is_wall
+    assert facing(top, np.array([0, -0.7, 1]) / np.hypot(0.7, 1))
+    np.testing.assert_allclose(
+        np.array([[3.0, 0, 6], [3, 2, 7.4]]) @ top.normal, top.offset_m, atol=0.05
+    )
+
+
+@pytest.mark.parametrize("eaves", [1.0, 3.0])
+def test_find_facades_a_slope_that_begins_below_the_top_is_no_roof(eaves):
+    points = np.concatenate([wall([0, 0], [10, 0], 6), roof(10, eaves, 3, 0.7)])
+    assert all(f.is_wall for f in find_facades(surface(points), 1.0, seed=0))
+
+
+def test_find_facades_small_wall_askew_is_left_out_a_large_one_is_not():
+    front = wall([0, 0], [12, 0], 5)
+    small = np.concatenate([front, wall([12, 1], [14.5, 3.5], 4)])
+    large = np.concatenate([front, wall([12, 1], [16, 5], 5)])
+    assert len(find_facades(surface(small), 1.0, seed=0)) == 1
+    assert len(find_facades(surface(large), 1.0, seed=0)) == 2
+
+
+def test_centers_end_where_the_reach_ends():
+    (facade,) = find_facades(surface(wall([0, 0], [10, 0], 6, noise=0.0)), 2.0, seed=0)
+    centers = facade.centers()
+    np.testing.assert_allclose(centers[:, 1], 0.0, atol=1e-9)
+    assert centers[:, 0].min() == pytest.approx(-2.0, abs=CELL_M)
+    assert centers[:, 2].max() == pytest.approx(8.0, abs=CELL_M)
     # the corner of the box is farther off than 2 m
-    assert facade.covers(asked).tolist() == [True, True, False, True, False, False]
+    assert not ((centers[:, 0] < -1.7) & (centers[:, 2] > 7.7)).any()
+    known = facade.centers()[facade.measured[facade.cells]]
+    assert known[:, 0].min() == pytest.approx(0.0, abs=CELL_M)
+    assert len(known) == pytest.approx(60 / CELL_M**2, rel=0.15)
 
 
-def test_covers_hole_wider_than_twice_the_reach_stays_open():
-    points = wall([0, 0], [20, 0], 4)
-    points = points[(points[:, 0] < 5) | (points[:, 0] > 15)]
-    (facade,) = find_facades(points, edges(points), 2.0, seed=0)
-    assert facade.covers(np.array([[6.0, 0, 2], [10.0, 0, 2], [14, 0, 2]])).tolist() == [
-        True,
-        False,
-        True,
-    ]
+def test_find_all_facades_far_wall_takes_its_direction_from_the_neighbour():
+    near = surface(wall([0, 0], [10, 0], 6))
+    # what is farther away seems to lie nearer to the road, as errors along the rays make it
+    far = surface(wall([14, 0.9], [20, -0.3], 4, noise=0.1)[::19], 1.2)
+    alone = find_all_facades({5: far}, 1.0)[5][0]
+    both = find_all_facades({3: near, 5: far}, 1.0)
+    assert not alone.is_fine
+    assert abs(alone.normal[1]) < np.cos(np.deg2rad(8.0))
+    np.testing.assert_allclose(np.abs(both[5][0].normal), np.abs(both[3][0].normal), atol=1e-9)
+    assert both[5][0].offset_m * both[5][0].normal[1] == pytest.approx(0.3, abs=0.3)
 
 
-def test_meet_ray_takes_the_facade_it_meets_first(corner):
-    facades = find_facades(corner, edges(corner), 1.0, seed=1)
-    center = np.array([5.0, -8.0, 2.0])
-    rays = np.array([[0.0, 1, 0], [1, 0.2, 0], [0, -1, 0], [1, 0, 0], [0.7, 1, 0]])
-    depth, which = meet(facades, center, rays)
-    assert depth[0] == pytest.approx(8.0, abs=0.05)  # the long wall, straight ahead
-    assert np.isinf(depth[2:4]).all()  # away from both; along the long one and past the short one
-    assert abs(facades[which[0]].normal_xy[1]) > 0.99
-    assert np.isinf(depth[1])  # it meets the plane of the short wall 7 m before its corner
-    # diagonally it meets the plane of the long wall at x = 10.6, still within reach
-    assert depth[4] == pytest.approx(8.0, abs=0.05)
-    assert which[4] == which[0]
-
-
-def test_meet_grazing_ray_meets_nothing():
-    points = wall([0, 0], [40, 0], 4)
-    facades = find_facades(points, edges(points), 1.0, seed=0)
-    center = np.array([0.0, -1.0, 2.0])
-    depth, _ = meet(facades, center, np.array([[1.0, 0.05, 0.0], [1.0, 0.2, 0.0]]))
-    assert np.isinf(depth[0])
-    assert depth[1] == pytest.approx(5.0, abs=0.3)
+def test_find_all_facades_beyond_forty_metres_there_is_no_neighbour():
+    near, far = surface(wall([0, 0], [10, 0], 6)), surface(wall([60, 0], [66, 2], 4)[::19], 1.2)
+    apart = find_all_facades({3: near, 5: far}, 1.0)[5]
+    assert abs(apart[0].normal[1]) < np.cos(np.deg2rad(10.0))

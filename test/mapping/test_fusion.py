@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from seg2d3d_ros.mapping.fusion import FIRST_ID, PlacedSamples, add_up, fuse, sum_up
+from seg2d3d_ros.mapping.fusion import (
+    FIRST_ID,
+    PlacedSamples,
+    add_up,
+    fuse,
+    name_voxels,
+    sum_up,
+)
 
 EDGE_M = 0.2
 
@@ -15,6 +22,7 @@ def samples(points, keyframe, sigma=0.02, instance=7, color=100):
         instance=np.broadcast_to(np.asarray(instance), n),
         class_id=np.where(np.broadcast_to(np.asarray(instance), n) > 0, 11, 0),
         colors_rgb=np.full((n, 3), color, dtype=np.uint8),
+        toward=np.tile([0.0, -1.0, 0.0], (n, 1)),
     )
 
 
@@ -38,6 +46,7 @@ def test_fuse_wall_becomes_one_point_per_voxel_nearer_to_it_than_its_samples(wal
     assert (fused.instances == 7).all()
     assert (fused.classes == 11).all()
     assert (fused.colors_rgb == 100).all()
+    np.testing.assert_allclose(fused.toward, np.tile([0.0, -1.0, 0.0], (len(fused.ids), 1)))
 
 
 def test_fuse_sigma_tells_the_error_of_a_fused_point(wall):
@@ -116,3 +125,15 @@ def test_fuse_points_on_both_sides_of_the_origin_keep_apart():
 
 def test_fuse_nothing_gives_nothing():
     assert len(fuse(sum_up(samples(np.zeros((0, 3)), []), EDGE_M), 2).ids) == 0
+
+
+def test_name_voxels_gives_ids_that_no_measured_voxel_has():
+    points = np.random.default_rng(0).uniform(-20, 20, (300, 3))
+    sigma = np.repeat([0.02, 0.15, 0.3, 0.7], 75)
+    measured = fuse(sum_up(samples(points, 1, sigma), EDGE_M), 1)
+    assert len(np.unique(measured.edge_m)) == 4
+    ids = name_voxels(points, 2 * EDGE_M)
+    assert not np.isin(ids, measured.ids).any()
+    assert (ids >= FIRST_ID).all()
+    cells = np.unique(np.floor(points / (2 * EDGE_M)), axis=0)
+    assert len(np.unique(ids)) == len(cells)

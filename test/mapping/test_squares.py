@@ -27,6 +27,7 @@ def chunks(num=6, reach_m=130.0):
             instance=instance,
             class_id=np.where(instance > 0, 11, 0),
             colors_rgb=rng.integers(0, 255, (n, 3)).astype(np.uint8),
+            toward=np.tile([0.0, -1.0, 0.0], (n, 1)),
         )
         out.append(sum_up(samples, EDGE_M))
     return out

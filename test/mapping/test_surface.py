@@ -7,12 +7,14 @@ from street_maker import DriveOptions, make_drive, make_street
 from seg2d3d_ros.config import Config, override
 from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.mapping.fusion import FIRST_ID
+from seg2d3d_ros.mapping.publication import landmark_cloud
 from seg2d3d_ros.mapping.stage import MappingStage
 from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.mapping.surface import SurfaceMap
 from seg2d3d_ros.types import DepthSamples
 
 OPTIONS = Config().mapping
+NO_LANDMARKS = landmark_cloud(MapState(), *np.zeros((3, 0), dtype=np.int64))
 WALL_Y = 6.0
 
 
@@ -66,18 +68,26 @@ def filled(clusters, T=None):
 
 def test_whole_points_lie_on_the_wall_that_was_measured(clusters):
     _, surface = filled(clusters)
-    fused = surface.whole({})
+    fused = surface.whole({}, NO_LANDMARKS)
     assert len(fused.ids) > 500
     # half-precision depths of up to 20 m are good to 8 mm
     np.testing.assert_allclose(fused.points[:, 1], WALL_Y, atol=0.01)
     assert fused.num_views.min() >= OPTIONS.min_surface_views
 
 
+def test_whole_points_face_the_path_of_the_vehicle(clusters):
+    _, surface = filled(clusters)
+    toward = surface.whole({}, NO_LANDMARKS).toward
+    # the vehicle drives along y = 0
+    assert (toward[:, 1] < -0.2).all()
+    assert (np.linalg.norm(toward, axis=1) < 1.0 + 1e-9).all()
+
+
 def test_whole_points_follow_the_poses_of_their_keyframes(clusters):
     state, surface = filled(clusters)
     shift = transforms.exp([0.0, 0.0, 0.3, 5.0, -2.0, 0.5])
     state.transform(shift, 1.0)
-    back = transforms.apply(transforms.invert(shift), surface.whole({}).points)
+    back = transforms.apply(transforms.invert(shift), surface.whole({}, NO_LANDMARKS).points)
     np.testing.assert_allclose(back[:, 1], WALL_Y, atol=0.01)
 
 
@@ -95,19 +105,23 @@ def test_whole_points_grow_with_the_map_when_its_scale_is_found(clusters):
     state, surface = filled(moved)
     S = np.diag([2.0, 2.0, 2.0, 1.0])
     state.transform(S, 2.0)
-    np.testing.assert_allclose(surface.whole({}).points[:, 1], 2.0 * WALL_Y, atol=0.02)
+    np.testing.assert_allclose(
+        surface.whole({}, NO_LANDMARKS).points[:, 1], 2.0 * WALL_Y, atol=0.02
+    )
 
 
 def test_add_cluster_in_a_scaled_world_gives_what_growing_gives(clusters):
     moved = [with_depths(centred(c), k == 0) for k, c in enumerate(clusters)]
     _, direct = filled(moved, np.diag([2.0, 2.0, 2.0, 1.0]))
-    np.testing.assert_allclose(direct.whole({}).points[:, 1], 2.0 * WALL_Y, atol=0.02)
+    np.testing.assert_allclose(
+        direct.whole({}, NO_LANDMARKS).points[:, 1], 2.0 * WALL_Y, atol=0.02
+    )
 
 
 def test_recent_holds_the_newest_clusters_only(clusters):
     _, surface = filled(clusters)
     _, last = filled(clusters)
-    recent, whole = surface.recent({}), last.whole({})
+    recent, whole = surface.recent({}), last.whole({}, NO_LANDMARKS)
     assert len(clusters) > 3
     assert len(recent.ids) < 0.8 * len(whole.ids)
     assert np.isin(recent.ids, whole.ids).mean() > 0.95
@@ -115,7 +129,7 @@ def test_recent_holds_the_newest_clusters_only(clusters):
 
 def test_no_samples_make_no_points(clusters):
     _, surface = filled([replace(c, depths=make.depths) for c, make in plain(clusters)])
-    assert surface.whole({}) is None
+    assert surface.whole({}, NO_LANDMARKS) is None
     assert surface.recent({}) is None
 
 
