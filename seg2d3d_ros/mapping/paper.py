@@ -9,6 +9,7 @@ building that takes it, and a point is labelled by most of its masks, not by the
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -245,7 +246,12 @@ class PaperRoster(Roster):
         super().__init__(config, state, rules, labels, edits)
         self._rules = rules
 
-    def name(self, pictures: list[Picture], since: int = 0, is_final: bool = False) -> None:
+    def name(
+        self,
+        pictures: list[Picture],
+        window: Collection[int] | None = None,
+        is_final: bool = False,
+    ) -> None:
         """Name all masks there are: the rules decide about all of them each time."""
         pictures = self._rules.pictures
         keys = [(p.frame, p.camera) for p in pictures]

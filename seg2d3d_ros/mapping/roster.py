@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -191,15 +191,22 @@ class Roster:
         for picture in pictures:
             self._linker.add(self._state, picture.frame, picture.camera)
 
-    def name(self, pictures: list[Picture], since: int = 0, is_final: bool = False) -> None:
-        """Name the masks of pictures, and again those of frames from `since` on, to agree.
+    def name(
+        self,
+        pictures: list[Picture],
+        window: Collection[int] | None = None,
+        is_final: bool = False,
+    ) -> None:
+        """Name the masks of pictures so that they agree with those named before.
 
-        If it is final, masks that nothing on the map explains become tentative instances.
+        Args:
+            pictures: Their masks have no names yet.
+            window: Frames whose masks have a say and are named again; without it, all.
+            is_final: Masks that nothing on the map explains become tentative instances.
         """
         self._weigh(pictures, self._evidence)
-        old = [key for key in self._evidence if key[0] < since]
-        for key in old:
-            del self._evidence[key]
+        if window is not None:
+            self._evidence = {k: e for k, e in self._evidence.items() if k[0] in window}
         names = self._agree(self._evidence, is_final)
         self.num_edits.update(dict.fromkeys(names, len(self._edits.journal)))
         new = sorted(names.keys() - self.assignments.keys())

@@ -106,7 +106,7 @@ class MappingStage:
         touched = cluster.landmarks.ids
         relabelled = self._roster.touch(touched)
         self._roster.link(new)
-        self._roster.name(new, min(increment.frames, default=0))
+        self._roster.name(new, frozenset(increment.frames))
         self._count(cluster)
         if is_moved:
             return self.snapshot()
