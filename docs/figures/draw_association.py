@@ -17,9 +17,10 @@ import numpy as np
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from scipy import sparse
 
 from seg2d3d_ros.config import MappingConfig
-from seg2d3d_ros.mapping.partition import greedy_partition
+from seg2d3d_ros.mapping.partition import Edges, greedy_partition
 from seg2d3d_ros.mapping.votes import VoteGraph, picture_votes
 
 COLUMNS, ROWS, BORDER, STEP_M = 10, 4, 5, 1.0
@@ -36,11 +37,12 @@ def main() -> None:
     graph = VoteGraph()
     for k in range(24):
         graph.add([vote(points, u, k)])
-    edges = {a: dict(row) for a, row in graph.edges.items()}
-    groups = greedy_partition(edges, sorted(graph.edges), MappingConfig().min_vote)
+    votes = sparse.triu(graph.around(np.arange(len(points)))[0], format="coo")
+    edges = Edges(len(points), votes.row, votes.col, votes.data)
+    groups = greedy_partition(edges, MappingConfig().min_vote)
     figure, axes = plt.subplots(1, 3, figsize=(11, 3.1), constrained_layout=True)
     draw_masks(axes[0], points)
-    draw_votes(axes[1], points, graph)
+    draw_votes(axes[1], points, edges)
     draw_groups(axes[2], points, groups)
     finish_axes()
     figure.savefig(out, dpi=90)
@@ -74,23 +76,21 @@ def draw_masks(axis, points: np.ndarray) -> None:
     axis.set(title="masks in the pictures", ylim=(-6.6, 2.6))
 
 
-def draw_votes(axis, points: np.ndarray, graph: VoteGraph) -> None:
+def draw_votes(axis, points: np.ndarray, edges: Edges) -> None:
     """Show the sums between neighbouring places: blue joins, red parts."""
-    for a, row in graph.edges.items():
-        for b, w in row.items():
-            if a < b and np.linalg.norm(points[a] - points[b]) < 1.5:
-                color = "#1f6fb2" if w > MappingConfig().min_vote else "#c1121f"
-                axis.plot(*points[[a, b], :2].T, color=color, lw=0.25 + abs(w) * 0.16, zorder=1)
+    for a, b, w in zip(edges.first, edges.second, edges.weight, strict=True):
+        if np.linalg.norm(points[a] - points[b]) < 1.5:
+            color = "#1f6fb2" if w > MappingConfig().min_vote else "#c1121f"
+            axis.plot(*points[[a, b], :2].T, color=color, lw=0.25 + abs(w) * 0.16, zorder=1)
     axis.scatter(*points[:, :2].T, c="#444", s=26, zorder=2)
     axis.set(title="sums of votes (blue joins, red parts)", aspect="equal")
 
 
-def draw_groups(axis, points: np.ndarray, groups: list[list[int]]) -> None:
-    """Show the groups of places that the partition leaves."""
-    for k, group in enumerate(groups):
-        axis.scatter(*points[group, :2].T, c=COLORS[k % len(COLORS)], s=40)
+def draw_groups(axis, points: np.ndarray, groups: np.ndarray) -> None:
+    """Show the groups (n,) of places that the partition leaves."""
+    axis.scatter(*points[:, :2].T, c=[COLORS[k % len(COLORS)] for k in groups], s=40)
     axis.axvline(BORDER - 0.5, color="#999", lw=1, ls=":")
-    axis.set(title=f"{len(groups)} instances; dotted: the true border", aspect="equal")
+    axis.set(title=f"{groups.max() + 1} instances; dotted: the true border", aspect="equal")
 
 
 def finish_axes() -> None:

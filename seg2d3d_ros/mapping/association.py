@@ -8,22 +8,17 @@ others.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Set
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.spatial import cKDTree
 
 from seg2d3d_ros.config import Config
+from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.geometry.masks import contains_each
 from seg2d3d_ros.mapping.attraction import attracted
-from seg2d3d_ros.mapping.consensus import (
-    MaskTable,
-    build_table,
-    companions,
-    mask_key,
-    reassign,
-    weakest,
-)
+from seg2d3d_ros.mapping.consensus import MaskTable, companions, majority, mask_key
 from seg2d3d_ros.mapping.identities import Association, Picture
 from seg2d3d_ros.mapping.incidence import incidence
 from seg2d3d_ros.mapping.owners import PlaceOwners
@@ -31,16 +26,36 @@ from seg2d3d_ros.mapping.partition import Edges, greedy_partition
 from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.mapping.visibility import LAYER_RATIO, LabelledPoints, show
 from seg2d3d_ros.mapping.votes import PictureVotes, VoteGraph, picture_votes, place_keys
-from seg2d3d_ros.types import EventKind, InstanceEvent, IntArray
+from seg2d3d_ros.types import EventKind, FloatArray, InstanceEvent, IntArray
 
 _MIN_STEP_M = 0.25
 _PICTURES_AT_A_TIME = 64
 _PLACES_AT_A_TIME = 20_000
 _COMPANION_RANGE_M = 60.0
+_NONE = np.zeros(0, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Places (n,) that belong together, and older instances beyond them that hold them."""
+
+    places: IntArray
+    instances: list[int]
+
+    def rank(self) -> tuple[bool, int, int]:
+        """Return its turn: groups with instances first, larger ones first."""
+        first = -self.instances[-1] if self.instances else int(self.places[0])
+        return not self.instances, -len(self.places) - len(self.instances), first
 
 
 class Associator(Association):
-    """Keeps the votes, the places' instances, and the log of what was decided."""
+    """Keeps the votes, the places' instances, and the log of what was decided.
+
+    The grid of places goes with the first frame: where the axes of the world lie, and whether GNSS
+    turns the whole map, is no evidence about buildings.
+    """
+
+    _T_grid_world: FloatArray = np.eye(4)
 
     def __init__(self, config: Config) -> None:
         """Start with no instance; the first id is 1."""
@@ -52,6 +67,8 @@ class Associator(Association):
 
     def add(self, state: MapState, new_frames: list[int]) -> list[InstanceEvent]:
         """Take the masks of new frames and decide again about every place they touch."""
+        if not self.pictures:
+            self._hang_grid(state)
         new = [p for k in new_frames for p in self._look_up(state, k)]
         self.pictures += new
         touched = self._graph.add([self._votes(state, p) for p in new if p.is_voting])
@@ -59,18 +76,16 @@ class Associator(Association):
 
     def rebuild(self, state: MapState) -> list[InstanceEvent]:
         """Sum all votes anew on today's geometry and decide everything at once; ids carry over."""
+        self._hang_grid(state)
         owners = self.instances_of(state, state.landmark_ids())
         self._graph = VoteGraph()
         touched = self._sum_up(state)
         ids = state.landmark_ids()
         keys = self._places(state, ids)
-        former: dict[int, Counter[int]] = {}
-        for key, owner in zip(keys.tolist(), owners.tolist(), strict=True):
-            if owner and key in touched:
-                former.setdefault(key, Counter())[owner] += 1
+        places, former = majority(keys, np.where(np.isin(keys, touched), owners, 0))
         before = set(self.instance_of_place.values())
         self.instance_of_place = PlaceOwners(
-            {k: min(c, key=lambda i: (-c[i], i)) for k, c in former.items()}
+            dict(zip(places.tolist(), former.tolist(), strict=True))
         )
         events = self._decide(touched, self._stamp(state))
         events += self._settle(state)
@@ -85,7 +100,7 @@ class Associator(Association):
         out = np.zeros(len(ids), dtype=np.int64)
         known = np.isfinite(points[:, 0])
         keys = self._places(state, ids[known])
-        out[known] = [self.instance_of_place.get(k, 0) for k in keys.tolist()]
+        out[known] = self.instance_of_place.of(keys)
         return out
 
     def places_of(self, state: MapState, ids: IntArray) -> IntArray:
@@ -93,9 +108,14 @@ class Associator(Association):
         known = np.isfinite(state.points(ids)[:, 0])
         return np.where(known, self._places(state, ids), -1)
 
+    def _hang_grid(self, state: MapState) -> None:
+        if state.frames:
+            self._T_grid_world = transforms.invert(state.frames[0].T_world_base)
+
     def _places(self, state: MapState, ids: IntArray) -> IntArray:
         voxel = self._options.voxel_m * state.unit
-        return place_keys(ids, state.points(ids), state.sigma(ids), voxel)
+        points = transforms.apply(self._T_grid_world, state.points(ids))
+        return place_keys(ids, points, state.sigma(ids), voxel)
 
     # -------------------------------------------------------------- evidence
 
@@ -115,14 +135,14 @@ class Associator(Association):
             out.append(Picture(index, camera, seen, is_voting))
         return out
 
-    def _sum_up(self, state: MapState) -> set[int]:
-        """Add the votes of all pictures, some at a time; return the places they touch."""
-        touched: set[int] = set()
+    def _sum_up(self, state: MapState) -> IntArray:
+        """Add the votes of all pictures, some at a time; return the places (n,) they touch."""
+        touched = [np.zeros(0, dtype=np.int64)]
         voting = [p for p in self.pictures if p.is_voting]
         for k in range(0, len(voting), _PICTURES_AT_A_TIME):
             some = voting[k : k + _PICTURES_AT_A_TIME]
-            touched |= self._graph.add([self._votes(state, p) for p in some])
-        return touched
+            touched.append(self._graph.add([self._votes(state, p) for p in some]))
+        return np.unique(np.concatenate(touched))
 
     def _votes(self, state: MapState, picture: Picture) -> PictureVotes:
         good = np.flatnonzero(np.isfinite(state.points(picture.seen.ids)[:, 0]))
@@ -135,26 +155,28 @@ class Associator(Association):
 
     # ------------------------------------------------------------- decisions
 
-    def _decide(self, touched: set[int], stamp_ns: int) -> list[InstanceEvent]:
+    def _decide(self, touched: IntArray, stamp_ns: int) -> list[InstanceEvent]:
         """Partition the touched places again; an instance beyond them takes part as one node."""
         parts = [touched]
         if len(touched) > _PLACES_AT_A_TIME:
-            parts = attracted(touched, self._graph.edges, self.instance_of_place)
+            owners = self.instance_of_place
+            parts = attracted(touched, self._graph, owners, _PLACES_AT_A_TIME)
         groups = [g for part in parts for g in self._partition(part, touched)]
-        old = {n: self.instance_of_place.get(n, 0) for n in touched}
+        old = self.instance_of_place.of(touched)
         events: list[InstanceEvent] = []
         taken: set[int] = set()
         heirs: dict[int, int] = {}
-        for group in sorted(groups, key=lambda g: (g[0] >= 0, -len(g), g[0])):
-            places = [n for n in group if n >= 0]
-            owner, absorbed = self._owner(group, [old[n] for n in places], taken)
+        for group in sorted(groups, key=_Group.rank):
+            places = group.places.tolist()
+            former = [i for i in old[np.searchsorted(touched, group.places)].tolist() if i]
+            owner, absorbed = self._owner(group, former, taken)
             if not owner:
                 if len(places) < self._options.min_instance_places:
                     for n in places:
                         self.instance_of_place.pop(n, None)
                     continue
                 owner = self.issue_id()
-                source = Counter(heirs.get(i, i) for i in (old[n] for n in places) if i)
+                source = Counter(heirs.get(i, i) for i in former)
                 kind = EventKind.SPLIT if source else EventKind.CREATED
                 first, second = (source.most_common(1)[0][0], owner) if source else (owner, 0)
                 events.append(
@@ -165,15 +187,18 @@ class Associator(Association):
             for n in places:
                 self.instance_of_place[n] = owner
             events += self._absorb(owner, absorbed, stamp_ns)
-        return events + self._bury({n: i for n, i in old.items() if i not in heirs}, stamp_ns)
+        return events + self._bury(touched, old, heirs.keys(), stamp_ns)
 
-    def _bury(self, former: dict[int, int], stamp_ns: int) -> list[InstanceEvent]:
+    def _bury(
+        self, touched: IntArray, old: IntArray, absorbed: Set[int], stamp_ns: int
+    ) -> list[InstanceEvent]:
         """Say what became of instances that lost all their places to others, or to none."""
         events = []
         is_alive = self.instance_of_place.is_alive
-        for lost in sorted(i for i in set(former.values()) if i and not is_alive(i)):
-            places = [n for n, i in former.items() if i == lost and n in self.instance_of_place]
-            heirs = Counter(self.instance_of_place[n] for n in places)
+        former = [i for i in np.unique(old).tolist() if i and i not in absorbed]
+        for lost in [i for i in former if not is_alive(i)]:
+            now = self.instance_of_place.of(touched[old == lost])
+            heirs = Counter(now[now > 0].tolist())
             if heirs:
                 heir = min(heirs, key=lambda i: (-heirs[i], i))
                 events += self._absorb(min(lost, heir), [max(lost, heir)], stamp_ns)
@@ -188,35 +213,39 @@ class Associator(Association):
         one mask again and again. What hides a facade (leaves, poles) drags corners through the
         masks of one building after another; such an instance owns hardly a mask of its own.
         """
-        table = self._mask_table(state)
         events = []
-        edges = self._near(state, companions(self._shown_table(state)))
-        for group in greedy_partition(edges, sorted(edges), self._options.min_companion_votes):
-            for other in group[1:]:
-                events.append(self._merge(state, group[0], other))
-                table = reassign(table, other, group[0])
-        while (verdict := weakest(table)) is not None:
+        table = MaskTable(*self._landmarks_in_masks(state))
+        instances, votes = companions(*self._points_in_masks(state))
+        votes = self._near(state, instances, votes)
+        group = greedy_partition(votes, self._options.min_companion_votes)
+        for k in range(int(group.max(initial=-1)) + 1):
+            keeper, *others = instances[group == k].tolist()
+            for other in others:
+                events.append(self._merge(state, keeper, other))
+                table.reassign(other, keeper)
+        while (verdict := table.weakest()) is not None:
             instance, host = verdict
             if host:
                 instance, host = max(instance, host), min(instance, host)
                 events.append(self._merge(state, host, instance))
             else:
                 events.append(self._dissolve(state, instance))
-            table = reassign(table, instance, host)
+            table.reassign(instance, host)
         return events
 
-    def _near(self, state: MapState, edges: Edges) -> Edges:
-        """Drop what speaks for joining instances with a gap between them."""
+    def _near(self, state: MapState, instances: IntArray, votes: Edges) -> Edges:
+        """Turn votes for joining instances (n,) with a gap between them into votes against."""
         ids = state.landmark_ids()
         owner = self.instances_of(state, ids)
-        trees = {i: cKDTree(state.points(ids[owner == i])) for i in edges if (owner == i).any()}
-        for a, row in edges.items():
-            for b, vote in row.items():
-                if a < b and vote > 0 and a in trees and b in trees:
-                    gap = trees[a].query(trees[b].data)[0]
-                    if float(np.quantile(gap, 0.1)) > self._options.max_gap_m * state.unit:
-                        row[b] = edges[b][a] = -vote
-        return edges
+        points = {i: state.points(ids[owner == i]) for i in instances.tolist()}
+        weight = votes.weight.copy()
+        for k in np.flatnonzero(weight > 0.0).tolist():
+            a, b = (points[int(instances[end[k]])] for end in (votes.first, votes.second))
+            if len(a) and len(b):
+                gap = cKDTree(a).query(b)[0]
+                if float(np.quantile(gap, 0.1)) > self._options.max_gap_m * state.unit:
+                    weight[k] = -weight[k]
+        return replace(votes, weight=weight)
 
     def _merge(self, state: MapState, keeper: int, other: int) -> InstanceEvent:
         places = self.instance_of_place.places(other)
@@ -232,18 +261,17 @@ class Associator(Association):
         evidence = {"places": float(len(places))}
         return self._event(self._stamp(state), EventKind.GONE, instance, 0, evidence)
 
-    def _mask_table(self, state: MapState) -> MaskTable:
-        rows, owners = [], []
+    def _landmarks_in_masks(self, state: MapState) -> tuple[IntArray, IntArray]:
+        """Return the mask (n,) and the instance (n,) of each landmark followed in a picture."""
+        rows, owners = [_NONE], [_NONE]
         for k, picture in enumerate(self.pictures):
             if picture.is_voting:
                 rows.append(mask_key(k, picture.seen.mask))
                 owners.append(self.instances_of(state, picture.seen.ids))
-        if not rows:
-            return {}
-        return build_table(np.concatenate(rows), np.concatenate(owners))
+        return np.concatenate(rows), np.concatenate(owners)
 
-    def _shown_table(self, state: MapState) -> MaskTable:
-        """Count by mask the points of each instance that should be seen in it.
+    def _points_in_masks(self, state: MapState) -> tuple[IntArray, IntArray]:
+        """Return the mask (n,) and the instance (n,) of each point that should be seen in one.
 
         Points found later count in earlier pictures, too: so parts of one building meet that were
         never followed at the same time.
@@ -253,7 +281,7 @@ class Associator(Association):
         ids, owner = ids[owner > 0], owner[owner > 0]
         labelled = LabelledPoints.of(state.points(ids), state.sigma(ids), owner)
         reach = _COMPANION_RANGE_M * state.unit
-        rows, owners = [], []
+        rows, owners = [_NONE], [_NONE]
         for k, picture in enumerate(self.pictures):
             masks = state.frames[picture.frame].masks[picture.camera]
             places = [j for j, m in enumerate(masks) if m.class_id in self._buildings]
@@ -269,31 +297,39 @@ class Associator(Association):
                     found = shown.instances[inside][front]
                     rows.append(mask_key(k, np.full(len(found), j)))
                     owners.append(found)
-        if not rows:
-            return {}
-        return build_table(np.concatenate(rows), np.concatenate(owners))
+        return np.concatenate(rows), np.concatenate(owners)
 
-    def _partition(self, part: set[int], touched: set[int]) -> list[list[int]]:
+    def _partition(self, part: IntArray, touched: IntArray) -> list[_Group]:
         """Partition some of the touched places; those of other parts have no say."""
-        edges: Edges = {n: {} for n in sorted(part)}
-        for n in sorted(part):
-            for m, w in self._graph.edges.peek(n).items():
-                other = m if m in touched else -self.instance_of_place.get(m, 0)
-                if other == 0 or (other > 0 and other not in part):
-                    continue
-                joined = edges[n].get(other, 0.0) + w if other < 0 else w
-                edges[n][other] = joined
-                edges.setdefault(other, {})[n] = joined
-        anchors = sorted(n for n in edges if n < 0)
-        return greedy_partition(edges, [*anchors, *sorted(part)], self._options.min_vote)
+        votes, beyond = self._graph.around(part)
+        owner = np.where(np.isin(beyond, touched), 0, self.instance_of_place.of(beyond))
+        instances = np.unique(owner[owner > 0])
+        # Nodes: the instances, then the places. Between two places each vote is there twice.
+        others = np.where(owner > 0, np.searchsorted(instances, owner), -1)
+        node = np.concatenate([len(instances) + np.arange(len(part)), others])
+        found = votes.tocoo()
+        first, second = len(instances) + found.row.astype(np.int64), node[found.col]
+        counts = (second >= 0) & (second < first)
+        size = len(instances) + len(part)
+        edges = Edges(size, first[counts], second[counts], found.data[counts])
+        group = greedy_partition(edges, self._options.min_vote)
+        order = np.argsort(group, kind="stable")
+        members = np.split(order, np.flatnonzero(np.diff(group[order])) + 1)
+        return [
+            _Group(
+                part[m[m >= len(instances)] - len(instances)],
+                instances[m[m < len(instances)]].tolist(),
+            )
+            for m in members
+            if len(m)
+        ]
 
     @staticmethod
-    def _owner(group: list[int], former: Iterable[int], taken: set[int]) -> tuple[int, list[int]]:
+    def _owner(group: _Group, former: list[int], taken: set[int]) -> tuple[int, list[int]]:
         """Return the id a group keeps, 0 for none, and the ids that are absorbed into it."""
-        anchors = sorted(-n for n in group if n < 0)
-        if anchors:
-            return anchors[0], anchors[1:]
-        counts = Counter(i for i in former if i and i not in taken)
+        if group.instances:
+            return group.instances[0], group.instances[1:]
+        counts = Counter(i for i in former if i not in taken)
         if not counts:
             return 0, []
         return min(counts, key=lambda i: (-counts[i], i)), []

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from itertools import combinations
-from typing import TypeAlias
 
 import numpy as np
+from scipy import sparse
 
 from seg2d3d_ros.mapping.partition import Edges
 from seg2d3d_ros.types import IntArray
-
-# Landmarks by instance, for every mask that holds any; masks are named by `mask_key`.
-MaskTable: TypeAlias = dict[int, Counter[int]]
 
 _MIN_OWN_SHARE = 0.35
 _HOST_SHARE = 0.6
@@ -24,74 +20,118 @@ def mask_key(picture: int, mask: IntArray) -> IntArray:
     return picture * _MASKS_PER_PICTURE + mask
 
 
-def build_table(mask: IntArray, instance: IntArray) -> MaskTable:
-    """Count landmarks by mask (n,) and instance (n,), leaving out instance 0."""
-    keep = instance > 0
-    pairs, count = np.unique(
-        np.stack([mask[keep], instance[keep]], axis=1), axis=0, return_counts=True
-    )
-    table: MaskTable = {}
-    for (m, i), n in zip(pairs.tolist(), count.tolist(), strict=True):
-        table.setdefault(m, Counter())[i] = n
-    return table
-
-
-def weakest(table: MaskTable) -> tuple[int, int] | None:
-    """Return the instance that owns the smallest share of the masks it lies in, with its host.
+def count_pairs(a: IntArray, b: IntArray) -> tuple[IntArray, IntArray, IntArray]:
+    """Count equal pairs of a (n,) and b (n,), leaving out those with b = 0.
 
     Returns:
-        (instance, host), host 0 where no other instance holds it most of the time; None if every
-        instance owns at least 35 % of its masks.
+        The a (m,), b (m,) and count (m,) of each pair there is: sorted by a, the most frequent b
+        of each a first, the smaller of equally frequent ones.
     """
-    seen: Counter[int] = Counter()
-    owned: Counter[int] = Counter()
-    hosts: dict[int, Counter[int]] = {}
-    for row in table.values():
-        owner = min(row, key=lambda i: (-row[i], i))
-        owned[owner] += 1
-        for i in row:
-            seen[i] += 1
-            if i != owner:
-                hosts.setdefault(i, Counter())[owner] += 1
-    weak = [i for i in seen if owned[i] < _MIN_OWN_SHARE * seen[i]]
-    if not weak:
-        return None
-    instance = min(weak, key=lambda i: (owned[i] / seen[i], seen[i], -i))
-    host, times = min(hosts[instance].items(), key=lambda h: (-h[1], h[0]))
-    return instance, host if times >= _HOST_SHARE * seen[instance] else 0
+    order = np.flatnonzero(b > 0)
+    order = order[np.lexsort((b[order], a[order]))]
+    start = _starts(a[order], b[order])
+    count = np.diff(start, append=len(order))
+    a, b = a[order[start]], b[order[start]]
+    order = np.lexsort((b, -count, a))
+    return a[order], b[order], count[order]
 
 
-def reassign(table: MaskTable, instance: int, host: int) -> MaskTable:
-    """Return the table with an instance counted as its host, or not at all for host 0."""
-    out: MaskTable = {}
-    for m, row in table.items():
-        if instance in row:
-            row = row.copy()
-            n = row.pop(instance)
+def majority(a: IntArray, b: IntArray) -> tuple[IntArray, IntArray]:
+    """Return each different a of pairs (n,) with its most frequent b other than 0, sorted by a."""
+    a, b, _ = count_pairs(a, b)
+    first = _starts(a)
+    return a[first], b[first]
+
+
+class MaskTable:
+    """Landmarks of instances in masks; kept up while instances are joined and dissolved."""
+
+    def __init__(self, mask: IntArray, instance: IntArray) -> None:
+        """Count landmarks by mask (n,) and instance (n,), leaving out instance 0."""
+        self._rows: dict[int, Counter[int]] = {}
+        self._masks_of: dict[int, set[int]] = {}
+        self._num_owned: Counter[int] = Counter()
+        self._hosts: dict[int, Counter[int]] = {}
+        for m, i, n in zip(*(v.tolist() for v in count_pairs(mask, instance)), strict=True):
+            self._rows.setdefault(m, Counter())[i] = n
+            self._masks_of.setdefault(i, set()).add(m)
+        for row in self._rows.values():
+            self._judge(row, 1)
+
+    def weakest(self) -> tuple[int, int] | None:
+        """Return the instance that owns the smallest share of the masks it lies in, and its host.
+
+        Returns:
+            (instance, host), host 0 where no other instance holds it most of the time; None if
+            every instance owns at least 35 % of its masks.
+        """
+        owned, seen = self._num_owned, {i: len(masks) for i, masks in self._masks_of.items()}
+        weak = [i for i, n in seen.items() if owned[i] < _MIN_OWN_SHARE * n]
+        if not weak:
+            return None
+        instance = min(weak, key=lambda i: (owned[i] / seen[i], seen[i], -i))
+        host, times = min(self._hosts[instance].items(), key=lambda h: (-h[1], h[0]))
+        return instance, host if times >= _HOST_SHARE * seen[instance] else 0
+
+    def reassign(self, instance: int, host: int) -> None:
+        """Count an instance as its host from now on, or not at all for host 0."""
+        for mask in sorted(self._masks_of.pop(instance, ())):
+            row = self._rows[mask]
+            self._judge(row, -1)
+            num = row.pop(instance)
             if host:
-                row[host] += n
-        if row:
-            out[m] = row
-    return out
+                row[host] += num
+                self._masks_of.setdefault(host, set()).add(mask)
+            self._judge(row, 1)
+        self._num_owned.pop(instance, None)
+        self._hosts.pop(instance, None)
+
+    def _judge(self, row: Counter[int], sign: int) -> None:
+        """Count who owns a mask and who is a guest in it, or take that back (sign -1)."""
+        if not row:
+            return
+        owner = min(row, key=lambda i: (-row[i], i))
+        self._num_owned[owner] += sign
+        for i in row:
+            if i != owner:
+                self._hosts.setdefault(i, Counter())[owner] += sign
 
 
-def companions(table: MaskTable) -> Edges:
+def companions(mask: IntArray, instance: IntArray) -> tuple[IntArray, Edges]:
     """Compare the masks of instances that are seen together, picture by picture.
 
+    Args:
+        mask: (n,) name of the mask around each landmark.
+        instance: (n,) instance of each landmark, 0 none.
+
     Returns:
-        For each pair, the pictures in which both lie mainly in one mask less those in which they
-        do not; only instances with at least two landmarks in their mask are compared.
+        The instances (m,), sorted, and for each pair, as positions among them, the pictures in
+        which both lie mainly in one mask less those in which they do not; only instances with at
+        least two landmarks in their mask are compared.
     """
-    pictures: dict[int, dict[int, tuple[int, int]]] = {}
-    for key in sorted(table):
-        main = pictures.setdefault(key // _MASKS_PER_PICTURE, {})
-        for i, n in table[key].items():
-            if n >= 2 and n > main.get(i, (0, 0))[0]:
-                main[i] = (n, key)
-    edges: Edges = {}
-    for main in pictures.values():
-        for a, b in combinations(sorted(main), 2):
-            vote = 1.0 if main[a][1] == main[b][1] else -1.0
-            row = edges.setdefault(a, {})
-            row[b] = edges.setdefault(b, {})[a] = row.get(b, 0.0) + vote
-    return edges
+    mask, instance, count = count_pairs(mask, instance)
+    mask, instance, count = (v[count >= 2] for v in (mask, instance, count))
+    order = np.lexsort((mask, -count, instance, mask // _MASKS_PER_PICTURE))
+    rows = order[_starts(mask[order] // _MASKS_PER_PICTURE, instance[order])]
+    instances, column = np.unique(instance[rows], return_inverse=True)
+    in_picture = _together(mask[rows] // _MASKS_PER_PICTURE, column, len(instances))
+    in_mask = _together(mask[rows], column, len(instances))
+    votes = sparse.triu(2 * in_mask - in_picture, k=1, format="coo")
+    return instances, Edges(len(instances), votes.row, votes.col, votes.data.astype(np.float64))
+
+
+def _together(place: IntArray, column: IntArray, size: int) -> sparse.csr_array:
+    """Return how often columns (n,) share a place (n,), as a matrix (size, size)."""
+    places, row = np.unique(place, return_inverse=True)
+    seen = sparse.csr_array(
+        (np.ones(len(row), dtype=np.int64), (row, column)), shape=(len(places), size)
+    )
+    return (seen.T @ seen).tocsr()
+
+
+def _starts(*columns: IntArray) -> IntArray:
+    """Return where new values begin in columns (n,) that are sorted together."""
+    changes = np.zeros(max(len(columns[0]) - 1, 0), dtype=bool)
+    for column in columns:
+        changes |= column[1:] != column[:-1]
+    return np.flatnonzero(np.concatenate([np.ones(min(len(columns[0]), 1), bool), changes]))

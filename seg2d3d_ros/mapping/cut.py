@@ -118,7 +118,4 @@ def _vote_matrix(state: MapState, pictures: Sequence[Picture], ids: IntArray) ->
                 rows, points[rows], sigma[rows], picture.seen.mask[inside], _REACH_M
             )
             graph.add([votes])
-    entries = [(a, b, w) for a, row in graph.edges.items() for b, w in row.items()]
-    table = np.array(entries, dtype=np.float64).reshape(-1, 3)
-    pairs = (table[:, 0].astype(int), table[:, 1].astype(int))
-    return sparse.csr_array((table[:, 2], pairs), shape=(len(ids), len(ids)))
+    return graph.around(np.arange(len(ids)))[0]

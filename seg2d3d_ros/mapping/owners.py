@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, MutableMapping
 
+import numpy as np
+
+from seg2d3d_ros.types import IntArray
+
 
 def take_out(sets: dict[int, set[int]], key: int, number: int) -> None:
     """Take a number out of a set, and the set away with the last one."""
@@ -44,6 +48,11 @@ class PlaceOwners(MutableMapping[int, int]):
         self._forget(place)
         del self._instance[place]
         self.changed.add(place)
+
+    def of(self, places: IntArray) -> IntArray:
+        """Return the instance of each place (n,), 0 for none."""
+        get = self._instance.get
+        return np.array([get(place, 0) for place in places.tolist()], dtype=np.int64)
 
     def __iter__(self) -> Iterator[int]:
         """Return the places, in the order in which they were first owned."""

@@ -1,85 +1,94 @@
-"""Rows of a sparse symmetric matrix by number, those not in use packed into arrays."""
+"""Rows of a sparse matrix by number, end to end in one pool of columns and values."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, MutableMapping
-
 import numpy as np
-from numpy.typing import NDArray
+from scipy import sparse
 
 from seg2d3d_ros.types import IntArray
 
-Row = dict[int, float]
+_MIN_GAPS = 1 << 16
+_MAX_GAP_SHARE = 0.5
 
 
-class PackedRows(MutableMapping[int, Row]):
-    """A dict of dicts of numbers; a packed row takes about a tenth of the memory.
+class PackedRows:
+    """A square matrix that grows, of which some rows at a time are read and written.
 
-    Reading a packed row opens it again, so that what is read may be changed in place. Values are
-    sums of whole votes: packed as float32 they are exact up to 2^24.
+    A row that is written goes to the end of the pool and leaves a gap where it was; the pool is
+    packed when gaps take half as much as rows. So reading and writing cost what the rows hold,
+    whatever else there is. Values are sums of whole votes: float32 holds them exactly up to 2^24.
     """
 
     def __init__(self) -> None:
         """Start without rows."""
-        self._open: dict[int, Row] = {}
-        self._packed: dict[int, tuple[IntArray, NDArray[np.float32]]] = {}
-
-    @property
-    def num_open(self) -> int:
-        """Return how many rows are not packed."""
-        return len(self._open)
-
-    def __getitem__(self, number: int) -> Row:
-        """Return a row, opened; KeyError if there is none."""
-        if number not in self._open:
-            columns, values = self._packed.pop(number)
-            self._open[number] = dict(zip(columns.tolist(), values.tolist(), strict=True))
-        return self._open[number]
-
-    def __setitem__(self, number: int, row: Row) -> None:
-        """Replace a row."""
-        self._packed.pop(number, None)
-        self._open[number] = row
-
-    def __delitem__(self, number: int) -> None:
-        """Drop a row; KeyError if there is none."""
-        if self._packed.pop(number, None) is None:
-            del self._open[number]
-
-    def __iter__(self) -> Iterator[int]:
-        """Return the numbers of all rows; opening rows meanwhile does no harm."""
-        return iter([*self._packed, *self._open])
+        self._start = np.zeros(0, dtype=np.int64)
+        self._size = np.zeros(0, dtype=np.int64)
+        self._columns = np.zeros(0, dtype=np.int32)
+        self._values = np.zeros(0, dtype=np.float32)
+        self._end = 0
+        self._num_entries = 0
+        self._num_rows = 0
 
     def __len__(self) -> int:
-        """Return the number of rows."""
-        return len(self._packed) + len(self._open)
+        """Return the number of rows, which is that of the columns."""
+        return self._num_rows
 
-    def opened(self, numbers: Iterable[int]) -> dict[int, Row]:
-        """Return the open rows, these among them, made where there are none."""
-        for number in numbers:
-            if number not in self._open:
-                self._open[number] = self[number] if number in self._packed else {}
-        return self._open
+    @property
+    def num_entries(self) -> int:
+        """Return how many values there are."""
+        return self._num_entries
 
-    def arrays(self, number: int) -> tuple[IntArray, NDArray[np.float32]]:
-        """Return columns and values of a row, empty where there is none; it stays packed."""
-        if number in self._packed:
-            return self._packed[number]
-        return _packed(self._open.get(number, {}))
+    @property
+    def num_held(self) -> int:
+        """Return for how many values memory is taken, gaps and reserve included."""
+        return len(self._values)
 
-    def peek(self, number: int) -> Row:
-        """Return a copy of a row, empty where there is none, and leave it packed."""
-        if number in self._open:
-            return dict(self._open[number])
-        columns, values = self.arrays(number)
-        return dict(zip(columns.tolist(), values.tolist(), strict=True))
+    def grow(self, num_rows: int) -> None:
+        """Have at least so many rows; new ones are empty."""
+        self._start, self._size = (_enlarged(a, num_rows) for a in (self._start, self._size))
+        self._num_rows = max(self._num_rows, num_rows)
 
-    def pack(self, keep: set[int]) -> None:
-        """Pack all rows but those to keep open."""
-        for number in [n for n in self._open if n not in keep]:
-            self._packed[number] = _packed(self._open.pop(number))
+    def take(self, numbers: IntArray) -> sparse.csr_array:
+        """Return some rows (n, len); a negative number is an empty row."""
+        size = np.where(numbers >= 0, self._size[numbers], 0) if len(self) else 0 * numbers
+        bounds = np.concatenate([[0], np.cumsum(size)])
+        at = _ranges(self._start[numbers] if len(self) else size, size, bounds)
+        parts = (self._values[at], self._columns[at], bounds)
+        return sparse.csr_array(parts, shape=(len(numbers), len(self)))
+
+    def put(self, numbers: IntArray, rows: sparse.csr_array) -> None:
+        """Replace some rows (n, len), each named once."""
+        end = self._end + rows.nnz
+        if end > len(self._values):
+            self._columns, self._values = (
+                _enlarged(a, end) for a in (self._columns, self._values)
+            )
+        self._columns[self._end : end] = rows.indices
+        self._values[self._end : end] = rows.data
+        self._num_entries += rows.nnz - int(self._size[numbers].sum())
+        self._start[numbers] = self._end + rows.indptr[:-1]
+        self._size[numbers] = np.diff(rows.indptr)
+        self._end = end
+        if end - self._num_entries > max(_MIN_GAPS, _MAX_GAP_SHARE * self._num_entries):
+            self._pack()
+
+    def _pack(self) -> None:
+        """Close the gaps."""
+        bounds = np.concatenate([[0], np.cumsum(self._size)])
+        at = _ranges(self._start, self._size, bounds)
+        self._columns, self._values = self._columns[at], self._values[at]
+        self._start, self._end = bounds[:-1], int(bounds[-1])
 
 
-def _packed(row: Row) -> tuple[IntArray, NDArray[np.float32]]:
-    columns = np.fromiter(row.keys(), dtype=np.int64, count=len(row))
-    return columns, np.fromiter(row.values(), dtype=np.float32, count=len(row))
+def _ranges(start: IntArray, size: IntArray, bounds: IntArray) -> IntArray:
+    """Return start .. start + size - 1 of each range (n,), one after another."""
+    return np.repeat(start - bounds[:-1], size) + np.arange(bounds[-1])
+
+
+def _enlarged(a: np.ndarray, size: int) -> np.ndarray:
+    """Return an array of at least this size, with room for more, the new part zero."""
+    if size <= len(a):
+        return a
+    out = np.zeros(max(size, len(a) + len(a) // 2), dtype=a.dtype)
+    out[: len(a)] = a
+    return out

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import sparse
 from scipy.spatial import cKDTree
 
 from seg2d3d_ros.mapping.packed_rows import PackedRows
@@ -18,8 +19,15 @@ _LONE = 1 << 62
 
 @dataclass(frozen=True)
 class PictureVotes:
-    """Pairs (n, 2) of places in a picture and their votes (n,): +1 same mask, -1 different."""
+    """What a picture says about places in it.
 
+    Attributes:
+        places: (n,) places in its masks, sorted.
+        pairs: (m, 2) which of them are compared, as positions in `places`.
+        weight: (m,) vote about each pair: +1 same mask, -1 different ones.
+    """
+
+    places: IntArray
     pairs: IntArray
     weight: FloatArray
 
@@ -54,7 +62,7 @@ def picture_votes(
     """
     keys, first, index = np.unique(keys, return_index=True, return_inverse=True)
     if len(keys) < 2:
-        return PictureVotes(np.zeros((0, 2), dtype=np.int64), np.zeros(0))
+        return PictureVotes(keys, np.zeros((0, 2), dtype=np.int64), np.zeros(0))
     num_masks = int(mask.max()) + 1
     table = np.bincount(index * num_masks + mask, minlength=len(keys) * num_masks)
     owner = table.reshape(len(keys), num_masks).argmax(axis=1)
@@ -73,32 +81,73 @@ def picture_votes(
     joined = np.unique(low * len(keys) + high)
     low, high = joined // len(keys), joined % len(keys)
     weight = np.where(owner[low] == owner[high], 1.0, -1.0)
-    return PictureVotes(np.stack([keys[low], keys[high]], axis=1), weight)
+    return PictureVotes(keys, np.stack([low, high], axis=1), weight)
 
 
 class VoteGraph:
-    """Sums of votes between places; those of places not touched last are packed away."""
+    """Sums of votes between places, kept row by row: a place and those it was compared with."""
 
     def __init__(self) -> None:
         """Start without votes."""
-        self.edges = PackedRows()
+        self._number: dict[int, int] = {}
+        self._places: list[int] = []
+        self._rows = PackedRows()
 
-    def add(self, votes: list[PictureVotes]) -> set[int]:
-        """Add the votes of pictures; return the places they touch."""
-        if not votes:
-            return set()
-        pairs = np.concatenate([v.pairs for v in votes])
-        if not len(pairs):
-            return set()
-        weight = np.concatenate([v.weight for v in votes])
-        order = np.lexsort((pairs[:, 1], pairs[:, 0]))
-        pairs, weight = pairs[order], weight[order]
-        start = np.flatnonzero(np.r_[True, (np.diff(pairs, axis=0) != 0).any(axis=1)])
-        sums = np.add.reduceat(weight, start)
-        touched = set(np.unique(pairs).tolist())
-        rows = self.edges.opened(touched)
-        for (a, b), w in zip(pairs[start].tolist(), sums.tolist(), strict=True):
-            row = rows[a]
-            row[b] = rows[b][a] = row.get(b, 0.0) + w
-        self.edges.pack(touched)
-        return touched
+    def add(self, votes: list[PictureVotes]) -> IntArray:
+        """Add the votes of pictures; return the places (n,) they touch, sorted."""
+        known = [v for v in votes if len(v.pairs)]
+        if not known:
+            return np.zeros(0, dtype=np.int64)
+        places, position = np.unique(
+            np.concatenate([v.places for v in known]), return_inverse=True
+        )
+        sizes = [len(v.places) for v in known]
+        first_row = np.repeat(np.cumsum([0, *sizes[:-1]]), [len(v.pairs) for v in known])
+        pairs = position[np.concatenate([v.pairs for v in known]) + first_row[:, None]]
+        touched, position = np.unique(pairs, return_inverse=True)
+        self._sum(places[touched], position.reshape(-1, 2), known)
+        return places[touched]
+
+    def _sum(self, places: IntArray, pairs: IntArray, votes: list[PictureVotes]) -> None:
+        """Add votes between places (n,), given as pairs (m, 2) of positions among them."""
+        for place in places.tolist():
+            if place not in self._number:
+                self._number[place] = len(self._places)
+                self._places.append(place)
+        self._rows.grow(len(self._places))
+        numbers = self._numbers(places)
+        weight = np.concatenate([v.weight for v in votes]).astype(np.float32)
+        rows = np.concatenate([pairs[:, 0], pairs[:, 1]])
+        columns = numbers[np.concatenate([pairs[:, 1], pairs[:, 0]])]
+        shape = (len(places), len(self._rows))
+        new = sparse.coo_array((np.tile(weight, 2), (rows, columns)), shape=shape).tocsr()
+        self._rows.put(numbers, self._rows.take(numbers) + new)
+
+    def around(self, places: IntArray) -> tuple[sparse.csr_array, IntArray]:
+        """Look up the votes of some places.
+
+        Args:
+            places: (n,) places, without repetition.
+
+        Returns:
+            Sums of votes (n, n + m): of each place about these places, then about m others; and
+            these others (m,).
+        """
+        numbers = self._numbers(places)
+        rows = self._rows.take(numbers)
+        # Only what is set is read: this costs what the rows hold, whatever the size of the graph.
+        column = np.empty(len(self._rows), dtype=np.int64)
+        column[rows.indices] = -1
+        known = numbers >= 0
+        column[numbers[known]] = np.flatnonzero(known)
+        others = np.unique(rows.indices[column[rows.indices] < 0])
+        column[others] = len(places) + np.arange(len(others))
+        parts = (rows.data, column[rows.indices], rows.indptr)
+        shape = (len(places), len(places) + len(others))
+        beyond = np.array([self._places[k] for k in others.tolist()], dtype=np.int64)
+        return sparse.csr_array(parts, shape=shape), beyond
+
+    def _numbers(self, places: IntArray) -> IntArray:
+        """Return the row of each place (n,), -1 where there is none."""
+        get = self._number.get
+        return np.array([get(place, -1) for place in places.tolist()], dtype=np.int64)

@@ -1,7 +1,10 @@
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from seg2d3d_ros.mapping.votes import VoteGraph, picture_votes, place_keys
+from seg2d3d_ros.mapping.packed_rows import PackedRows
+from seg2d3d_ros.mapping.votes import PictureVotes, VoteGraph, picture_votes, place_keys
 
 
 def votes(x, mask, reach_m=8.0, sigma_m=0.01, keys=None):
@@ -10,7 +13,8 @@ def votes(x, mask, reach_m=8.0, sigma_m=0.01, keys=None):
     keys = np.arange(len(x)) if keys is None else np.array(keys)
     sigma = np.broadcast_to(np.asarray(sigma_m, dtype=float), len(x))
     found = picture_votes(keys, points, sigma, np.array(mask), reach_m)
-    return {tuple(p): w for p, w in zip(found.pairs.tolist(), found.weight.tolist(), strict=True)}
+    pairs = found.places[found.pairs].tolist()
+    return {tuple(p): w for p, w in zip(pairs, found.weight.tolist(), strict=True)}
 
 
 def test_place_keys_certain_landmarks_of_a_voxel_share_it():
@@ -73,17 +77,85 @@ def test_votes_coincident_places_do_not_vote_about_themselves():
     assert found[0, 1] == 1.0
 
 
+def sums(graph, places):
+    """Votes between some places and all others as {(a, b): sum}."""
+    votes, beyond = graph.around(np.array(places))
+    names = np.concatenate([places, beyond])
+    found = votes.tocoo()
+    return {
+        (places[a], int(names[b])): float(w)
+        for a, b, w in zip(found.row, found.col, found.data, strict=True)
+    }
+
+
 def test_graph_sums_votes_of_pictures_both_ways():
     graph = VoteGraph()
     one = picture_votes(np.array([4, 5]), np.zeros((2, 3)), np.zeros(2), np.array([0, 0]), 1.0)
     two = picture_votes(np.array([5, 6]), np.eye(3)[:2], np.zeros(2), np.array([0, 1]), 2.0)
-    assert graph.add([one, one, two]) == {4, 5, 6}
-    assert graph.add([one]) == {4, 5}
-    assert graph.edges == {4: {5: 3.0}, 5: {4: 3.0, 6: -1.0}, 6: {5: -1.0}}
+    assert graph.add([one, one, two]).tolist() == [4, 5, 6]
+    assert graph.add([one]).tolist() == [4, 5]
+    assert sums(graph, [4, 5, 6]) == {(4, 5): 3.0, (5, 4): 3.0, (5, 6): -1.0, (6, 5): -1.0}
+    assert sums(graph, [5]) == {(5, 4): 3.0, (5, 6): -1.0}
 
 
 def test_graph_without_votes_is_untouched():
     graph = VoteGraph()
     empty = picture_votes(np.zeros(0, int), np.zeros((0, 3)), np.zeros(0), np.zeros(0, int), 1.0)
-    assert graph.add([]) == graph.add([empty]) == set()
-    assert graph.edges == {}
+    assert len(graph.add([])) == len(graph.add([empty])) == 0
+    assert sums(graph, [3, 7]) == {}
+
+
+def test_graph_place_without_a_pair_is_not_touched():
+    graph = VoteGraph()
+    votes = PictureVotes(np.array([1, 5, 9]), np.array([[0, 2]]), np.ones(1))
+    assert graph.add([votes]).tolist() == [1, 9]
+
+
+def test_graph_votes_that_cancel_out_are_nothing():
+    graph = VoteGraph()
+    for weight in (1.0, -1.0):
+        graph.add([PictureVotes(np.array([1, 2]), np.array([[0, 1]]), np.array([weight]))])
+    assert sums(graph, [1, 2]) == {}
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.lists(
+        st.lists(
+            st.tuples(st.integers(0, 4), st.integers(5, 9), st.sampled_from([-1.0, 1.0])),
+            max_size=12,
+        ),
+        max_size=8,
+    )
+)
+def test_graph_sums_what_single_votes_add_up_to(pictures):
+    graph, plain = VoteGraph(), {}
+    places = np.arange(10) * 7 + (1 << 62)  # as large as keys get
+    for votes in pictures:
+        a, b, w = np.array(votes, dtype=float).reshape(-1, 3).T
+        graph.add([PictureVotes(places, np.stack([a, b], 1).astype(int), w)])
+        for i, j, v in votes:
+            for pair in ((i, j), (j, i)):
+                plain[pair] = plain.get(pair, 0.0) + v
+    expected = {(int(places[i]), int(places[j])): v for (i, j), v in plain.items() if v}
+    assert sums(graph, places.tolist()) == expected
+
+
+def test_graph_addition_costs_what_it_touches(monkeypatch):
+    """Entries that are read and written, wherever on a long street, and whatever came before."""
+    counts = []
+    put = PackedRows.put
+
+    def counted(self, numbers, rows):
+        counts[-1] += rows.nnz
+        put(self, numbers, rows)
+
+    monkeypatch.setattr(PackedRows, "put", counted)
+    graph = VoteGraph()
+    for k in range(300):
+        counts.append(0)
+        # forty places, twenty of them those of the last picture, each compared with three
+        places = np.arange(40) + 20 * k
+        pairs = [(a, a + d) for d in (1, 2, 3) for a in range(40 - d)]
+        graph.add([PictureVotes(places, np.array(pairs), np.ones(len(pairs)))])
+    assert max(counts[1:]) == min(counts[1:])
