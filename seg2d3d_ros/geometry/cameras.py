@@ -41,21 +41,16 @@ def project(camera: Camera, points_cam: FloatArray) -> tuple[FloatArray, np.ndar
     Points behind the camera or far outside the field of view get NaN: polynomial distortion folds
     there.
     """
-    z = points_cam[:, 2]
-    front = z > 0.05
-    x = np.divide(
-        points_cam[:, :2], z[:, None], out=np.full((len(z), 2), np.nan), where=front[:, None]
-    )
+    uv, inside = np.full((len(points_cam), 2), np.nan), np.zeros(len(points_cam), dtype=bool)
+    front = np.flatnonzero(points_cam[:, 2] > 0.05)
+    xy = points_cam[front, :2] / points_cam[front, 2:]
     if camera.distortion != Distortion.NONE:
-        limit = _radius_limit(camera)
-        front &= np.nan_to_num(np.linalg.norm(x, axis=1), nan=np.inf) < limit
-    uv = np.full((len(z), 2), np.nan)
-    uv[front] = distort(camera, x[front])
-    inside = front.copy()
+        near = np.linalg.norm(xy, axis=1) < radius_limit(camera)
+        front, xy = front[near], xy[near]
+    uv[front] = found = distort(camera, xy)
+    u, v = found[:, 0], found[:, 1]
     inside[front] = (
-        (uv[front] > -0.5).all(axis=1)
-        & (uv[front, 0] < camera.width_px - 0.5)
-        & (uv[front, 1] < camera.height_px - 0.5)
+        (u > -0.5) & (v > -0.5) & (u < camera.width_px - 0.5) & (v < camera.height_px - 0.5)
     )
     return uv, inside
 
@@ -71,7 +66,8 @@ def distort(camera: Camera, xy: FloatArray) -> FloatArray:
     return cv2.projectPoints(rays, zero, zero, camera.K, camera.D)[0].reshape(-1, 2)
 
 
-def _radius_limit(camera: Camera) -> float:
+def radius_limit(camera: Camera) -> float:
+    """Return a radius of ideal image coordinates that no pixel of the picture reaches."""
     corners = np.array([[0, 0], [1, 0], [0, 1], [1, 1]], dtype=float)
     corners *= [camera.width_px - 1, camera.height_px - 1]
     return float(np.linalg.norm(normalize(camera, corners), axis=1).max()) * 1.05

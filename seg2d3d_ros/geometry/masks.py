@@ -103,7 +103,7 @@ def contains_each(
 ) -> NDArray[np.bool_]:
     """Return which pixels lie in which of many masks of one picture, faster than one by one.
 
-    The pixels are put in reading order once, so that each mask sees only the rows of its box.
+    The runs of all masks stand one after another, so that one bisection looks all pixels up.
 
     Args:
         masks: m pairs of box and runs.
@@ -112,21 +112,22 @@ def contains_each(
     Returns:
         (m, n) bool.
     """
+    found = np.zeros((len(masks), len(uv_px)), bool)
+    if not found.size:
+        return found
+    x0, y0, x1, y1 = np.array([box for box, _ in masks], dtype=np.int64).T
     rounded = np.floor(np.where(np.isfinite(uv_px), uv_px, -1.0).clip(-1, 2**30) + 0.5)
     column, row = rounded.astype(np.int64).T
-    order = np.argsort((row << 32) + column)
-    column, row = column[order], row[order]
-    found = np.zeros((len(masks), len(order)), bool)
-    rows_of_boxes = np.array([[box[1], box[3]] for box, _ in masks]).reshape(-1, 2)
-    for inside, (box, runs), span in zip(
-        found, masks, np.searchsorted(row, rows_of_boxes), strict=True
-    ):
-        x0, y0, x1, _ = box
-        u = column[slice(*span)] - x0
-        near = np.flatnonzero((u >= 0) & (u < x1 - x0))
-        at = (row[slice(*span)][near] - y0) * (x1 - x0) + u[near]
-        parity = np.searchsorted(runs, at.astype(np.uint32), side="right") & 1
-        inside[order[span[0] + near]] = parity
+    in_box = (column >= x0[:, None]) & (column < x1[:, None])
+    in_box &= (row >= y0[:, None]) & (row < y1[:, None])
+    mask, pixel = np.nonzero(in_box)
+    num_runs = np.array([len(runs) for _, runs in masks])
+    first = np.cumsum(num_runs) - num_runs
+    size = (x1 - x0) * (y1 - y0)
+    base = np.cumsum(size) - size
+    boundaries = np.concatenate([runs for _, runs in masks]) + np.repeat(base, num_runs)
+    at = (row[pixel] - y0[mask]) * (x1 - x0)[mask] + column[pixel] - x0[mask] + base[mask]
+    found[mask, pixel] = (np.searchsorted(boundaries, at, side="right") - first[mask]) & 1
     return found
 
 

@@ -25,13 +25,17 @@ class LabelledPoints:
         points_world: (n, 3).
         sigma_m: (n,) their uncertainty.
         instances: (n,) their instance.
-        tiles: Rows by square of the ground.
+        tiles: Rows by square of the ground, t of them.
+        centers: (t, 3) centre of the points of each square.
+        radii: (t,) distance of the farthest of them from it.
     """
 
     points_world: FloatArray
     sigma_m: FloatArray
     instances: IntArray
-    tiles: dict[tuple[int, int], IntArray]
+    tiles: list[IntArray]
+    centers: FloatArray
+    radii: FloatArray
 
     @staticmethod
     def of(points_world: FloatArray, sigma_m: FloatArray, instances: IntArray) -> LabelledPoints:
@@ -39,18 +43,26 @@ class LabelledPoints:
         x, y = np.floor(points_world[:, :2].T / _TILE_M).astype(np.int64)
         order = np.lexsort((y, x))
         ends = np.flatnonzero((np.diff(x[order]) != 0) | (np.diff(y[order]) != 0)) + 1
-        groups = np.split(order, ends) if len(order) else []
-        tiles = {(int(x[rows[0]]), int(y[rows[0]])): rows for rows in groups}
-        return LabelledPoints(points_world, sigma_m, instances, tiles)
+        tiles = np.split(order, ends) if len(order) else []
+        points = [points_world[rows] for rows in tiles]
+        centers = np.array([(p.min(axis=0) + p.max(axis=0)) / 2 for p in points]).reshape(-1, 3)
+        radii = [np.linalg.norm(p - c, axis=1).max() for p, c in zip(points, centers, strict=True)]
+        return LabelledPoints(points_world, sigma_m, instances, tiles, centers, np.array(radii))
 
-    def near(self, center_xy: FloatArray, range_m: float) -> IntArray:
-        """Return the rows, ascending, of points within a range of a place on the ground (2,)."""
-        x0, y0 = np.floor((center_xy - range_m) / _TILE_M).astype(int).tolist()
-        x1, y1 = np.floor((center_xy + range_m) / _TILE_M).astype(int).tolist()
-        squares = ((x, y) for x in range(x0, x1 + 1) for y in range(y0, y1 + 1))
-        found = [self.tiles[s] for s in squares if s in self.tiles]
+    def in_cone(self, T_world_cam: FloatArray, half_angle_rad: float, range_m: float) -> IntArray:
+        """Return rows, ascending: all points that a camera sees within a range over the ground.
+
+        Some of those that it does not see are among them; none is farther away.
+        """
+        offset = self.centers - T_world_cam[:3, 3]
+        distance = np.maximum(np.linalg.norm(offset, axis=1), 1e-9)
+        reach = np.arcsin(np.minimum(self.radii / distance, 1.0))
+        angle = np.arccos(np.clip(offset @ T_world_cam[:3, 2] / distance, -1.0, 1.0))
+        meets = (distance <= self.radii) | (angle <= half_angle_rad + reach)
+        meets &= np.hypot(offset[:, 0], offset[:, 1]) <= range_m + self.radii
+        found = [self.tiles[t] for t in np.flatnonzero(meets)]
         rows = np.sort(np.concatenate([np.zeros(0, dtype=np.int64), *found]))
-        away = self.points_world[rows, :2] - center_xy
+        away = self.points_world[rows, :2] - T_world_cam[:2, 3]
         return rows[np.einsum("ni,ni->n", away, away) <= range_m**2]
 
 
@@ -82,7 +94,8 @@ def show(
         return nothing
     model = state.cameras[camera]
     T_world_cam = state.frames[frame].T_world_base @ model.T_base_cam
-    near = labelled.near(T_world_cam[:2, 3], range_m)
+    half_angle_rad = float(np.arctan(models.radius_limit(model)))
+    near = labelled.in_cone(T_world_cam, half_angle_rad, range_m)
     if not len(near):
         return nothing
     p_cam = transforms.apply(transforms.invert(T_world_cam), labelled.points_world[near])
@@ -91,8 +104,8 @@ def show(
     if not inside.any():
         return nothing
     near, uv, depth = near[inside], uv[inside], p_cam[inside, 2]
-    row, column = (uv[:, ::-1].T // _CELL_PX).astype(np.int64)
-    _, cell = np.unique(row * 4096 + column, return_inverse=True)
+    column, row = (uv.T // _CELL_PX).astype(np.int64) + 1
+    cell = row * (model.width_px // _CELL_PX + 2) + column
     nearest = np.full(cell.max() + 1, np.inf)
     np.minimum.at(nearest, cell, depth)
     visible = depth <= LAYER_RATIO * nearest[cell]

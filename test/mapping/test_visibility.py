@@ -2,21 +2,49 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seg2d3d_ros.geometry import cameras as models
+from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.mapping.visibility import LabelledPoints
+from seg2d3d_ros.types import Camera, Distortion
+
+K = np.array([[400.0, 0, 319.5], [0, 400.0, 191.5], [0, 0, 1]])
+WIDE = np.array([[200.0, 0, 319.5], [0, 200.0, 191.5], [0, 0, 1]])
+CAMERAS = [
+    Camera("pinhole", 640, 384, K, np.eye(4)),
+    Camera("barrel", 640, 384, K, np.eye(4), Distortion.PLUMB_BOB, np.array([-0.2, 0.03, 0, 0])),
+    Camera("fisheye", 640, 384, WIDE, np.eye(4), Distortion.EQUIDISTANT, np.zeros(4)),
+]
+
+
+def labelled(points):
+    return LabelledPoints.of(points, np.ones(len(points)), np.arange(len(points)))
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(0, 10_000), st.floats(0.5, 300.0))
-def test_near_finds_the_rows_that_asking_every_point_finds(seed, range_m):
+@given(st.integers(0, 10_000), st.floats(0.5, 300.0), st.sampled_from(CAMERAS))
+def test_in_cone_finds_all_that_the_camera_sees_within_range(seed, range_m, camera):
     rng = np.random.default_rng(seed)
-    points = rng.uniform(-200, 200, (rng.integers(0, 300), 3))
-    labelled = LabelledPoints.of(points, np.ones(len(points)), np.arange(len(points)))
-    center = rng.uniform(-250, 250, 2)
-    expected = np.flatnonzero(np.linalg.norm(points[:, :2] - center, axis=1) <= range_m)
-    np.testing.assert_array_equal(labelled.near(center, range_m), expected)
+    points = rng.uniform(-200, 200, (rng.integers(0, 300), 3)) * [1, 1, 0.1]
+    T = transforms.exp(rng.uniform(-3, 3, 6) * [1, 1, 1, 60, 60, 1])
+    angle = np.arctan(models.radius_limit(camera))
+    found = labelled(points).in_cone(T, float(angle), range_m)
+    _, seen = models.project(camera, transforms.apply(transforms.invert(T), points))
+    near = np.linalg.norm(points[:, :2] - T[:2, 3], axis=1) <= range_m
+    assert set(np.flatnonzero(seen & near)) <= set(found)
+    assert set(found) <= set(np.flatnonzero(near))
+    assert (np.diff(found) > 0).all()
 
 
-def test_near_height_does_not_matter_and_the_border_counts():
+def test_in_cone_leaves_out_most_of_what_lies_behind():
+    rng = np.random.default_rng(0)
+    points = rng.uniform(-200, 200, (4000, 3)) * [1, 1, 0.02]
+    T = transforms.rigid(transforms.R_BODY_OPTICAL, [0.0, 0.0, 1.5])
+    found = labelled(points).in_cone(T, np.deg2rad(45), 150.0)
+    assert points[found, 0].min() > -25.0
+    ahead = np.abs(points[:, 1]) < points[:, 0]
+    assert (ahead & (np.hypot(points[:, 0], points[:, 1]) < 150)).sum() < len(found) < 1500
+
+
+def test_in_cone_height_does_not_matter_for_the_range_and_its_border_counts():
     points = np.array([[30.0, 40.0, 900.0], [30.0, 40.001, 0.0]])
-    labelled = LabelledPoints.of(points, np.ones(2), np.ones(2, dtype=np.int64))
-    assert labelled.near(np.zeros(2), 50.0).tolist() == [0]
+    assert labelled(points).in_cone(np.eye(4), np.pi, 50.0).tolist() == [0]
