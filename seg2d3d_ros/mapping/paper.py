@@ -60,63 +60,73 @@ def associate_as_paper(
     Returns:
         (m,) building of each mask from 1, 0 where it has none.
     """
-    rows = incidence.tocsr()
-    seeds = _seed(rows, options.attach_jaccard)
-    kept = [
-        members
-        for members in seeds
-        if len(_points(rows, members)) >= options.min_points
-        and len(np.unique(picture[members])) >= options.min_pictures
-    ]
-    ids = np.zeros(rows.shape[0], dtype=np.int64)
-    for number, members in enumerate(_merge(rows, kept, options.merge_jaccard), 1):
-        ids[members] = number
-    return ids
+    rows = sparse.csr_array(incidence, dtype=np.int32)
+    group = _seed(rows, options.attach_jaccard)
+    points = _points(rows, group)
+    pairs = np.unique(np.stack([group, picture], axis=1)[group >= 0], axis=0)
+    num_pictures = np.bincount(pairs[:, 0], minlength=points.shape[0])
+    is_kept = (np.diff(points.indptr) >= options.min_points) & (
+        num_pictures >= options.min_pictures
+    )
+    absorber = _merge(points, is_kept, options.merge_jaccard)
+    number = np.cumsum(is_kept & (absorber == np.arange(len(absorber))))
+    ids = np.where(is_kept, number[absorber], 0)
+    return np.append(ids, 0)[group]
 
 
-def _seed(rows: sparse.csr_array, attach_jaccard: float) -> list[IntArray]:
-    """Attach free masks to the largest free one, whose points stay the reference."""
-    columns = rows.tocsc()
-    num_masks = rows.shape[0]
+def _seed(rows: sparse.csr_array, attach_jaccard: float) -> IntArray:
+    """Attach free masks to the largest free one, whose points stay the reference.
+
+    Returns:
+        (m,) group of each mask in order of creation from 0, -1 for masks without points.
+    """
+    masks_of = rows.tocsc()
     sizes = np.diff(rows.indptr)
-    is_free = sizes > 0
-    groups = []
-    for reference in np.argsort(-sizes, kind="stable"):
-        if not is_free[reference]:
+    group = np.full(rows.shape[0], -1)
+    num_groups = 0
+    for reference in np.argsort(-sizes, kind="stable").tolist():
+        if group[reference] >= 0 or not sizes[reference]:
             continue
         points = rows.indices[rows.indptr[reference] : rows.indptr[reference + 1]]
-        sharing = columns[:, points].indices
-        shared = np.bincount(sharing, minlength=num_masks)
-        jaccard = shared / (sizes[reference] + sizes - shared)
-        members = np.flatnonzero(is_free & (jaccard > attach_jaccard))
-        is_free[members] = False
-        is_free[reference] = False
-        groups.append(np.union1d(members, [reference]))
-    return groups
+        spans = zip(masks_of.indptr[points], masks_of.indptr[points + 1], strict=True)
+        sharing = np.concatenate([masks_of.indices[low:high] for low, high in spans])
+        first = sharing.min()
+        shared = np.bincount(sharing - first)
+        near = slice(first, first + len(shared))
+        jaccard = shared / (sizes[reference] + sizes[near] - shared)
+        group[near][(group[near] < 0) & (jaccard > attach_jaccard)] = num_groups
+        group[reference] = num_groups
+        num_groups += 1
+    return group
 
 
-def _merge(rows: sparse.csr_array, groups: list[IntArray], merge_jaccard: float) -> list[IntArray]:
-    """Let each group in order of creation absorb later ones that share nearly all points."""
-    points = [_points(rows, members) for members in groups]
-    is_absorbed = [False] * len(groups)
-    merged = []
-    for i, members in enumerate(groups):
-        if is_absorbed[i]:
-            continue
-        for j in range(i + 1, len(groups)):
-            smaller, larger = sorted((len(points[i]), len(points[j])))
-            if is_absorbed[j] or smaller < merge_jaccard * larger:
-                continue
-            shared = len(np.intersect1d(points[i], points[j], assume_unique=True))
-            if shared >= merge_jaccard * (smaller + larger - shared):
-                is_absorbed[j] = True
-                members = np.union1d(members, groups[j])
-        merged.append(members)
-    return merged
+def _points(rows: sparse.csr_array, group: IntArray) -> sparse.csr_array:
+    """Return which points are in any mask of each group, (g, p) with 1 for those."""
+    is_member = group >= 0
+    shape = (int(group.max(initial=-1)) + 1, len(group))
+    ones = np.ones(int(is_member.sum()), dtype=np.int32)
+    members = sparse.csr_array((ones, (group[is_member], np.flatnonzero(is_member))), shape=shape)
+    points = (members @ rows).tocsr()
+    points.data[:] = 1
+    return points
 
 
-def _points(rows: sparse.csr_array, members: IntArray) -> IntArray:
-    return np.unique(rows[members].indices)
+def _merge(points: sparse.csr_array, is_kept: np.ndarray, merge_jaccard: float) -> IntArray:
+    """Let each group (g, p) in order of creation absorb later ones that share nearly all points.
+
+    Returns:
+        (g,) group that absorbs each, itself where none does.
+    """
+    sizes = np.diff(points.indptr)
+    shared = sparse.triu(points @ points.T, k=1, format="csr").tocoo()
+    either = sizes[shared.row] + sizes[shared.col] - shared.data
+    is_near = (shared.data >= merge_jaccard * either) & is_kept[shared.row] & is_kept[shared.col]
+    near = np.stack([shared.row, shared.col], axis=1)[is_near]
+    absorber = np.arange(len(sizes))
+    for first, second in near[np.lexsort((near[:, 1], near[:, 0]))].tolist():
+        if absorber[first] == first and absorber[second] == second:
+            absorber[second] = first
+    return absorber
 
 
 class PaperAssociator(Association):
@@ -165,7 +175,7 @@ class PaperAssociator(Association):
 
     def instances_of(self, state: MapState, ids: IntArray) -> IntArray:
         """Return the instance (n,) of each landmark by most of its masks, 0 for none."""
-        return np.array([self.instance_of_place.get(i, 0) for i in ids.tolist()], dtype=np.int64)
+        return self.instance_of_place.of(ids)
 
     def places_of(self, state: MapState, ids: IntArray) -> IntArray:
         """Return the place of each landmark (n,), here itself; -1 for those without a position."""
