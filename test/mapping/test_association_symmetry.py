@@ -15,11 +15,14 @@ from street_maker import (
     assigned,
     make_drive,
     make_street,
+    moved,
 )
 
 from seg2d3d_ros.config import Config, override
-from seg2d3d_ros.geometry import masks
+from seg2d3d_ros.geometry import masks, transforms
+from seg2d3d_ros.mapping.association import Associator
 from seg2d3d_ros.mapping.stage import MappingStage
+from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.types import Landmarks, Observations
 
 UNREFINED = override(Config(), {"mapping.refine": False})
@@ -78,6 +81,29 @@ def _mirrored_mask(mask, segmentation):
     picture = masks.decode(mask.bbox_px, mask.runs, (segmentation.height_px, WIDTH_PX))
     bbox_px, runs = masks.encode(np.ascontiguousarray(picture[:, ::-1]))
     return replace(mask, bbox_px=bbox_px, runs=runs)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_association_world_turned_and_shifted_does_not_matter_where_masks_are_bad(seed):
+    errors = MaskErrors(missed=0.3, split=0.25, merged=0.2)
+    street = make_street(4, seed=seed)
+    clusters = make_drive(street, DriveOptions(errors=errors, noise_px=0.3, seed=seed)).clusters
+    expected = finish(clusters)
+    for motion in ([0.1, 0.0, 0.8, -142.3, 179.5, -75.3], [-0.2, 0.1, 2.6, 0.2, 0.3, 0.1]):
+        found = finish([moved(c, transforms.exp(motion)) for c in clusters])
+        assert agreement(found, expected) >= 0.99
+
+
+def test_association_ids_stay_when_the_whole_map_is_carried_elsewhere(fallible):
+    state, associator = MapState(), Associator(UNREFINED)
+    for cluster in fallible.clusters:
+        associator.add(state, state.add(cluster, np.eye(4)).new_frames)
+    ids = state.landmark_ids()
+    before = associator.instances_of(state, ids)
+    assert len(np.unique(before)) > 4
+    state.transform(transforms.exp([0.0, 0.0, 0.7, 31.2, -8.9, 2.3]), 1.0)  # as GNSS does
+    associator.rebuild(state)
+    assert (associator.instances_of(state, ids) == before).mean() > 0.95
 
 
 def test_association_mirrored_world_hardly_matters(fallible, expected):
