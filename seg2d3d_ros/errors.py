@@ -33,6 +33,10 @@ class ResultError(Seg2D3DError):
     """A result folder or saved map is missing, damaged or of another version."""
 
 
+class DiskError(ResultError):
+    """A disk has too little room for what is still to be written."""
+
+
 class NodeError(Seg2D3DError):
     """A ROS 2 node could not be started, has ended or does not answer."""
 

@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING
 
 from seg2d3d_ros.cli import settings
 from seg2d3d_ros.cli.progress import progress
-from seg2d3d_ros.errors import InputError
+from seg2d3d_ros.errors import DiskError, InputError
 from seg2d3d_ros.types import Dropped, Frame, Item, MapUpdate, RunReport
 
 if TYPE_CHECKING:
+    from seg2d3d_ros.io.disk_room import DiskRoom
     from seg2d3d_ros.io.folder_store import FolderStore
     from seg2d3d_ros.io.sources import Source
     from seg2d3d_ros.pipeline import Pipeline
 
+_ITEMS_PER_LOOK = 100
 HELP = "map a recording and write the result folder"
 
 
@@ -72,19 +74,22 @@ class Feed:
         num_frames: Pictures that could be used.
         dropped: Pictures that could not, by reason.
         is_stopped: SIGTERM asked for an early end.
-        error: The recording broke off with this.
+        error: The recording broke off with this, or the disk runs full.
     """
 
     num_frames: int = 0
     dropped: Counter[str] = dataclasses.field(default_factory=Counter)
     is_stopped: bool = False
-    error: InputError | None = None
+    error: InputError | DiskError | None = None
 
     @property
     def remarks(self) -> tuple[str, ...]:
         """Return what the result should say about its input."""
         stopped = ("stopped by SIGTERM: the map ends early",) if self.is_stopped else ()
-        return stopped + ((f"the recording broke off: {self.error}",) if self.error else ())
+        why = (
+            "the disk ran full" if isinstance(self.error, DiskError) else "the recording broke off"
+        )
+        return stopped + ((f"{why}: {self.error}",) if self.error else ())
 
 
 def run(args: argparse.Namespace) -> int:
@@ -115,12 +120,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _map(pipeline: Pipeline, source: Source, args: argparse.Namespace, blocks: FolderStore) -> int:
+    from seg2d3d_ros.io.disk_room import DiskRoom
     from seg2d3d_ros.io.result import write_result
 
-    feed = Feed()
+    feed, room = Feed(), DiskRoom([blocks.folder.parent, args.out.absolute().parent])
     try:
         with _sigterm_sets(feed):
-            _push_all(pipeline, source, args, feed)
+            _push_all(pipeline, source, args, feed, room)
             if not feed.num_frames:
                 raise feed.error or InputError(_nothing_usable(feed))
             with progress("refining"):
@@ -146,8 +152,10 @@ def _nothing_usable(feed: Feed) -> str:
     )
 
 
-def _push_all(pipeline: Pipeline, source: Source, args: argparse.Namespace, feed: Feed) -> None:
-    """Push every item, until the end, the wanted length, a SIGTERM or the recording breaks off."""
+def _push_all(
+    pipeline: Pipeline, source: Source, args: argparse.Namespace, feed: Feed, room: DiskRoom
+) -> None:
+    """Push every item, until the end, the wanted length, a SIGTERM or what ends the map early."""
     from seg2d3d_ros.io.sources import clip, prefetch
 
     is_clipped = args.start_s > 0 or args.duration_s is not None
@@ -155,7 +163,7 @@ def _push_all(pipeline: Pipeline, source: Source, args: argparse.Namespace, feed
     instances: set[int] = set()
     with progress("mapping", None if is_clipped else source.num_pictures) as advance:
         try:
-            for item in _until_stopped(prefetch(items), feed):
+            for item in _until_stopped(prefetch(items), feed, room):
                 text = ""
                 for update in pipeline.push(item):
                     instances -= set(update.removed_instances)
@@ -166,14 +174,16 @@ def _push_all(pipeline: Pipeline, source: Source, args: argparse.Namespace, feed
                     if isinstance(item, Dropped):
                         feed.dropped[item.reason] += 1
                     advance(1, text)
-        except InputError as error:
+        except (InputError, DiskError) as error:
             feed.error = error
 
 
-def _until_stopped(items: Iterable[Item], feed: Feed) -> Iterator[Item]:
-    for item in items:
+def _until_stopped(items: Iterable[Item], feed: Feed, room: DiskRoom) -> Iterator[Item]:
+    for n, item in enumerate(items):
         if feed.is_stopped:
             return
+        if n % _ITEMS_PER_LOOK == 0:
+            room.check()
         yield item
 
 

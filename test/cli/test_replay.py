@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 import os
 import signal
 import sys
@@ -11,6 +12,7 @@ from bag_maker import START_NS, STEP_NS, STORAGE, camera_info, drive, picture, w
 from map_maker import make_map, make_report
 
 from seg2d3d_ros.cli.main import main
+from seg2d3d_ros.io import disk_room
 from seg2d3d_ros.io.result import read_result
 from seg2d3d_ros.types import Dropped, Frame, FrameCounts
 
@@ -131,6 +133,32 @@ def test_replay_damaged_recording_keeps_what_was_mapped_and_says_so(tmp_path, pi
     captured = capsys.readouterr()
     assert code == 1 and "damaged" in captured.err and "Traceback" not in captured.err
     assert "broke off" in " ".join(read_result(tmp_path / "o").run["remarks"])
+
+
+def test_replay_disk_that_runs_full_ends_the_map_while_there_is_room_for_it(
+    tmp_path, pipeline, monkeypatch, capsys
+):
+    free = itertools.chain([500, 500], itertools.repeat(180))
+    monkeypatch.setattr(disk_room, "_free_mib", lambda _: float(next(free)))
+    bag = write_bag(tmp_path / "b", drive(num=400))
+    assert main(["replay", str(bag), "--out", str(tmp_path / "o")]) == 1
+    # begun with 500 MiB: of 320 MiB written four times as much is due, which 180 are not
+    assert len(pipeline.last.items) == 100
+    captured = capsys.readouterr()
+    assert "only 180 MiB are free" in captured.err and "1280 MiB are needed" in captured.err
+    assert "what came before is mapped" in captured.err
+    assert "the disk ran full: only 180" in " ".join(read_result(tmp_path / "o").run["remarks"])
+
+
+def test_replay_disk_without_room_is_told_before_anything_is_mapped(
+    tmp_path, pipeline, monkeypatch, capsys
+):
+    monkeypatch.setattr(disk_room, "_free_mib", lambda _: 20.0)
+    bag = write_bag(tmp_path / "b", drive())
+    assert main(["replay", str(bag), "--out", str(tmp_path / "o")]) == 1
+    assert "only 20 MiB are free" in capsys.readouterr().err
+    assert pipeline.last.is_aborted and not pipeline.last.items
+    assert [p.name for p in tmp_path.iterdir()] == ["b"]
 
 
 def test_replay_sigterm_writes_what_is_there_and_exits_with_zero(tmp_path, pipeline, monkeypatch):
