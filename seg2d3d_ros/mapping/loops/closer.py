@@ -10,7 +10,7 @@ import numpy as np
 from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.geometry.bundle import PositionPrior
 from seg2d3d_ros.mapping.loops.detector import LoopDetector
-from seg2d3d_ros.mapping.loops.loop import Loop, supports
+from seg2d3d_ros.mapping.loops.loop import CONTRADICTED, Loop, supports
 from seg2d3d_ros.mapping.loops.pose_graph import (
     Anchor,
     Constraint,
@@ -20,7 +20,7 @@ from seg2d3d_ros.mapping.loops.pose_graph import (
 )
 from seg2d3d_ros.mapping.loops.sessions import Sessions
 from seg2d3d_ros.mapping.state import MapState
-from seg2d3d_ros.types import Cluster, FloatArray
+from seg2d3d_ros.types import Cluster, FloatArray, IntArray
 
 _LOG = logging.getLogger(__name__)
 _MIN_SUPPORT = 2
@@ -39,25 +39,29 @@ _NO_POSITIONS: Callable[[], Sequence[PositionPrior]] = tuple
 class LoopCloser:
     """Verified loops, and which of them the map believes.
 
-    Facades look alike: a loop counts when others close by ask for the same motion, when the pose
-    graph agrees with it once all is balanced, and when odometry need not be stretched beyond
-    belief for it. Only then are landmarks merged. Sessions lie apart until loops join them; a
-    cluster that was reconstructed elsewhere is a session of its own.
+    Facades look alike: a loop counts when others close by ask for the same motion, when masks put
+    what they match into the same houses, when the pose graph agrees with it once all is balanced,
+    and when odometry need not be stretched beyond belief for it. Only then are landmarks merged.
+    Sessions lie apart until loops join them; a cluster that was reconstructed elsewhere is a
+    session of its own.
 
     Attributes:
         counts: Loops that were tried, verified and kept, the largest correction and the gap that
             is left, landmarks merged, sessions, and parts without relation to each other.
     """
 
-    def __init__(self, state: MapState, seed: int = 0) -> None:
-        """Watch over a map."""
+    def __init__(
+        self, state: MapState, seed: int = 0, building_classes: frozenset[int] = frozenset()
+    ) -> None:
+        """Watch over a map; masks of `building_classes` show houses."""
         self._state = state
         self._sessions = Sessions()
-        self._detector = LoopDetector(state, self._sessions, seed)
+        self._detector = LoopDetector(state, self._sessions, seed, building_classes)
         self._loops: list[Loop] = []
         self._kept: set[int] = set()
         self._merged: set[int] = set()
         self._refused: set[int] = set()
+        self._contradicted: set[int] = set()
         self._yard = 0.0
         self.counts: dict[str, float] = {}
 
@@ -138,14 +142,14 @@ class LoopCloser:
         """Carry a part of the map to another that loops tie it to; None when there is none."""
         poses = self._poses()
         apart = [
-            loop
-            for loop in self._loops
+            k
+            for k, loop in enumerate(self._loops)
             if self._sessions.group(loop.old) != self._sessions.group(loop.new)
         ]
-        votes = supports(apart, poses, range(len(apart)))
+        votes = self._supports(apart, apart)
         if votes.max(initial=0) < _MIN_JOINING - 1:
             return None
-        best = apart[int(np.argmax(votes))]
+        best = self._loops[apart[int(np.argmax(votes))]]
         keeper, other = sorted((self._sessions.group(best.old), self._sessions.group(best.new)))
         S = best.motion(poses)
         if self._sessions.group(best.old) != keeper:
@@ -156,6 +160,14 @@ class LoopCloser:
         self._sessions.join(keeper, other)
         _LOG.info("session %d joined to %d by %d loops", other, keeper, int(votes.max()) + 1)
         return motion[-1]
+
+    def _supports(self, among: list[int], asking: list[int]) -> IntArray:
+        """Return how many loops (numbers) back each of some; note those that masks contradict."""
+        loops = [self._loops[k] for k in among]
+        votes = supports(loops, self._poses(), [among.index(k) for k in asking])
+        self._contradicted.difference_update(asking)
+        self._contradicted |= {k for k, v in zip(asking, votes, strict=True) if v == CONTRADICTED}
+        return votes
 
     def _move(self, motion: FloatArray) -> None:
         """Move each frame of the map by its own similarity (n, 4, 4), and the loops with it."""
@@ -174,10 +186,9 @@ class LoopCloser:
             for k, loop in enumerate(self._loops)
             if self._is_inside(loop, group) and k not in self._refused
         ]
-        loops = [self._loops[k] for k in inside]
-        fresh = [n for n, k in enumerate(inside) if k not in self._kept]
-        votes = supports(loops, poses, fresh)
-        backed = {inside[n] for n, v in zip(fresh, votes, strict=True) if v >= _MIN_SUPPORT}
+        fresh = [k for k in inside if k not in self._kept]
+        votes = self._supports(inside, fresh)
+        backed = {k for k, v in zip(fresh, votes, strict=True) if v >= _MIN_SUPPORT}
         believed = [k for k in inside if k in self._kept or k in backed]
         new = [self._loops[k] for k in believed if k not in self._kept]
         if not new:
@@ -277,6 +288,7 @@ class LoopCloser:
         self.counts.update({k: float(v) for k, v in sorted(self._detector.counts.items())})
         self.counts["loops_kept"] = float(len(self._kept))
         self.counts["loops_refused"] = float(len(self._refused))
+        self.counts["loops_contradicted"] = float(len(self._contradicted))
         self.counts["sessions"] = float(self._sessions.num_sessions)
         self.counts["parts"] = float(self._sessions.num_groups)
 

@@ -10,6 +10,7 @@ import numpy as np
 from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.mapping.loops.appearance import Appearance
 from seg2d3d_ros.mapping.loops.loop import Loop
+from seg2d3d_ros.mapping.loops.mask_witness import MaskWitness
 from seg2d3d_ros.mapping.loops.places import PlaceIndex
 from seg2d3d_ros.mapping.loops.sessions import Sessions
 from seg2d3d_ros.mapping.loops.verification import Sight, recognise
@@ -31,9 +32,16 @@ class LoopDetector:
         counts: Candidates looked at and loops verified.
     """
 
-    def __init__(self, state: MapState, sessions: Sessions, seed: int = 0) -> None:
-        """Watch over a map."""
+    def __init__(
+        self,
+        state: MapState,
+        sessions: Sessions,
+        seed: int = 0,
+        building_classes: frozenset[int] = frozenset(),
+    ) -> None:
+        """Watch over a map; masks of `building_classes` show houses."""
         self._state, self._sessions = state, sessions
+        self._witness = MaskWitness(state, building_classes)
         self._vocabulary = Vocabulary(seed)
         self._appearance = Appearance()
         self._places = PlaceIndex()
@@ -118,10 +126,11 @@ class LoopDetector:
         state, frames = self._state, self._places.frame
         new, old = frames[place], frames[other]
         session = self._sessions.of(old)
-        around = range(max(other - _NEIGHBOURS, 0), min(other + _NEIGHBOURS + 1, place))
-        near = [self._places.ids[p] for p in around if self._sessions.of(frames[p]) == session]
+        reach = range(max(other - _NEIGHBOURS, 0), min(other + _NEIGHBOURS + 1, place))
+        around = [p for p in reach if self._sessions.of(frames[p]) == session]
         seen = self._sight(new)
-        region = np.setdiff1d(state.canonical(np.concatenate(near)), seen.ids)
+        near = state.canonical(np.concatenate([self._places.ids[p] for p in around]))
+        region = np.setdiff1d(near, seen.ids)
         is_metric = self._sessions.is_metric(new) and self._sessions.is_metric(old)
         self.counts["loops_tried"] += 1
         found = recognise(
@@ -135,7 +144,8 @@ class LoopDetector:
             return []
         self.counts["loops_verified"] += 1
         S_old_new = transforms.invert(state.frames[old].T_world_base) @ found.S_world_base
-        return [Loop(old, new, S_old_new, found.old, found.new, found.error_px)]
+        agreement = self._witness.agreement([frames[p] for p in around], new, found.old, found.new)
+        return [Loop(old, new, S_old_new, found.old, found.new, found.error_px, agreement)]
 
     def _usable(self, ids: IntArray) -> IntArray:
         return ids[self._appearance.has(ids) & np.isfinite(self._state.points(ids)[:, 0])]

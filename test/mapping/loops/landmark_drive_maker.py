@@ -2,11 +2,21 @@
 
 from dataclasses import dataclass, field, replace
 
+import cv2
 import numpy as np
 
 from seg2d3d_ros.geometry import cameras as models
-from seg2d3d_ros.geometry import transforms
-from seg2d3d_ros.types import Camera, Cluster, Keyframe, Landmarks, Observations, Rig
+from seg2d3d_ros.geometry import masks, transforms
+from seg2d3d_ros.types import (
+    Camera,
+    Cluster,
+    Keyframe,
+    Landmarks,
+    Mask,
+    Observations,
+    Rig,
+    Segmentation,
+)
 
 K = np.array([[320.0, 0.0, 320.0], [0.0, 320.0, 240.0], [0.0, 0.0, 1.0]])
 MOUNT = transforms.rigid(transforms.R_BODY_OPTICAL, [0.0, 0.0, 1.6])
@@ -55,7 +65,8 @@ class Drive:
     """Turns a route past landmarks into clusters.
 
     `drift_deg_per_m` bends the trajectory that the clusters believe in; `scale` is metres of the
-    street per unit of the clusters.
+    street per unit of the clusters. With `houses` (n,), whose each landmark is, every picture has
+    masks: what the corners of a house span; `class_id` is their class.
     """
 
     points: np.ndarray
@@ -66,6 +77,8 @@ class Drive:
     noise_px: float = 0.3
     next_id: int = 1
     landmark_of: dict = field(default_factory=dict)
+    houses: np.ndarray | None = None
+    class_id: int = 11
     sequence: int = 0
     stamp: int = SECOND_NS
 
@@ -143,9 +156,25 @@ class Drive:
         observations = Observations(at, frame, np.zeros(len(at), dtype=np.int64), uv)
         scale = "metric" if self.scale == 1.0 else "unknown"
         self.sequence += 1
-        return Cluster(
+        cluster = Cluster(
             self.sequence - 1, session, ends, scale, overlap, RIG, poses, landmarks, observations
         )
+        if self.houses is None:
+            return cluster
+        shown = tuple(self._masks(seen[k], stamps[k]) for k in frames[overlap:])
+        return replace(cluster, segmentations=shown)
+
+    def _masks(self, seen, stamp):
+        """Return the masks of a picture: the hulls of the corners of each house, 3 px wider."""
+        ids, rows, uv = seen
+        found = []
+        for k, house in enumerate(np.unique(self.houses[rows]), 1):
+            corners = uv[self.houses[rows] == house].astype(np.int32)
+            picture = np.zeros((480, 640), np.uint8)
+            cv2.fillConvexPoly(picture, cv2.convexHull(corners), 1)
+            box, runs = masks.encode(cv2.dilate(picture, np.ones((7, 7), np.uint8)) > 0)
+            found.append(Mask(self.class_id * 1000 + k, self.class_id, 1.0, box, runs))
+        return Segmentation("front", stamp, 640, 480, tuple(found))
 
 
 def _marked(cluster, is_last):
