@@ -59,7 +59,8 @@ class MappingStage:
         self._labels = LabelVotes()
         self._georeference = GeoReference(config.mapping)
         self._sensors = SensorCheck(config.mapping)
-        self._loops = LoopCloser(self._state, config.runtime.seed)
+        buildings = frozenset({0, *config.segmentation.building_classes})
+        self._loops = LoopCloser(self._state, config.runtime.seed, buildings)
         self._T_world_local = np.eye(4)
         self._scale = "metric"
         self._is_placed = False
