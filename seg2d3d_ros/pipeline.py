@@ -16,10 +16,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import cv2
+
 from seg2d3d_ros import config as configuration
 from seg2d3d_ros.clusters.stage import ClusterStage
 from seg2d3d_ros.config import Config
 from seg2d3d_ros.errors import ResultError
+from seg2d3d_ros.mapping import forks
 from seg2d3d_ros.mapping.archive import BlockStore
 from seg2d3d_ros.mapping.stage import MappingStage
 from seg2d3d_ros.segmentation.backend import SegmentationBackend
@@ -84,7 +87,12 @@ class Pipeline:
             if is_continued and blocks is not None
             else partial(MappingStage, config, blocks)
         )
-        self._mapping = MappingApart(make, blocks) if is_mapping_apart else make()
+        self._mapping: MappingStage | MappingApart
+        if is_mapping_apart:
+            make_apart = partial(_make_alone, make, config.runtime.num_threads)
+            self._mapping = MappingApart(make_apart, blocks)
+        else:
+            self._mapping = make()
         if is_continued and isinstance(self._mapping, MappingApart):
             self._mapping.wait_until_made()
         self._map_worker = _Worker("mapping", self._map)
@@ -187,6 +195,13 @@ class Pipeline:
         updates = self._updates[:]
         del self._updates[: len(updates)]
         return updates
+
+
+def _make_alone(make: Callable[[], MappingStage], num_processes: int) -> MappingStage:
+    """Make a stage in a process where nothing else runs, so that it may fork."""
+    cv2.setNumThreads(1)  # a fork would wait for threads that it does not have
+    forks.allow(num_processes)
+    return make()
 
 
 class MappingApart:

@@ -80,8 +80,9 @@ class StageProcess:
         return self._receive()
 
     def end(self) -> None:
-        """End the process, at once and whatever it does; may be called again."""
-        self._process.kill()
+        """End the process and its forks, at once and whatever they do; may be called again."""
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
     def _send(self, message: Any) -> None:

@@ -116,8 +116,8 @@ def workers():
     return {t for t in threading.enumerate() if t.name in stages}
 
 
-def run(items, backend=None, **options):
-    pipeline = Pipeline(CONFIG, RIG, backend or HousesBackend(), **options)
+def run(items, config=CONFIG, **options):
+    pipeline = Pipeline(config, RIG, HousesBackend(), **options)
     updates = [u for item in items for u in pipeline.push(item)]
     nothing = Fix(START_NS, np.nan, 0.0, 0.0)
     for _ in range(
@@ -287,12 +287,16 @@ def test_pipeline_with_mapping_apart_gives_the_same_bit_by_bit(ran, items):
     pipeline, updates, full, _ = ran
     here, there = MemoryStore(), MemoryStore()
     run(items, blocks=here)
-    apart, updates_apart, full_apart = run(items, blocks=there, is_mapping_apart=True)
+    forking = override(CONFIG, {"runtime.num_threads": 2})
+    apart, updates_apart, full_apart = run(items, forking, blocks=there, is_mapping_apart=True)
     assert values(full_apart) == values(full)
     common = min(len(updates), len(updates_apart))
     assert common and values(updates_apart[:common]) == values(updates[:common])
     assert "stage/state" in there.names()
+    there._groups["stage/state"], state = here._groups["stage/state"], there._groups["stage/state"]
     assert values(there._groups) == values(here._groups)
+    # but for the number of threads in its configuration the state is the same, too
+    assert len(state["json"]) == len(here._groups["stage/state"]["json"])
     reports = [p.report("wall") for p in (pipeline, apart)]
     assert reports[1].counts == reports[0].counts
     assert reports[1].frames == reports[0].frames

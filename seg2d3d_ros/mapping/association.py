@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Set
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -17,6 +18,7 @@ from scipy.spatial import cKDTree
 from seg2d3d_ros.config import Config
 from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.geometry.masks import contains_each
+from seg2d3d_ros.mapping import forks
 from seg2d3d_ros.mapping.attraction import attracted
 from seg2d3d_ros.mapping.consensus import MaskTable, companions, majority, mask_key
 from seg2d3d_ros.mapping.identities import Association, Picture
@@ -141,7 +143,8 @@ class Associator(Association):
         voting = [p for p in self.pictures if p.is_voting]
         for k in range(0, len(voting), _PICTURES_AT_A_TIME):
             some = voting[k : k + _PICTURES_AT_A_TIME]
-            touched.append(self._graph.add([self._votes(state, p) for p in some]))
+            votes = forks.in_order(partial(self._votes, state), some, _PICTURES_AT_A_TIME)
+            touched.append(self._graph.add(votes))
         return np.unique(np.concatenate(touched))
 
     def _votes(self, state: MapState, picture: Picture) -> PictureVotes:
@@ -280,23 +283,33 @@ class Associator(Association):
         owner = self.instances_of(state, ids)
         ids, owner = ids[owner > 0], owner[owner > 0]
         labelled = LabelledPoints.of(state.points(ids), state.sigma(ids), owner)
+        numbers = [k for k, p in enumerate(self.pictures) if p.is_voting]
+        look = partial(self._points_in_picture, state, labelled)
+        found = forks.in_order(look, numbers, _PICTURES_AT_A_TIME)
+        rows, owners = zip((_NONE, _NONE), *found, strict=True)
+        return np.concatenate(rows), np.concatenate(owners)
+
+    def _points_in_picture(
+        self, state: MapState, labelled: LabelledPoints, number: int
+    ) -> tuple[IntArray, IntArray]:
+        """Return the mask (n,) and the instance (n,) of each point that a picture should show."""
+        picture = self.pictures[number]
+        masks = state.frames[picture.frame].masks[picture.camera]
+        places = [j for j, m in enumerate(masks) if m.class_id in self._buildings]
+        if len(places) < 2:
+            return _NONE, _NONE
         reach = _COMPANION_RANGE_M * state.unit
+        shown = show(state, picture.frame, picture.camera, labelled, reach)
+        runs = [(masks[j].bbox_px, masks[j].runs) for j in places]
         rows, owners = [_NONE], [_NONE]
-        for k, picture in enumerate(self.pictures):
-            masks = state.frames[picture.frame].masks[picture.camera]
-            places = [j for j, m in enumerate(masks) if m.class_id in self._buildings]
-            if not picture.is_voting or len(places) < 2:
-                continue
-            shown = show(state, picture.frame, picture.camera, labelled, reach)
-            runs = [(masks[j].bbox_px, masks[j].runs) for j in places]
-            for j, inside in zip(places, contains_each(runs, shown.uv_px), strict=True):
-                depth = shown.depth_m[inside]
-                if len(depth):
-                    # What shines through from behind a facade does not count.
-                    front = depth <= LAYER_RATIO * np.quantile(depth, 0.25)
-                    found = shown.instances[inside][front]
-                    rows.append(mask_key(k, np.full(len(found), j)))
-                    owners.append(found)
+        for j, inside in zip(places, contains_each(runs, shown.uv_px), strict=True):
+            depth = shown.depth_m[inside]
+            if len(depth):
+                # What shines through from behind a facade does not count.
+                front = depth <= LAYER_RATIO * np.quantile(depth, 0.25)
+                found = shown.instances[inside][front]
+                rows.append(mask_key(number, np.full(len(found), j)))
+                owners.append(found)
         return np.concatenate(rows), np.concatenate(owners)
 
     def _partition(self, part: IntArray, touched: IntArray) -> list[_Group]:

@@ -9,6 +9,7 @@ from scipy.spatial.transform import Rotation
 
 from seg2d3d_ros.geometry import cameras as models
 from seg2d3d_ros.geometry import transforms
+from seg2d3d_ros.mapping import forks
 from seg2d3d_ros.mapping.mounting import SIGMA_MOUNT_RAD, MountEvidence, Stretch, measure_mounts
 from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.types import Camera, FloatArray, IntArray, Rig
@@ -85,7 +86,7 @@ def find_mount_errors(state: MapState) -> tuple[MountError, ...]:
     """
     if state.rig is None:
         return ()
-    found = [measure_mounts(s) for s in _stretches(state)]
+    found = forks.in_order(measure_mounts, _stretches(state))
     evidence = _Evidence.of([e for e in found if e is not None])
     if evidence is None:
         return ()

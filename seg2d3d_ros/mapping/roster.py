@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from seg2d3d_ros.config import Config
 from seg2d3d_ros.geometry import masks as pixel_masks
+from seg2d3d_ros.mapping import forks
 from seg2d3d_ros.mapping.agreement import Name, name_masks
 from seg2d3d_ros.mapping.edits import Edits
 from seg2d3d_ros.mapping.identities import Association, Picture
@@ -25,6 +27,7 @@ from seg2d3d_ros.mapping.visibility import LabelledPoints
 from seg2d3d_ros.types import EventKind, Instance, IntArray, MaskAssignment
 
 _NO_PLACE = -1
+_MANY_PICTURES = 256
 
 
 class Roster:
@@ -240,20 +243,25 @@ class Roster:
             return
         self._index()
         labelled = self._labelled(pictures)
-        for picture in pictures:
-            instance_of = self.decided(picture.seen.ids)
-            known = [i for i in np.unique(instance_of).tolist() if self.is_confirmed(i)]
-            instance_of[~np.isin(instance_of, np.array(known, dtype=np.int64))] = 0
-            votes = weigh_picture(
-                self._state,
-                picture,
-                labelled,
-                instance_of,
-                self._associator.building_classes,
-                self._options.naming_range_m * self._state.unit,
-            )
-            num_tracked = np.bincount(picture.seen.mask, minlength=len(votes))
-            evidence[picture.frame, picture.camera] = PictureEvidence(votes, num_tracked.tolist())
+        weigh = partial(self._weigh_picture, labelled)
+        found = forks.in_order(weigh, pictures, _MANY_PICTURES)
+        for picture, of_picture in zip(pictures, found, strict=True):
+            evidence[picture.frame, picture.camera] = of_picture
+
+    def _weigh_picture(self, labelled: LabelledPoints, picture: Picture) -> PictureEvidence:
+        instance_of = self.decided(picture.seen.ids)
+        known = [i for i in np.unique(instance_of).tolist() if self.is_confirmed(i)]
+        instance_of[~np.isin(instance_of, np.array(known, dtype=np.int64))] = 0
+        votes = weigh_picture(
+            self._state,
+            picture,
+            labelled,
+            instance_of,
+            self._associator.building_classes,
+            self._options.naming_range_m * self._state.unit,
+        )
+        num_tracked = np.bincount(picture.seen.mask, minlength=len(votes))
+        return PictureEvidence(votes, num_tracked.tolist())
 
     def _agree(
         self, evidence: Mapping[tuple[int, int], PictureEvidence], is_final: bool = False
