@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import resource
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -86,18 +87,24 @@ def associate(wanted: list[int]) -> Iterator[tuple[dict[str, Any], Associator]]:
         associator.add(state, increment.new_frames)
         last_s = time.process_time() - start
         cpu_s += last_s
-        new = associator.pictures[num_pictures:]
+        new = [p.without_classes() for p in associator.pictures[num_pictures:]]
+        associator.pictures[num_pictures:] = new
         masks_now = sum(len(np.unique(p.seen.mask)) for p in new)
         num_masks += masks_now
         num_observations += sum(len(p.seen.ids) for p in new)
         if wanted and num_masks >= wanted[0]:
             wanted = wanted[1:]
             row = {"masks": num_masks, "observations": num_observations, "cpu_s": cpu_s}
-            row |= {"newest_ms_per_mask": 1e3 * last_s / masks_now}
+            row |= {"newest_ms_per_mask": 1e3 * last_s / masks_now, "peak_mib": peak_mib()}
             yield row, associator
         if not wanted:
             return
     raise RuntimeError(f"the street ended after {num_masks} masks; {wanted[0]} were wanted")
+
+
+def peak_mib() -> float:
+    """Return the largest resident memory of this process so far, the street included."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def compare(associator: Associator, ours: dict[str, Any], has_sets: bool) -> dict[str, float]:
@@ -184,7 +191,8 @@ def exponent(rows: list[dict[str, Any]]) -> float:
 def print_table(report: dict[str, Any]) -> None:
     """Print the rows, and below them the comparison."""
     table = Table(box=box.SIMPLE)
-    for name in ("masks", "observations", "CPU s", "ms per mask", "newest", "us per observation"):
+    names = ("masks", "observations", "CPU s", "ms per mask", "newest", "us per observation")
+    for name in (*names, "peak MiB"):
         table.add_column(name, justify="right")
     for row in report["rows"]:
         table.add_row(
@@ -194,6 +202,7 @@ def print_table(report: dict[str, Any]) -> None:
             f"{1e3 * row['cpu_s'] / row['masks']:.2f}",
             f"{row['newest_ms_per_mask']:.2f}",
             f"{1e6 * row['cpu_s'] / row['observations']:.1f}",
+            f"{row['peak_mib']:,.0f}",
         )
     Console(width=100).print(table)
     print(f"cost grows with observations to the power of {report['exponent']:.2f}")
@@ -216,6 +225,9 @@ def draw(path: Path, report: dict[str, Any]) -> None:
         at = next(r for r in report["rows"] if r["masks"] >= report["paper"]["masks"])
         sets_s = report["paper"]["sets_s"]
         axes.loglog([at["observations"]], [sets_s], "s", color="#d1495b", label="paper, sets")
+        sparse_s = report["paper"]["sparse_s"]
+        label = "paper, arrays (seg2d3d_paper)"
+        axes.loglog([at["observations"]], [sparse_s], "D", color="#edae49", label=label)
     axes.set_xlabel("observations of landmarks in masks")
     axes.set_ylabel("CPU seconds, one core")
     axes.legend(frameon=False)

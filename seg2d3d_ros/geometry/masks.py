@@ -164,10 +164,11 @@ def edge_distance_px(
 
     uv = np.asarray(uv_px).reshape(-1, 2)
     distance = np.zeros(len(uv), np.float32)
-    hit = np.flatnonzero(contains(bbox_px, runs, uv))
+    x0, y0, x1, y1 = bbox_px
+    u, v = uv[:, 0] + 0.5, uv[:, 1] + 0.5
+    hit = np.flatnonzero((u >= x0) & (u < x1) & (v >= y0) & (v < y1))
     if not len(hit):
         return distance
-    x0, y0, x1, y1 = bbox_px
     h, w = shape if shape is not None else (y1 + 1, x1 + 1)
     low = 0 if shape is not None else -1
     # background is added where the picture goes on; beyond its border there is none

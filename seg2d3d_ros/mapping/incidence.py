@@ -41,13 +41,12 @@ def incidence(
     owner = np.full(len(ids), -1, dtype=np.int64)
     class_id = np.full(len(ids), -1, dtype=np.int64)
     sizes = [pixel_masks.area(m.bbox_px, m.runs) for m in masks]
+    inside = pixel_masks.contains_each([(m.bbox_px, m.runs) for m in masks], uv_px)
     for k in sorted(range(len(masks)), key=lambda k: (-sizes[k], masks[k].label)):
-        mask = masks[k]
-        inside = pixel_masks.contains(mask.bbox_px, mask.runs, uv_px)
-        class_id[inside] = mask.class_id
-        owner[inside] = -1
-        if mask.class_id in building_classes and inside.any():
-            rows = np.flatnonzero(inside)
+        mask, rows = masks[k], np.flatnonzero(inside[k])
+        class_id[rows] = mask.class_id
+        owner[rows] = -1
+        if mask.class_id in building_classes and len(rows):
             edge = pixel_masks.edge_distance_px(mask.bbox_px, mask.runs, uv_px[rows])
             margin_px = np.clip(_EDGE_RATIO * np.sqrt(sizes[k]), 1.0, _MAX_EDGE_PX)
             owner[rows[edge >= margin_px]] = k

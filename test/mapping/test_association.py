@@ -19,7 +19,9 @@ from street_maker import (
 
 from seg2d3d_ros.config import Config, override
 from seg2d3d_ros.geometry import masks, transforms
+from seg2d3d_ros.mapping import partition
 from seg2d3d_ros.mapping.association import Associator
+from seg2d3d_ros.mapping.packed_rows import PackedRows
 from seg2d3d_ros.mapping.stage import MappingStage
 from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.types import EventKind, Mask
@@ -374,3 +376,40 @@ def test_association_landmarks_without_position_have_no_instance(street):
 
 def test_rebuild_of_an_empty_map_decides_nothing():
     assert Associator(Config()).rebuild(MapState()) == []
+
+
+def test_association_work_grows_with_observations_and_not_with_the_map(monkeypatch):
+    """Sums of votes read and written, and edges looked at, in each cluster of a drive."""
+    drive = make_drive(make_street(6), DriveOptions(errors=FALLIBLE, size=16, overlap=6))
+    work = []
+    take, put, summed = PackedRows.take, PackedRows.put, partition._summed
+
+    def counted_take(self, numbers):
+        rows = take(self, numbers)
+        work[-1] += rows.nnz
+        return rows
+
+    def counted_put(self, numbers, rows):
+        work[-1] += rows.nnz
+        put(self, numbers, rows)
+
+    def counted_summed(edges):
+        work[-1] += len(edges.weight)
+        return summed(edges)
+
+    monkeypatch.setattr(PackedRows, "take", counted_take)
+    monkeypatch.setattr(PackedRows, "put", counted_put)
+    monkeypatch.setattr(partition, "_summed", counted_summed)
+    state, associator = MapState(), Associator(Config())
+    share = []
+    for cluster in drive.clusters:
+        num_pictures = len(associator.pictures)
+        work.append(0)
+        associator.add(state, state.add(cluster, np.eye(4)).new_frames)
+        num = sum(len(p.seen.ids) for p in associator.pictures[num_pictures:])
+        if num > 1000:
+            share.append(work[-1] / num)
+    assert len(share) > 8
+    # the first cluster finds no votes to read; with a look at the whole map the last would be
+    # at more than three times the second
+    assert max(share) <= 1.6 * share[1]

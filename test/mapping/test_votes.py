@@ -2,9 +2,17 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.spatial import cKDTree
 
+from seg2d3d_ros.mapping import votes as votes_module
 from seg2d3d_ros.mapping.packed_rows import PackedRows
-from seg2d3d_ros.mapping.votes import PictureVotes, VoteGraph, picture_votes, place_keys
+from seg2d3d_ros.mapping.votes import (
+    PictureVotes,
+    VoteGraph,
+    _neighbours,
+    picture_votes,
+    place_keys,
+)
 
 
 def votes(x, mask, reach_m=8.0, sigma_m=0.01, keys=None):
@@ -159,3 +167,20 @@ def test_graph_addition_costs_what_it_touches(monkeypatch):
         pairs = [(a, a + d) for d in (1, 2, 3) for a in range(40 - d)]
         graph.add([PictureVotes(places, np.array(pairs), np.ones(len(pairs)))])
     assert max(counts[1:]) == min(counts[1:])
+
+
+@pytest.mark.parametrize("num", [2, 7, 60, 600])
+def test_neighbours_of_few_points_are_those_that_a_tree_finds(num):
+    points = np.random.default_rng(num).uniform(0, 40, (num, 3)) + [5000.0, -3000.0, 50.0]
+    ranks = np.array([r for r in (1, 2, 6, 11, 47) if r < num])
+    distance, _ = cKDTree(points).query(points, k=ranks + 1)
+    found = np.linalg.norm(points[_neighbours(points, ranks)] - points[:, None], axis=2)
+    # squares are told apart to 2^(bits of the number - 23)
+    np.testing.assert_allclose(found, distance, rtol=2e-4)
+
+
+def test_neighbours_of_many_points_agree_with_those_of_few(monkeypatch):
+    points = np.random.default_rng(0).uniform(0, 40, (300, 3))
+    few = _neighbours(points, np.array([1, 5, 20]))
+    monkeypatch.setattr(votes_module, "_FEW", 0)
+    assert (_neighbours(points, np.array([1, 5, 20])) == few).mean() > 0.99
