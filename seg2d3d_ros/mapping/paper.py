@@ -60,7 +60,7 @@ def associate_as_paper(
     Returns:
         (m,) building of each mask from 1, 0 where it has none.
     """
-    rows = sparse.csr_array(incidence, dtype=np.int32)
+    rows = incidence.tocsr().astype(np.int32)
     group = _seed(rows, options.attach_jaccard)
     points = _points(rows, group)
     pairs = np.unique(np.stack([group, picture], axis=1)[group >= 0], axis=0)
