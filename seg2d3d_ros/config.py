@@ -193,7 +193,7 @@ class MappingConfig:
     )
     min_surface_views: int = option(2, "Keyframes that must agree on a fused point.", 1, 100)
     facade_reach_m: float = option(
-        2.0,
+        3.0,
         "Where masks show it, a facade goes on beyond its points so far; 0: no filling.",
         0,
         20,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import binary_dilation
+from scipy.ndimage import binary_dilation, convolve
 from scipy.spatial import cKDTree
 
 from seg2d3d_ros.mapping.lines import Line, Scatter, find_line
@@ -29,6 +29,7 @@ _EAVES_QUANTILE = 0.8
 _FINE_EDGE_M = 0.7
 _FINE_CELLS = 20
 _NEIGHBOUR_M = 40.0
+_MIN_NEIGHBOURS = 3
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,8 @@ class Facade:
         axes: (2, 3) unit, along the ground and up the plane.
         start_m: (2,) where the cells begin along these axes.
         measured: (a, h) bool, cells that hold points.
-        cells: (a, h) bool, these and all others within reach.
+        dense: (a, h) bool, those of them among their like.
+        cells: (a, h) bool, all cells within reach of measured ones.
         is_fine: Whether its points tell its direction by themselves.
     """
 
@@ -82,6 +84,7 @@ class Facade:
     axes: FloatArray
     start_m: FloatArray
     measured: np.ndarray
+    dense: np.ndarray
     cells: np.ndarray
     is_fine: bool
 
@@ -100,6 +103,12 @@ class Facade:
         at = self.start_m + (np.argwhere(self.cells) + 0.5) * CELL_M
         centers: FloatArray = self.offset_m * self.normal + at @ self.axes
         return centers
+
+
+def among_like(cells: np.ndarray) -> np.ndarray:
+    """Return which of cells (a, h) bool have three of their like or more around them."""
+    around = convolve(cells.astype(np.int64), np.ones((3, 3), np.int64), mode="constant")
+    return cells & (around > _MIN_NEIGHBOURS)
 
 
 def find_all_facades(
@@ -231,6 +240,7 @@ def _make_facade(
         axes=axes,
         start_m=start,
         measured=measured,
+        dense=among_like(measured),
         cells=binary_dilation(measured, disk),
         is_fine=bool(near.edge_m[order][half] < _FINE_EDGE_M and measured.sum() > _FINE_CELLS),
     )

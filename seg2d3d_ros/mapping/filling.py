@@ -11,7 +11,13 @@ from scipy.spatial import cKDTree
 from seg2d3d_ros.geometry import cameras as models
 from seg2d3d_ros.geometry import masks as pixel_masks
 from seg2d3d_ros.geometry import transforms
-from seg2d3d_ros.mapping.facades import CELL_M, MeasuredSurface, find_all_facades
+from seg2d3d_ros.mapping.boxes import SurfaceCells
+from seg2d3d_ros.mapping.facades import (
+    CELL_M,
+    MeasuredSurface,
+    among_like,
+    find_all_facades,
+)
 from seg2d3d_ros.mapping.fusion import FusedPoints, name_voxels
 from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.types import FloatArray, IntArray, MaskAssignment, PointCloud
@@ -22,7 +28,7 @@ _MAX_RANGE_M = 80.0
 _MIN_COSINE = 0.1
 _NEAR_M = 5.0
 # What must speak for a cell, of all that speaks about it.
-_MIN_SHARE = 0.65
+_MIN_SHARE = 0.8
 _DEPTH_SLACK_M = 0.75
 _DEPTH_SLACK_RATIO = 0.03
 # Coarser than what was measured.
@@ -68,8 +74,10 @@ class FacadeFiller:
         self._normals = np.repeat(np.array([f.normal for _, f in flat]).reshape(-1, 3), num, 0)
         self._owner = np.repeat(np.array([i for i, _ in flat], dtype=np.int64), num)
         self._sigma = np.repeat(np.array([f.sigma_m for _, f in flat]), num)
-        known = [f.measured[f.cells] for _, f in flat]
-        self._is_measured = np.concatenate([np.zeros(0, dtype=bool), *known])
+        self._grids = [f.cells for _, f in flat]
+        none = np.zeros(0, dtype=bool)
+        self._is_measured = np.concatenate([none, *(f.measured[f.cells] for _, f in flat)])
+        self._is_dense = np.concatenate([none, *(f.dense[f.cells] for _, f in flat)])
         self._for, self._against = np.zeros((2, len(self._owner)))
         self._last = np.full(3, np.inf)
         self._lattices = [_lattice(c.width_px, c.height_px) for c in state.cameras]
@@ -89,11 +97,16 @@ class FacadeFiller:
                 for c in sorted(frame.masks):
                     self._look(k, c, names.get((k, c), []))
 
+    def cells(self) -> SurfaceCells:
+        """Return the cells that are part of a building: measured or shown, and no strays."""
+        rows = np.flatnonzero(self._is_part())
+        return SurfaceCells(
+            self._centers[rows], self._normals[rows], self._sigma[rows], self._owner[rows]
+        )
+
     def filled(self) -> FusedPoints:
-        """Return a point for each cell that was shown and not measured."""
-        total = self._for + self._against
-        is_shown = (self._for > 0.0) & (self._for >= _MIN_SHARE * total)
-        rows = np.flatnonzero(is_shown & ~self._is_measured)
+        """Return a point for each cell that is part of a building and was not measured."""
+        rows = np.flatnonzero(self._is_part() & ~self._is_measured)
         ids, first = np.unique(name_voxels(self._centers[rows], CELL_M), return_index=True)
         rows, num = rows[first], len(first)
         _, nearest = cKDTree(self._measured.points).query(self._centers[rows])
@@ -108,6 +121,18 @@ class FacadeFiller:
             colors_rgb=self._measured.colors_rgb[nearest],
             toward=self._normals[rows],
         )
+
+    def _is_part(self) -> np.ndarray:
+        total = self._for + self._against
+        kept = np.where(total > 0.0, self._for >= _MIN_SHARE * total, self._is_dense)
+        out, first = np.zeros(len(kept), dtype=bool), 0
+        for grid in self._grids:
+            end = first + int(grid.sum())
+            laid = np.zeros(grid.shape, dtype=bool)
+            laid[grid] = kept[first:end]
+            out[first:end] = among_like(laid)[grid]
+            first = end
+        return out
 
     def _look(self, k: int, c: int, named: list[MaskAssignment]) -> None:
         """Let a picture speak; what it sees from nearby and from the front counts more."""
@@ -129,7 +154,7 @@ class FacadeFiller:
         step = _step(camera.width_px)
         at = np.floor((uv[inside, ::-1] + 0.5) / step).astype(np.int64)
         pixel = tuple(np.minimum(at, np.array(shown.shape) - 1).T)
-        owner, known = shown[pixel], self._is_measured[rows]
+        owner, known = shown[pixel], self._is_dense[rows]
         depth = _nearest(shown.shape, pixel, np.where(known, distance, np.inf))
         slack = _DEPTH_SLACK_M + _DEPTH_SLACK_RATIO * distance
         is_free = distance <= depth + slack

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from seg2d3d_ros.mapping.boxes import corners
 from seg2d3d_ros.types import FloatArray, Instance, Mask, MaskAssignment, View
 
 _NUM_VIEWS = 3
@@ -100,7 +101,7 @@ def describe(
         box_center_map=np.array([*center_xy, (bottom + top) / 2.0]),
         box_size_m=np.array([length, width, top - bottom]),
         box_yaw_rad=yaw,
-        footprint_map=_corners(center_xy, length, width, yaw),
+        footprint_map=corners(center_xy, length, width, yaw),
         sigma_m=float(
             np.sqrt(np.mean(np.square(np.minimum(sigma_m, 10.0))) / max(len(points_map), 1))
         ),
@@ -131,12 +132,6 @@ def _rectangle(xy: FloatArray) -> tuple[FloatArray, tuple[float, float], float]:
         a, b, yaw = b, a, yaw + np.pi / 2.0
     yaw = (yaw + np.pi / 2.0) % np.pi - np.pi / 2.0
     return origin + [u, v], (float(a), float(b)), float(yaw)
-
-
-def _corners(center_xy: FloatArray, length: float, width: float, yaw: float) -> FloatArray:
-    along = np.array([np.cos(yaw), np.sin(yaw)]) * length / 2.0
-    across = np.array([-np.sin(yaw), np.cos(yaw)]) * width / 2.0
-    return center_xy + np.stack([-along - across, along - across, along + across, across - along])
 
 
 def _saturated(num: int, enough: int) -> float:

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from seg2d3d_ros.errors import ResultError
 from seg2d3d_ros.geometry.bundle import PositionPrior
 from seg2d3d_ros.mapping.alignment import align, unit_of
 from seg2d3d_ros.mapping.archive import Archive, BlockStore, MemoryStore
+from seg2d3d_ros.mapping.boxes import SurfaceCells, draw_boxes
 from seg2d3d_ros.mapping.continuation import Continuation
 from seg2d3d_ros.mapping.cut import Cut
 from seg2d3d_ros.mapping.editor import Editor
@@ -365,6 +367,9 @@ class MappingStage:
 
     def _update(self, frames: Sequence[int], ids: IntArray, **changes: Any) -> MapUpdate:
         """Return an update about frames and landmarks (n,), `changes` being its other fields."""
+        cloud, cells = self._cloud(ids, changes["is_full"])
+        if cells is not None:
+            changes["instances"] = draw_boxes(changes["instances"], cells)
         return MapUpdate(
             sequence=self._sequence,
             stamp_ns=self._now_ns,
@@ -372,26 +377,19 @@ class MappingStage:
             origin=self._georeference.origin if self._is_placed else None,
             T_map_local=self._T_world_local,
             trajectory=trajectory_of(self._state, frames),
-            cloud=self._cloud(ids, changes["is_full"]),
+            cloud=cloud,
             counts=dict(self.counts),
             **changes,
         )
 
-    def _cloud(self, ids: IntArray, is_full: bool) -> PointCloud:
+    def _cloud(self, ids: IntArray, is_full: bool) -> tuple[PointCloud, SurfaceCells | None]:
         """Return landmarks (n,) and what the surfaces between them gained, or all of these."""
-        names = self._roster.assignments
-        landmarks = landmark_cloud(
-            self._state, ids, self._labels.of(ids), self._roster.owners(ids)
-        )
-        if is_full:
-            surface = self._surface.whole(names, landmarks)
-        else:
-            surface = self._surface.recent(names)
-        cloud, num = join(landmarks, surface, self._roster.shown), len(ids)
-        between = self._edits.place(
-            cloud.points_map[num:], cloud.instances[num:], self._state.points
-        )
-        return replace(cloud, instances=np.concatenate([cloud.instances[:num], between]))
+        names, owners = self._roster.assignments, self._roster.owners(ids)
+        landmarks = landmark_cloud(self._state, ids, self._labels.of(ids), owners)
+        surface = self._surface
+        between = surface.whole(names, landmarks) if is_full else surface.recent(names)
+        place = partial(self._edits.place, positions=self._state.points)
+        return join(landmarks, between, self._roster.shown, place)
 
     def _count(self, cluster: Cluster) -> None:
         self.counts["clusters"] = self.counts.get("clusters", 0.0) + 1.0

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from seg2d3d_ros.config import MappingConfig
 from seg2d3d_ros.geometry import cameras as models
 from seg2d3d_ros.geometry import transforms
+from seg2d3d_ros.mapping.boxes import SurfaceCells
 from seg2d3d_ros.mapping.filling import FacadeFiller, Names
 from seg2d3d_ros.mapping.fusion import (
     Chunk,
@@ -25,6 +29,17 @@ from seg2d3d_ros.types import Cluster, FloatArray, IntArray, MaskAssignment, Poi
 
 _RECENT_CLUSTERS = 2
 _LEAST_PATH_M = 1e-3
+
+
+Place: TypeAlias = Callable[[FloatArray, NDArray[np.uint32]], NDArray[np.uint32]]
+
+
+@dataclass(frozen=True)
+class Surface:
+    """Fused points, None without any sample, and the cells of walls and roofs they are part of."""
+
+    points: FusedPoints | None
+    cells: SurfaceCells | None = None
 
 
 class SurfaceMap:
@@ -55,13 +70,13 @@ class SurfaceMap:
         self._state.archive.store.put(_block(cluster.sequence), arrays)
         self._blocks.append(cluster.sequence)
 
-    def recent(self, names: Names) -> FusedPoints | None:
-        """Return the points of the newest clusters alone; None without any sample."""
+    def recent(self, names: Names) -> Surface:
+        """Return the points of the newest clusters alone."""
         newest = [self._sum_up(block, names) for block in self._blocks[-_RECENT_CLUSTERS:]]
-        return self._fuse([add_up(newest)]) if newest else None
+        return Surface(self._fuse([add_up(newest)]) if newest else None)
 
-    def whole(self, names: Names, landmarks: PointCloud) -> FusedPoints | None:
-        """Return all points, facades filled where masks show them; None without any sample.
+    def whole(self, names: Names, landmarks: PointCloud) -> Surface:
+        """Return all points, facades filled where masks show them.
 
         Args:
             names: What the masks of each picture are called, by (frame, camera).
@@ -72,10 +87,10 @@ class SurfaceMap:
                 sums.add(self._sum_up(block, names))
             measured = self._fuse(sums)
         if measured is None or not len(measured.ids) or self._options.facade_reach_m <= 0:
-            return measured
+            return Surface(measured)
         filler = FacadeFiller(self._state, measured, landmarks, self._options.facade_reach_m)
         filler.look([k for k, f in enumerate(self._state.frames) if f.is_keyframe], names)
-        return joined([measured, filler.filled()])
+        return Surface(joined([measured, filler.filled()]), filler.cells())
 
     def _sum_up(self, block: int, names: Names) -> Chunk:
         return sum_up(self._place(block, names), self._options.surface_voxel_m)
@@ -142,19 +157,37 @@ def _look_up(named: list[MaskAssignment], labels: np.ndarray) -> IntArray:
     return np.array([instance.get(int(v), 0) for v in found], dtype=np.int64)[index]
 
 
-def join(landmarks: PointCloud, fused: FusedPoints | None, shown: Collection[int]) -> PointCloud:
-    """Return landmarks and fused points as one cloud; instances that are not shown count as 0."""
+def join(
+    landmarks: PointCloud, surface: Surface, shown: Collection[int], place: Place
+) -> tuple[PointCloud, SurfaceCells | None]:
+    """Join landmarks and fused points to one cloud, and name all that is fused as it is shown.
+
+    Args:
+        landmarks: With their instances.
+        surface: What lies between them.
+        shown: Instances; others count as 0.
+        place: Names points (n, 3) whose instances (n,) are by the masks, after edits by hand.
+
+    Returns:
+        The cloud, and the cells.
+    """
+    fused, cells = surface.points, surface.cells
     if fused is None:
-        return landmarks
-    is_shown = np.isin(fused.instances, np.array(sorted(shown), dtype=np.int64))
-    surface = PointCloud(
+        return landmarks, None
+    known = np.array(sorted(shown), dtype=np.int64)
+    instances = np.where(np.isin(fused.instances, known), fused.instances, 0)
+    between = PointCloud(
         ids=fused.ids,
         points_map=fused.points,
         colors_rgb=fused.colors_rgb,
         labels=fused.classes.astype(np.uint32),
-        instances=np.where(is_shown, fused.instances, 0).astype(np.uint32),
+        instances=place(fused.points, instances.astype(np.uint32)),
         sigma_m=fused.sigma_m.astype(np.float32),
         num_views=fused.num_views.astype(np.uint32),
     )
     columns = vars(landmarks)
-    return PointCloud(**{n: np.concatenate([columns[n], getattr(surface, n)]) for n in columns})
+    cloud = PointCloud(**{n: np.concatenate([columns[n], getattr(between, n)]) for n in columns})
+    if cells is None:
+        return cloud, None
+    owners = place(cells.centers, cells.instances.astype(np.uint32))
+    return cloud, replace(cells, instances=owners.astype(np.int64))

@@ -4,6 +4,7 @@ import pytest
 from seg2d3d_ros.mapping.facades import (
     CELL_M,
     MeasuredSurface,
+    among_like,
     find_all_facades,
     find_facades,
 )
@@ -149,3 +150,12 @@ def test_find_all_facades_beyond_forty_metres_there_is_no_neighbour():
     near, far = surface(wall([0, 0], [10, 0], 6)), surface(wall([60, 0], [66, 2], 4)[::19], 1.2)
     apart = find_all_facades({3: near, 5: far}, 1.0)[5]
     assert abs(apart[0].normal[1]) < np.cos(np.deg2rad(10.0))
+
+
+def test_among_like_drops_strays_and_keeps_corners():
+    cells = np.zeros((8, 8), bool)
+    cells[1:4, 1:4] = True
+    cells[6, 2:7] = True
+    kept = among_like(cells)
+    assert kept[1:4, 1:4].all()
+    assert kept.sum() == 9

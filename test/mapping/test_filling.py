@@ -76,8 +76,8 @@ def street(*pictures):
     return state
 
 
-def fill(state, points, instance=7, reach_m=REACH_M, known=None, owner_of=None):
-    """Fill after a look at all keyframes; OWN is of instance 7, OTHER of 8."""
+def look(state, points, instance=7, reach_m=REACH_M, known=None, owner_of=None):
+    """Look at all keyframes; OWN is of instance 7, OTHER of 8."""
     owner_of = owner_of or {LABEL: 7, OTHER: 8}
     names = {
         (k, 0): [
@@ -87,7 +87,11 @@ def fill(state, points, instance=7, reach_m=REACH_M, known=None, owner_of=None):
     }
     filler = FacadeFiller(state, fused(points, instance), known or landmarks(), reach_m)
     filler.look(range(len(state.frames)), names)
-    return filler.filled()
+    return filler
+
+
+def fill(*args, **options):
+    return look(*args, **options).filled()
 
 
 LOW_WALL = wall([-4, 0], [4, 0], 2, noise=0.0)
@@ -178,3 +182,21 @@ def test_look_again_from_the_same_place_says_nothing_new():
     np.testing.assert_array_equal(
         fill(state, LOW_WALL).points, fill(street((OWN,)), LOW_WALL).points
     )
+
+
+def test_cells_are_those_measured_and_those_filled_without_strays():
+    stray = np.array([[-6.5, 0.0, 4.5]])
+    filler = look(street((OWN,)), np.concatenate([LOW_WALL, stray]))
+    cells, made = filler.cells(), filler.filled()
+    # 10 m wide, up to 3 m above the wall of 2 m
+    assert len(cells.instances) == pytest.approx(10 * 5 / CELL_M**2, rel=0.12)
+    assert len(cells.instances) - len(made.ids) == pytest.approx(16 / CELL_M**2, rel=0.1)
+    assert np.abs(cells.centers[:, 0]).max() < 5.3
+    np.testing.assert_allclose(cells.normals, np.tile([0, -1, 0], (len(cells.normals), 1)))
+
+
+def test_cells_that_were_measured_but_are_denied_are_left_out():
+    left = mask_of(LABEL, (0, 320), (0, 480)), mask_of(SKY, (320, 640), (0, 480))
+    cells = look(street(left), LOW_WALL).cells()
+    assert (cells.centers[:, 0] < CELL_M).all()
+    assert len(cells.centers) > 100

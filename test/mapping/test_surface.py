@@ -6,11 +6,12 @@ from street_maker import DriveOptions, make_drive, make_street
 
 from seg2d3d_ros.config import Config, override
 from seg2d3d_ros.geometry import transforms
+from seg2d3d_ros.mapping.boxes import SurfaceCells
 from seg2d3d_ros.mapping.fusion import FIRST_ID
 from seg2d3d_ros.mapping.publication import landmark_cloud
 from seg2d3d_ros.mapping.stage import MappingStage
 from seg2d3d_ros.mapping.state import MapState
-from seg2d3d_ros.mapping.surface import SurfaceMap
+from seg2d3d_ros.mapping.surface import Surface, SurfaceMap, join
 from seg2d3d_ros.types import DepthSamples
 
 OPTIONS = Config().mapping
@@ -68,7 +69,7 @@ def filled(clusters, T=None):
 
 def test_whole_points_lie_on_the_wall_that_was_measured(clusters):
     _, surface = filled(clusters)
-    fused = surface.whole({}, NO_LANDMARKS)
+    fused = surface.whole({}, NO_LANDMARKS).points
     assert len(fused.ids) > 500
     # half-precision depths of up to 20 m are good to 8 mm
     np.testing.assert_allclose(fused.points[:, 1], WALL_Y, atol=0.01)
@@ -77,7 +78,7 @@ def test_whole_points_lie_on_the_wall_that_was_measured(clusters):
 
 def test_whole_points_face_the_path_of_the_vehicle(clusters):
     _, surface = filled(clusters)
-    toward = surface.whole({}, NO_LANDMARKS).toward
+    toward = surface.whole({}, NO_LANDMARKS).points.toward
     # the vehicle drives along y = 0
     assert (toward[:, 1] < -0.2).all()
     assert (np.linalg.norm(toward, axis=1) < 1.0 + 1e-9).all()
@@ -87,7 +88,9 @@ def test_whole_points_follow_the_poses_of_their_keyframes(clusters):
     state, surface = filled(clusters)
     shift = transforms.exp([0.0, 0.0, 0.3, 5.0, -2.0, 0.5])
     state.transform(shift, 1.0)
-    back = transforms.apply(transforms.invert(shift), surface.whole({}, NO_LANDMARKS).points)
+    back = transforms.apply(
+        transforms.invert(shift), surface.whole({}, NO_LANDMARKS).points.points
+    )
     np.testing.assert_allclose(back[:, 1], WALL_Y, atol=0.01)
 
 
@@ -106,7 +109,7 @@ def test_whole_points_grow_with_the_map_when_its_scale_is_found(clusters):
     S = np.diag([2.0, 2.0, 2.0, 1.0])
     state.transform(S, 2.0)
     np.testing.assert_allclose(
-        surface.whole({}, NO_LANDMARKS).points[:, 1], 2.0 * WALL_Y, atol=0.02
+        surface.whole({}, NO_LANDMARKS).points.points[:, 1], 2.0 * WALL_Y, atol=0.02
     )
 
 
@@ -114,14 +117,14 @@ def test_add_cluster_in_a_scaled_world_gives_what_growing_gives(clusters):
     moved = [with_depths(centred(c), k == 0) for k, c in enumerate(clusters)]
     _, direct = filled(moved, np.diag([2.0, 2.0, 2.0, 1.0]))
     np.testing.assert_allclose(
-        direct.whole({}, NO_LANDMARKS).points[:, 1], 2.0 * WALL_Y, atol=0.02
+        direct.whole({}, NO_LANDMARKS).points.points[:, 1], 2.0 * WALL_Y, atol=0.02
     )
 
 
 def test_recent_holds_the_newest_clusters_only(clusters):
     _, surface = filled(clusters)
     _, last = filled(clusters)
-    recent, whole = surface.recent({}), last.whole({}, NO_LANDMARKS)
+    recent, whole = surface.recent({}).points, last.whole({}, NO_LANDMARKS).points
     assert len(clusters) > 3
     assert len(recent.ids) < 0.8 * len(whole.ids)
     assert np.isin(recent.ids, whole.ids).mean() > 0.95
@@ -129,8 +132,8 @@ def test_recent_holds_the_newest_clusters_only(clusters):
 
 def test_no_samples_make_no_points(clusters):
     _, surface = filled([replace(c, depths=make.depths) for c, make in plain(clusters)])
-    assert surface.whole({}, NO_LANDMARKS) is None
-    assert surface.recent({}) is None
+    assert surface.whole({}, NO_LANDMARKS).points is None
+    assert surface.recent({}).points is None
 
 
 def plain(clusters):
@@ -160,3 +163,21 @@ def test_stage_surface_voxel_of_zero_turns_fusion_off(clusters):
     stage = MappingStage(override(Config(), {"mapping.surface_voxel_m": 0.0}))
     for c in clusters:
         assert (stage.push(c).cloud.ids < FIRST_ID).all()
+
+
+def test_join_names_points_and_cells_as_they_are_placed(clusters):
+    _, surface = filled(clusters)
+    points = surface.whole({}, NO_LANDMARKS).points
+    half = replace(points, instances=np.where(points.points[:, 0] > 5.0, 7, 8))
+    n = len(points.ids)
+    cells = SurfaceCells(points.points, np.zeros((n, 3)), np.zeros(n), half.instances)
+
+    def place(_, owners):
+        return np.where(owners == 7, 9, owners).astype(np.uint32)
+
+    cloud, placed = join(NO_LANDMARKS, Surface(half, cells), {7}, place)
+    # 8 is not shown, and 7 was merged into 9 by hand
+    assert set(cloud.instances.tolist()) == {0, 9}
+    assert set(placed.instances.tolist()) == {8, 9}
+    np.testing.assert_array_equal(cloud.instances == 9, placed.instances == 9)
+    assert join(NO_LANDMARKS, Surface(None), {7}, place) == (NO_LANDMARKS, None)
