@@ -68,17 +68,18 @@ class FacadeFiller:
         self._state, self._measured = state, measured
         facades = find_all_facades(_surfaces(state, measured, landmarks), reach_m)
         flat = [(i, f) for i in sorted(facades) for f in facades[i]]
-        centers = [f.centers() for _, f in flat]
-        num = [len(c) for c in centers]
-        self._centers = np.concatenate([np.zeros((0, 3)), *centers])
-        self._normals = np.repeat(np.array([f.normal for _, f in flat]).reshape(-1, 3), num, 0)
-        self._owner = np.repeat(np.array([i for i, _ in flat], dtype=np.int64), num)
-        self._sigma = np.repeat(np.array([f.sigma_m for _, f in flat]), num)
+        self._owners = np.array([i for i, _ in flat], dtype=np.int64)
+        self._normals = np.array([f.normal for _, f in flat]).reshape(-1, 3)
+        self._sigma_m = np.array([f.sigma_m for _, f in flat])
+        centers = [f.centers().astype(np.float32) for _, f in flat]
+        self._centers = np.concatenate([np.zeros((0, 3), np.float32), *centers])
+        self._plane = np.repeat(np.arange(len(flat), dtype=np.int32), [len(c) for c in centers])
         self._grids = [f.cells for _, f in flat]
         none = np.zeros(0, dtype=bool)
         self._is_measured = np.concatenate([none, *(f.measured[f.cells] for _, f in flat)])
         self._is_dense = np.concatenate([none, *(f.dense[f.cells] for _, f in flat)])
-        self._for, self._against = np.zeros((2, len(self._owner)))
+        self._for, self._against = np.zeros((2, len(self._plane)), np.float32)
+        self._spans = np.cumsum([0, *(len(c) for c in centers)])
         self._last = np.full(3, np.inf)
         self._lattices = [_lattice(c.width_px, c.height_px) for c in state.cameras]
 
@@ -100,38 +101,41 @@ class FacadeFiller:
     def cells(self) -> SurfaceCells:
         """Return the cells that are part of a building: measured or shown, and no strays."""
         rows = np.flatnonzero(self._is_part())
+        plane = self._plane[rows]
         return SurfaceCells(
-            self._centers[rows], self._normals[rows], self._sigma[rows], self._owner[rows]
+            self._centers[rows].astype(np.float64),
+            self._normals[plane],
+            self._sigma_m[plane],
+            self._owners[plane],
         )
 
     def filled(self) -> FusedPoints:
         """Return a point for each cell that is part of a building and was not measured."""
         rows = np.flatnonzero(self._is_part() & ~self._is_measured)
         ids, first = np.unique(name_voxels(self._centers[rows], CELL_M), return_index=True)
-        rows, num = rows[first], len(first)
-        _, nearest = cKDTree(self._measured.points).query(self._centers[rows])
+        points = self._centers[rows[first]].astype(np.float64)
+        plane, num = self._plane[rows[first]], len(first)
+        _, nearest = cKDTree(self._measured.points).query(points)
         return FusedPoints(
             ids=ids,
-            points=self._centers[rows],
+            points=points,
             edge_m=np.full(num, CELL_M),
-            sigma_m=np.maximum(self._sigma[rows], _LEAST_SIGMA_M),
+            sigma_m=np.maximum(self._sigma_m[plane], _LEAST_SIGMA_M),
             num_views=np.ones(num, dtype=np.int64),
-            instances=self._owner[rows],
+            instances=self._owners[plane],
             classes=self._measured.classes[nearest],
             colors_rgb=self._measured.colors_rgb[nearest],
-            toward=self._normals[rows],
+            toward=self._normals[plane],
         )
 
     def _is_part(self) -> np.ndarray:
         total = self._for + self._against
         kept = np.where(total > 0.0, self._for >= _MIN_SHARE * total, self._is_dense)
-        out, first = np.zeros(len(kept), dtype=bool), 0
-        for grid in self._grids:
-            end = first + int(grid.sum())
+        out = np.zeros(len(kept), dtype=bool)
+        for grid, first, end in zip(self._grids, self._spans, self._spans[1:], strict=False):
             laid = np.zeros(grid.shape, dtype=bool)
             laid[grid] = kept[first:end]
             out[first:end] = among_like(laid)[grid]
-            first = end
         return out
 
     def _look(self, k: int, c: int, named: list[MaskAssignment]) -> None:
@@ -141,7 +145,9 @@ class FacadeFiller:
         rows = self._rows_of({a.instance for a in named})
         toward = T_world_cam[:3, 3] - self._centers[rows]
         distance = np.linalg.norm(toward, axis=1)
-        cosine = np.einsum("ni,ni->n", toward, self._normals[rows]) / np.maximum(distance, 1e-9)
+        cosine = np.einsum("ni,ni->n", toward, self._normals[self._plane[rows]]) / np.maximum(
+            distance, 1e-9
+        )
         faced = np.flatnonzero((cosine > _MIN_COSINE) & (distance < _MAX_RANGE_M))
         p_cam = transforms.apply(transforms.invert(T_world_cam), self._centers[rows[faced]])
         uv, inside = models.project(camera, p_cam)
@@ -150,7 +156,7 @@ class FacadeFiller:
             return
         rows, distance = rows[seen], distance[seen]
         weight = cosine[seen] / np.maximum(distance, _NEAR_M)
-        shown = self._owners(k, c, named)
+        shown = self._owners_of(k, c, named)
         step = _step(camera.width_px)
         at = np.floor((uv[inside, ::-1] + 0.5) / step).astype(np.int64)
         pixel = tuple(np.minimum(at, np.array(shown.shape) - 1).T)
@@ -159,16 +165,17 @@ class FacadeFiller:
         slack = _DEPTH_SLACK_M + _DEPTH_SLACK_RATIO * distance
         is_free = distance <= depth + slack
         is_through = ~known & (distance < depth - slack) & np.isfinite(depth)
-        is_own = owner == self._owner[rows]
+        is_own = owner == self._owners[self._plane[rows]]
         self._for[rows] += weight * (is_free & is_own & ~is_through)
         self._against[rows] += weight * (is_free & (is_through | (~is_own & (owner != 0))))
 
     def _rows_of(self, instances: set[int]) -> IntArray:
-        spans = (np.searchsorted(self._owner, [i, i + 1]) for i in sorted(instances) if i > 0)
-        none = np.zeros(0, dtype=np.int64)
-        return np.concatenate([none, *(np.arange(first, end) for first, end in spans)])
+        """Return the cells of some buildings."""
+        planes = np.flatnonzero(np.isin(self._owners, [i for i in instances if i > 0]))
+        spans = [np.arange(*self._spans[[p, p + 1]]) for p in planes]
+        return np.concatenate([np.zeros(0, dtype=np.int64), *spans])
 
-    def _owners(self, k: int, c: int, named: list[MaskAssignment]) -> IntArray:
+    def _owners_of(self, k: int, c: int, named: list[MaskAssignment]) -> IntArray:
         """Return whose the pixels of the lattice (h, w) are: -1 of nobody, 0 unknown."""
         lattice, shape = self._lattices[c]
         masks = self._state.frames[k].masks[c]
