@@ -5,22 +5,26 @@ The format is described in docs/map_format.md.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import io
+import logging
 import os
 import shutil
 import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seg2d3d_ros.errors import ResultError
 
+_LOG = logging.getLogger(__name__)
 _SUFFIX = ".npz"
+_PREFIX, _LOCK = ".seg2d3d-blocks-", "lock"
 
 
 class FolderStore:
@@ -35,27 +39,32 @@ class FolderStore:
         """Use a folder, which is made if it is not there; `digests` are of files in it."""
         self.folder = folder
         self.digests = dict(digests or {})
+        self._lock: int | None = None
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ResultError(f"{folder} cannot be made for frozen frames: {error}") from error
 
-    @staticmethod
-    def temporary(parent: str | Path | None = None) -> FolderStore:
+    @classmethod
+    def temporary(cls, parent: str | Path | None = None) -> Self:
         """Make a store in a new folder, below `parent` or where the system keeps such.
+
+        Folders that killed runs left there are removed.
 
         Raises:
             ResultError: the parent cannot be written.
         """
+        parent = Path(parent or tempfile.gettempdir()).expanduser()
         try:
-            if parent is not None:
-                parent = Path(parent).expanduser()
-                parent.mkdir(parents=True, exist_ok=True)
-            return FolderStore(Path(tempfile.mkdtemp(prefix=".seg2d3d-blocks-", dir=parent)))
+            parent.mkdir(parents=True, exist_ok=True)
+            _remove_orphans(parent)
+            store = cls(Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent)))
+            store._lock = _lock(store.folder)
+            return store
         except OSError as error:
             raise ResultError(
-                f"no folder for frozen frames can be made in {parent or tempfile.gettempdir()}: "
-                f"{error}; choose another by runtime.scratch_dir"
+                f"no folder for frozen frames can be made in {parent}: {error}; choose another by "
+                "runtime.scratch_dir"
             ) from error
 
     def put(self, name: str, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -106,7 +115,7 @@ class FolderStore:
             path.unlink()
         except FileNotFoundError:
             raise KeyError(name) from None
-        del self.digests[name]
+        self.digests.pop(name, None)
         for parent in path.relative_to(self.folder).parents[:-1]:
             if any((self.folder / parent).iterdir()):
                 return
@@ -136,3 +145,26 @@ class FolderStore:
     def remove(self) -> None:
         """Delete the folder and all in it."""
         shutil.rmtree(self.folder, ignore_errors=True)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+def _lock(folder: Path) -> int:
+    """Lock a folder while this process lives; its file appears when it is locked already."""
+    descriptor = os.open(folder / "making", os.O_CREAT | os.O_RDWR)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    os.rename(folder / "making", folder / _LOCK)
+    return descriptor
+
+
+def _remove_orphans(parent: Path) -> None:
+    """Remove folders of stores whose process is no more: nobody holds their lock."""
+    for lock in parent.glob(f"{_PREFIX}*/{_LOCK}"):
+        try:
+            with lock.open() as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:  # somebody works there, or it is not ours
+            continue
+        _LOG.info("removing %s, which a run left that was killed", lock.parent)
+        shutil.rmtree(lock.parent, ignore_errors=True)

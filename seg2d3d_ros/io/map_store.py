@@ -91,7 +91,7 @@ def copy_groups(blocks: BlockStore, kept: FolderStore, without: Collection[str] 
     for name in blocks.names():
         if name in without:
             continue
-        if not isinstance(blocks, FolderStore):
+        if not isinstance(blocks, FolderStore) or name not in blocks.digests:
             kept.put(name, blocks.get(name))
             continue
         target = kept.path(name)

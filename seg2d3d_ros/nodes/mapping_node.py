@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import seg2d3d_ros.msg as msg
 from seg2d3d_ros.errors import Seg2D3DError
-from seg2d3d_ros.io.folder_store import FolderStore
+from seg2d3d_ros.io.patient_store import PatientStore
 from seg2d3d_ros.io.saved_map import load_stage
 from seg2d3d_ros.mapping.stage import MappingStage
 from seg2d3d_ros.nodes.conversions.clusters import from_cluster
@@ -37,7 +37,7 @@ class MappingNode(StageNode):
         super().__init__("mapping")
         self.worker: Worker | None = None
         self._stage: MappingStage | None = None
-        self.blocks: FolderStore | None = None
+        self.blocks: PatientStore | None = None
         self._output: MapOutput | None = None
         self._map_services: MapServices | None = None
         self._subscription: Any = None
@@ -85,11 +85,11 @@ class MappingNode(StageNode):
             self._output.reset()
 
     def _begin_run(
-        self, stage: MappingStage | None = None, blocks: FolderStore | None = None
+        self, stage: MappingStage | None = None, blocks: PatientStore | None = None
     ) -> None:
         """Begin with an empty map, or with one that was loaded and the blocks it rests on."""
         self._drop_blocks()
-        self.blocks = blocks or FolderStore.temporary(self.config.runtime.scratch_dir or None)
+        self.blocks = blocks or PatientStore.temporary(self.config.runtime.scratch_dir or None)
         self._stage = stage or MappingStage(self.config, self.blocks)
         self.is_loaded, self.accounts = stage is not None, LiveAccounts()
         # Onto a map that was loaded a run may go on or begin.
@@ -149,7 +149,7 @@ class MappingNode(StageNode):
         Raises:
             ResultError: it cannot be read; the map is as it was.
         """
-        blocks = FolderStore.temporary(self.config.runtime.scratch_dir or None)
+        blocks = PatientStore.temporary(self.config.runtime.scratch_dir or None)
         try:
             stage = load_stage(Path(folder).expanduser(), blocks)
         except BaseException:
@@ -208,7 +208,8 @@ class MappingNode(StageNode):
         """Return the worker's counters and those of the map."""
         if self.worker is None or self._stage is None:
             return {}
-        return {"problem": self.worker.last_error, **self.worker.stats(), **self._stage.counts}
+        problem = self.worker.last_error or (self.blocks.problem if self.blocks else "")
+        return {"problem": problem, **self.worker.stats(), **self._stage.counts}
 
 
 def main(args: list[str] | None = None) -> int:

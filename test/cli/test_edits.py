@@ -2,6 +2,10 @@
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -125,3 +129,29 @@ def test_replay_onto_a_result_adds_to_its_map(drive, result, tmp_path):
     assert [e["sequence"] for e in first.events] == [
         str(e.sequence) for e in events[: len(first.events)]
     ]
+
+
+def test_replay_onto_a_result_that_is_killed_leaves_it_and_can_be_repeated(
+    drive, result, tmp_path
+):
+    out, before = tmp_path / "both", content(result)
+    arguments = ["replay", str(drive / "bag"), "--onto", str(result), "--out", str(out)]
+    run = subprocess.Popen(
+        [sys.executable, "-m", "seg2d3d_ros.cli.main", *arguments], stdout=subprocess.DEVNULL
+    )
+    state = max(p.stat().st_mtime_ns for p in (result / "map").rglob("*.npz"))
+    written = []
+    while not written and run.poll() is None:
+        time.sleep(0.05)
+        files = [p for p in tmp_path.glob(".seg2d3d-blocks-*/*/*.npz") if p.exists()]
+        written = [p for p in files if p.stat().st_mtime_ns > state]
+    run.kill()
+    assert run.wait() == -signal.SIGKILL
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".seg2d3d")]
+    assert content(result) == before
+    with open_map(result) as saved:  # every block of it is whole
+        saved.stage.snapshot()
+    assert main(arguments) == 0
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["both", "result"]
+    assert content(result) == before
+    assert len(read_result(out).stamps_ns) == 2 * len(read_result(result).stamps_ns)

@@ -1,3 +1,8 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -101,3 +106,38 @@ def test_temporary_below_a_file_says_how_to_choose_another(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ResultError, match="scratch_dir"):
         FolderStore.temporary(tmp_path / "file")
+
+
+def test_temporary_removes_what_killed_processes_left_and_nothing_else(tmp_path):
+    code = (
+        "import sys, time; from seg2d3d_ros.io.folder_store import FolderStore;"
+        "store = FolderStore.temporary(sys.argv[1]); print(store.folder, flush=True);"
+        "time.sleep(60)"
+    )
+    (tmp_path / ".seg2d3d-blocks-mine").mkdir()
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    runs = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    try:
+        killed, alive = (Path(run.stdout.readline().strip()) for run in runs)
+        runs[0].kill()
+        runs[0].wait()
+        assert killed.is_dir() and alive.is_dir()
+        with FolderStore.temporary(tmp_path) as store:
+            store.put("a", ARRAYS)
+            assert sorted(tmp_path.iterdir()) == sorted(
+                [tmp_path / ".seg2d3d-blocks-mine", alive, store.folder]
+            )
+            assert store.names() == ["a"]
+    finally:
+        for run in runs:
+            run.kill()
+            run.wait()
+            run.stdout.close()
+
+
+def test_temporary_gives_its_lock_back(tmp_path):
+    num = len(os.listdir("/proc/self/fd"))
+    for _ in range(5):
+        with FolderStore.temporary(tmp_path):
+            assert len(os.listdir("/proc/self/fd")) == num + 1
+    assert len(os.listdir("/proc/self/fd")) == num
