@@ -81,11 +81,7 @@ class MappingStage:
         self.refinement_s = 0.0
 
     def push(self, cluster: Cluster) -> MapUpdate:
-        """Take a cluster in and return what changed.
-
-        Raises:
-            InputError: a new run onto this map has other cameras.
-        """
+        """Take a cluster in and return what changed."""
         cluster = self._state.renamed(self._continuation.renumber(cluster, self._state.rig))
         self._full = None
         self._sequence = cluster.sequence
@@ -103,9 +99,6 @@ class MappingStage:
         events = self._associator.add(self._state, increment.new_frames)
         new = self._associator.pictures[num_pictures:]
         events = self._record(events, self._associator.pictures[-max(_WITNESSES, len(new)) :])
-        for picture in new:
-            self._labels.add(picture.seen)
-        self._associator.pictures[num_pictures:] = [p.without_classes() for p in new]
         touched = cluster.landmarks.ids
         relabelled = self._roster.touch(touched)
         self._roster.link(new)

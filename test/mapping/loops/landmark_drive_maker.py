@@ -77,6 +77,7 @@ class Drive:
     noise_px: float = 0.3
     next_id: int = 1
     landmark_of: dict = field(default_factory=dict)
+    rig: Rig = RIG
     houses: np.ndarray | None = None
     class_id: int = 11
     sequence: int = 0
@@ -109,7 +110,7 @@ class Drive:
     def _seen(self, route, rng):
         """Return, for each pose, ids, points and pixels: a landmark out of sight starts anew."""
         live, out = {}, []
-        camera = RIG.cameras[0]
+        camera = self.rig.cameras[0]
         for T in route:
             T_cam_world = transforms.invert(T @ camera.T_base_cam)
             p_cam = transforms.apply(T_cam_world, self.points)
@@ -130,7 +131,7 @@ class Drive:
         local = {}
         for T, E, (ids, rows, _) in zip(route, T_est, seen, strict=True):
             p_base = transforms.apply(transforms.invert(T), self.points[rows])
-            lever = MOUNT[:3, 3]
+            lever = self.rig.cameras[0].T_base_cam[:3, 3]
             p = transforms.apply(E, (p_base - lever) / self.scale + lever)
             for i, q in zip(ids.tolist(), p, strict=True):
                 local.setdefault(i, q)
@@ -157,7 +158,15 @@ class Drive:
         scale = "metric" if self.scale == 1.0 else "unknown"
         self.sequence += 1
         cluster = Cluster(
-            self.sequence - 1, session, ends, scale, overlap, RIG, poses, landmarks, observations
+            self.sequence - 1,
+            session,
+            ends,
+            scale,
+            overlap,
+            self.rig,
+            poses,
+            landmarks,
+            observations,
         )
         if self.houses is None:
             return cluster

@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
-from landmark_drive_maker import Drive, facades, ring
+from landmark_drive_maker import RIG, Drive, facades, line, pose, ring
 
 from seg2d3d_ros.config import Config, override
+from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.mapping.archive import MemoryStore
 from seg2d3d_ros.mapping.stage import MappingStage
+from seg2d3d_ros.types import Camera, Rig
 
 RADIUS_M = 30.0
 LAP_M = 2 * np.pi * RADIUS_M
@@ -55,3 +57,35 @@ def test_restore_before_the_loop_closes_it_all_the_same(clusters):
     np.testing.assert_array_equal(a.trajectory.T_map_base, b.trajectory.T_map_base)
     np.testing.assert_array_equal(a.cloud.ids, b.cloud.ids)
     np.testing.assert_array_equal(a.cloud.points_map, b.cloud.points_map)
+
+
+def test_second_vehicle_with_another_camera_finds_its_place_on_the_map():
+    rng = np.random.default_rng(21)
+    street = line(120.0)
+    points, descriptors = facades(street, rng)
+    first = Drive(points, descriptors)
+    # A van: its camera is wider, sits higher and looks 15 degrees to the left. It joins the street
+    # in the middle of it, crosswise of where its own odometry begins.
+    K = np.array([[400.0, 0.0, 480.0], [0.0, 400.0, 300.0], [0.0, 0.0, 1.0]])
+    T_base_cam = pose(0.5, 0.3, np.deg2rad(15.0)) @ RIG.cameras[0].T_base_cam
+    T_base_cam[2, 3] = 2.4
+    rig = Rig((Camera("van", 960, 600, K, T_base_cam),))
+    van = Drive(points, descriptors, rig=rig, seed=5, stamp=10**12)
+    way = [pose(40.0 + s, 1.2) for s in np.arange(0.0, 60.0, 1.2)]
+    store = MemoryStore()
+    stage = MappingStage(CONFIG, store)
+    for cluster in first.clusters(street):
+        stage.push(cluster)
+    stage.finish()
+    stage.keep()
+    stage = MappingStage.restore(store)
+    for cluster in van.clusters(way, T_local_start=pose(-70.0, 15.0, 1.6)):
+        stage.push(cluster)
+    full = stage.finish()
+    assert full.counts["parts"] == 1
+    assert [c.name for c in stage._state.rig.cameras] == ["front", "van"]
+    est = full.trajectory.T_map_base
+    T_street_map = street[0] @ transforms.invert(est[0])
+    # The map's landmarks are exact, pixels noisy by 0.3: what is left is the loops' own sigma.
+    found = (T_street_map @ est[len(street) :])[:, :3, 3]
+    np.testing.assert_allclose(found, np.stack(way)[:, :3, 3], atol=0.3)
