@@ -73,10 +73,7 @@ def weigh_picture(
 def _tracked(instances: IntArray) -> Evidence:
     """Return shares of the landmarks tracked in a mask; a few weigh less than many."""
     weight = _TRACKED_WEIGHT * min(len(instances) / _ENOUGH_TRACKED, 1.0)
-    found, count = np.unique(instances, return_counts=True)
-    return Counter(
-        {int(i): weight * n / len(instances) for i, n in zip(found, count, strict=True)}
-    )
+    return Counter({i: weight * n / len(instances) for i, n in _counted(instances)})
 
 
 def _covered(mask: Mask, shown: Shown, may_count: np.ndarray) -> Evidence:
@@ -88,8 +85,12 @@ def _covered(mask: Mask, shown: Shown, may_count: np.ndarray) -> Evidence:
     step = max(1, size // _NUM_SAMPLES)
     pixels = pixel_masks.every_nth_pixel(mask.bbox_px, mask.runs, step)
     reach = max(4.0, 0.4 * float(np.sqrt(size)))
-    distance, row = map(
-        np.asarray, cKDTree(shown.uv_px[may_count]).query(pixels, distance_upper_bound=reach)
-    )
-    found, count = np.unique(instances[row[np.isfinite(distance)]], return_counts=True)
-    return Counter({int(i): n / len(pixels) for i, n in zip(found, count, strict=True)})
+    tree = cKDTree(shown.uv_px[may_count], balanced_tree=False)
+    distance, row = map(np.asarray, tree.query(pixels, distance_upper_bound=reach))
+    found = instances[row[np.isfinite(distance)]]
+    return Counter({i: n / len(pixels) for i, n in _counted(found)})
+
+
+def _counted(instances: IntArray) -> list[tuple[int, int]]:
+    """Return how often each instance (n,) is there, in ascending order: sorting few is slow."""
+    return sorted(Counter(instances.tolist()).items())
