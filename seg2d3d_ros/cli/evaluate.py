@@ -47,6 +47,14 @@ _SURFACE_COLUMNS = {
     "precision50": "precision50",
     "surface_share": "surface seen",
 }
+_BOX_COLUMNS = {
+    "num": "buildings",
+    "corner_error_m": "corners m",
+    "within_1m": "within 1 m",
+    "height_error_m": "bottom, top m",
+    "yaw_error_deg": "yaw deg",
+    "num_overlapping": "overlapping",
+}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -184,6 +192,8 @@ def _print(report: dict[str, Any], is_metric: bool) -> None:
         )
     if "surface" in report:
         _print_table(console, "Surface", report["surface"], _SURFACE_COLUMNS)
+    if "boxes" in report:
+        _print_table(console, "Boxes", {"result": report["boxes"]}, _BOX_COLUMNS)
 
 
 def _print_table(

@@ -11,11 +11,13 @@ import numpy as np
 
 from seg2d3d_ros.errors import InputError
 from seg2d3d_ros.evaluation.average_precision import build_overlap, score_instances
+from seg2d3d_ros.evaluation.boxes import enclose, score_boxes, transform_box
 from seg2d3d_ros.evaluation.georeference import between_origins
 from seg2d3d_ros.evaluation.identity import score_identity
 from seg2d3d_ros.evaluation.masks import MaskKey, MaskTruth
 from seg2d3d_ros.evaluation.relative_pose import score_relative_poses
 from seg2d3d_ros.evaluation.surface import (
+    align_by_poses,
     align_points_by_poses,
     score_surface,
     transfer,
@@ -30,10 +32,12 @@ from seg2d3d_ros.evaluation.trajectory import (
     straight_line,
 )
 from seg2d3d_ros.evaluation.truth import Result, Truth, positions_of
+from seg2d3d_ros.geometry.transforms import apply
 from seg2d3d_ros.io.ply import read_ply
 
 LEAST_FRAMES_SHARE = 1.0 / 3.0
 MIN_OWNER_SHARE = 0.25
+MIN_BOX_IOU = 0.25
 
 Assignment = Mapping[MaskKey, int]
 
@@ -57,7 +61,8 @@ def judge(
     Returns:
         `trajectory`: scores by method (`result`, `straight_line`, `odometry`); `masks`, where the
         truth has masks: `frames`, and `methods` with scores by name (`result`, `true_owner`,
-        `one_id_per_mask`, baselines); `surface`, where the truth has points.
+        `one_id_per_mask`, baselines); `surface`, where the truth has points;
+        `boxes`, where it has footprints, too.
 
     Raises:
         InputError: result and truth have no stamp in common.
@@ -83,6 +88,8 @@ def judge(
                 report["masks"]["methods"][name]["pictures"] = score
     if truth.points is not None:
         report["surface"] = judge_surface(result, truth, truth.points)
+        if truth.footprints and result.boxes:
+            report["boxes"] = judge_boxes(result, truth, truth.points)
     return report
 
 
@@ -211,3 +218,32 @@ def judge_surface(result: Result, truth: Truth, points: Path) -> dict[str, dict[
     overlap = build_overlap(owner_of_point[owned], result.instances[owned], result.scores)
     scores["map_points"] = {**score_instances([overlap]), "num_vertices": int(owned.sum())}
     return scores
+
+
+def judge_boxes(result: Result, truth: Truth, points: Path) -> dict[str, Any]:
+    """Score the boxes of instances against those of the true surface that was seen.
+
+    A building is the instance that most of its surface is labelled with, if more than a quarter
+    of both together is shared; its true box stands along the first side of its footprint.
+
+    Args:
+        result: The map.
+        truth: The true trajectory and footprints.
+        points: PLY file of true surface samples with their buildings.
+    """
+    vertices = read_ply(points)
+    samples, buildings = positions_of(vertices), vertices["instance"].astype(np.int64)
+    est, gt = associate(result.trajectory, truth.trajectory)
+    S_gt_est = align_by_poses(est, gt, with_scale=not result.is_metric)
+    boxes = {i: transform_box(S_gt_est, box) for i, box in result.boxes.items()}
+    labels = transfer(apply(S_gt_est, result.points), result.instances, samples)
+    ids = np.unique(labels[labels != 0])
+    overlap = build_overlap(buildings, labels, {})
+    pairs = []
+    for building, iou in zip(np.unique(buildings[buildings != 0]), overlap.iou, strict=True):
+        best = int(ids[np.argmax(iou)]) if len(ids) else 0
+        if best in boxes and iou.max() > MIN_BOX_IOU and int(building) in truth.footprints:
+            side = np.subtract(*truth.footprints[int(building)][[1, 0]])
+            true_box = enclose(samples[buildings == building], float(np.arctan2(side[1], side[0])))
+            pairs.append((boxes[best], true_box))
+    return score_boxes(pairs, boxes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg2d3d_ros.errors import InputError
+from seg2d3d_ros.evaluation.boxes import Box
 from seg2d3d_ros.evaluation.masks import MaskKey, MaskTruth, build_mask_truth
 from seg2d3d_ros.evaluation.trajectory import Poses
 from seg2d3d_ros.geometry.transforms import R_BODY_OPTICAL, invert, rigid
@@ -32,6 +33,7 @@ class Truth:
         visible: Pixels of each building truly visible, by (stamp_ns, camera, building_id).
         origin: Of the ENU frame, or None.
         points: Path of the surface samples, or None.
+        footprints: (n, 2) outline of each building on the ground, by its id.
     """
 
     trajectory: Poses
@@ -39,6 +41,7 @@ class Truth:
     visible: dict[tuple[int, str, int], int] | None = None
     origin: Origin | None = None
     points: Path | None = None
+    footprints: dict[int, FloatArray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,7 @@ class Result:
         points: Positions (p, 3) of the map's points, in map.
         instances: (p,) instance of each point, 0 none.
         scores: Confidence by instance.
+        boxes: Box by instance.
         is_metric: False where the run says that scale is unknown.
         origin: Of the ENU map frame, or None.
     """
@@ -62,6 +66,7 @@ class Result:
     points: FloatArray
     instances: IntArray
     scores: dict[int, float]
+    boxes: dict[int, Box]
     is_metric: bool
     origin: Origin | None = None
 
@@ -88,6 +93,7 @@ def read_truth(path: str | Path) -> Truth:
         _read_visible(visible) if visible.is_file() else None,
         _origin(read_json(path / "truth.json").get("origin")),
         points if points.is_file() else None,
+        _footprints(path / "buildings.json"),
     )
 
 
@@ -109,6 +115,7 @@ def read_result(folder: str | Path) -> Result:
         positions_of(found.points),
         found.points["instance"].astype(np.int64),
         {int(i["id"]): float(i["score"] or 0.0) for i in found.instances},
+        {int(i["id"]): _box(i) for i in found.instances if "box" in i},
         found.run["scale"] == "metric",
         _origin(found.run["origin"]),
     )
@@ -185,6 +192,22 @@ def _read_visible(path: Path) -> dict[tuple[int, str, int], int]:
         }
     except ValueError as error:
         raise InputError(f"{path} holds a row that cannot be read: {error}") from error
+
+
+def _footprints(path: Path) -> dict[int, FloatArray]:
+    if not path.is_file():
+        return {}
+    return {
+        int(b["id"]): np.array(b["footprint_map"], dtype=np.float64)
+        for b in read_json(path)["buildings"]
+    }
+
+
+def _box(record: dict[str, Any]) -> Box:
+    """Return the box of a record of `instances.json`."""
+    middle, height = record["box"]["center_map"][2], record["box"]["size_m"][2]
+    footprint = np.array(record["footprint_map"], dtype=np.float64)
+    return Box(footprint, middle - height / 2.0, middle + height / 2.0)
 
 
 def _origin(record: dict[str, float] | None) -> Origin | None:

@@ -167,3 +167,26 @@ def test_read_kitti_poses_forward_motion_is_body_x_and_stamps_are_tenths(tmp_pat
     times.mkdir(parents=True)
     (times / "times.txt").write_text("0\n1.041284e-01\n2.082536e-01\n")
     assert read_kitti_poses(poses / "99.txt").stamps_ns.tolist() == [0, 104_128_400]
+
+
+def test_evaluate_boxes_where_truth_has_footprints(folders: tuple[Path, Path]) -> None:
+    result, truth = folders
+    assert "boxes" not in evaluate(result, truth)
+    corners = [[0, 5], [8, 5], [8, 11], [0, 11]]
+    building = {"id": 2, "footprint_map": corners, "height_m": 4.0, "base_m": 0.0}
+    (truth / "buildings.json").write_text(json.dumps({"version": 1, "buildings": [building]}))
+    assert "boxes" not in evaluate(result, truth)
+    # the wall that was seen is 8 m long and has no depth
+    found = {
+        "id": 9,
+        "score": 0.8,
+        "footprint_map": [[0, 5], [8.5, 5], [8.5, 5], [0, 5]],
+        "box": {"center_map": [4.25, 5, 2.1], "size_m": [8.5, 0, 4.2], "yaw_rad": 0.0},
+    }
+    (result / "instances.json").write_text(json.dumps({"instances": [found]}))
+    score = evaluate(result, truth)["boxes"]
+    assert score["num"] == 1
+    assert score["corner_error_m"] == pytest.approx(0.25, abs=0.05)
+    assert score["height_error_m"] == pytest.approx(0.1, abs=0.03)
+    assert score["yaw_error_deg"] == pytest.approx(0.0, abs=1e-6)
+    assert score["within_1m"] == 1.0
