@@ -20,9 +20,10 @@ from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.geometry.masks import contains_each
 from seg2d3d_ros.mapping import forks
 from seg2d3d_ros.mapping.attraction import attracted
-from seg2d3d_ros.mapping.consensus import MaskTable, companions, majority, mask_key
+from seg2d3d_ros.mapping.consensus import MaskTable, companions, majority, mask_key, within_classes
 from seg2d3d_ros.mapping.identities import Association, Picture
 from seg2d3d_ros.mapping.incidence import incidence
+from seg2d3d_ros.mapping.labels import LabelVotes, may_join
 from seg2d3d_ros.mapping.owners import PlaceOwners
 from seg2d3d_ros.mapping.partition import Edges, greedy_partition
 from seg2d3d_ros.mapping.state import MapState
@@ -59,10 +60,11 @@ class Associator(Association):
 
     _T_grid_world: FloatArray = np.eye(4)
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, labels: LabelVotes | None = None) -> None:
         """Start with no instance; the first id is 1."""
-        super().__init__(config)
+        super().__init__(config, labels)
         self._options = config.mapping
+        self._telling = sorted(self._buildings.union(config.segmentation.dynamic_classes))
         self._graph = VoteGraph()
         self._voted_at: np.ndarray | None = None
         self._num_events = 0
@@ -72,7 +74,7 @@ class Associator(Association):
         if not self.pictures:
             self._hang_grid(state)
         new = [p for k in new_frames for p in self._look_up(state, k)]
-        self.pictures += new
+        self._take(new)
         touched = self._graph.add([self._votes(state, p) for p in new if p.is_voting])
         return self._decide(touched, self._stamp(state))
 
@@ -152,9 +154,8 @@ class Associator(Association):
         good = good[np.argsort(picture.seen.ids[good], kind="stable")]
         ids, mask = picture.seen.ids[good], picture.seen.mask[good]
         points, sigma = state.points(ids) / state.unit, state.sigma(ids) / state.unit
-        return picture_votes(
-            self._places(state, ids), points, sigma, mask, self._options.vote_reach_m
-        )
+        keys, class_id = self._places(state, ids), self._class_of(ids)
+        return picture_votes(keys, points, sigma, mask, self._options.vote_reach_m, class_id)
 
     # ------------------------------------------------------------- decisions
 
@@ -215,11 +216,15 @@ class Associator(Association):
         Parts of a building too far apart to vote place by place (a tree between them) still lie in
         one mask again and again. What hides a facade (leaves, poles) drags corners through the
         masks of one building after another; such an instance owns hardly a mask of its own.
+        Instances of two classes are never joined.
         """
         events = []
+        class_of = self._classes(state)
         table = MaskTable(*self._landmarks_in_masks(state))
         instances, votes = companions(*self._points_in_masks(state))
-        votes = self._near(state, instances, votes)
+        votes = within_classes(
+            self._near(state, instances, votes), [class_of[i] for i in instances.tolist()]
+        )
         group = greedy_partition(votes, self._options.min_companion_votes)
         for k in range(int(group.max(initial=-1)) + 1):
             keeper, *others = instances[group == k].tolist()
@@ -228,6 +233,8 @@ class Associator(Association):
                 table.reassign(other, keeper)
         while (verdict := table.weakest()) is not None:
             instance, host = verdict
+            if host and not may_join(class_of[instance], class_of[host]):
+                host = 0
             if host:
                 instance, host = max(instance, host), min(instance, host)
                 events.append(self._merge(state, host, instance))
@@ -235,6 +242,20 @@ class Associator(Association):
                 events.append(self._dissolve(state, instance))
             table.reassign(instance, host)
         return events
+
+    def _class_of(self, ids: IntArray) -> IntArray:
+        """Return the class (n,) of landmarks: buildings and what moves; 0 for all else.
+
+        Leaves and poles lie in the masks of the facades behind them: their class tells nothing.
+        """
+        found = self._labels.of(ids)
+        return np.where(np.isin(found, self._telling), found, 0)
+
+    def _classes(self, state: MapState) -> Counter[int]:
+        """Return the class of each instance by its landmarks, 0 for those without any."""
+        ids = state.landmark_ids()
+        instances, classes = majority(self.instances_of(state, ids), self._class_of(ids))
+        return Counter(dict(zip(instances.tolist(), classes.tolist(), strict=True)))
 
     def _near(self, state: MapState, instances: IntArray, votes: Edges) -> Edges:
         """Turn votes for joining instances (n,) with a gap between them into votes against."""

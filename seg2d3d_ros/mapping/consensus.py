@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 from scipy import sparse
 
+from seg2d3d_ros.mapping.labels import may_join
 from seg2d3d_ros.mapping.partition import Edges
 from seg2d3d_ros.types import IntArray
 
@@ -118,6 +120,13 @@ def companions(mask: IntArray, instance: IntArray) -> tuple[IntArray, Edges]:
     in_mask = _together(mask[rows], column, len(instances))
     votes = sparse.triu(2 * in_mask - in_picture, k=1, format="coo")
     return instances, Edges(len(instances), votes.row, votes.col, votes.data.astype(np.float64))
+
+
+def within_classes(votes: Edges, classes: list[int]) -> Edges:
+    """Turn votes for joining instances of two classes into votes against; 0 is of no class yet."""
+    class_id = np.array(classes, dtype=np.int64)
+    may = may_join(class_id[votes.first], class_id[votes.second])
+    return replace(votes, weight=np.where(may, votes.weight, -np.abs(votes.weight)))
 
 
 def _together(place: IntArray, column: IntArray, size: int) -> sparse.csr_array:

@@ -9,6 +9,7 @@ import numpy as np
 
 from seg2d3d_ros.config import Config
 from seg2d3d_ros.mapping.incidence import Incidence
+from seg2d3d_ros.mapping.labels import LabelVotes
 from seg2d3d_ros.mapping.owners import PlaceOwners
 from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.types import InstanceEvent, IntArray
@@ -37,8 +38,14 @@ class Association(ABC):
         instance_of_place: Who owns each place.
     """
 
-    def __init__(self, config: Config) -> None:
-        """Start with no instance; the first id is 1."""
+    def __init__(self, config: Config, labels: LabelVotes | None = None) -> None:
+        """Start with no instance; the first id is 1.
+
+        Args:
+            config: Which classes are buildings.
+            labels: Classes of landmarks, counted with each new picture; its own without any.
+        """
+        self._labels = LabelVotes() if labels is None else labels
         self._buildings = frozenset({0, *config.segmentation.building_classes})
         self._next_id = 1
         self.pictures: list[Picture] = []
@@ -53,6 +60,12 @@ class Association(ABC):
         """Return an instance id that was never used before."""
         self._next_id += 1
         return self._next_id - 1
+
+    def _take(self, pictures: list[Picture]) -> None:
+        """Keep new pictures, and count the classes of what they saw, once."""
+        for picture in pictures:
+            self._labels.add(picture.seen)
+        self.pictures += [p.without_classes() for p in pictures]
 
     @abstractmethod
     def add(self, state: MapState, new_frames: list[int]) -> list[InstanceEvent]:

@@ -8,6 +8,11 @@ from seg2d3d_ros.mapping.incidence import Incidence
 from seg2d3d_ros.types import IntArray
 
 
+def may_join(a: IntArray | int, b: IntArray | int) -> np.ndarray:
+    """Return where things of classes a (n,) and b (n,) may be one; 0, unknown, goes with all."""
+    return np.equal(a, b) | np.equal(a, 0) | np.equal(b, 0)
+
+
 class LabelVotes:
     """Counts per class and landmark; rows are found by the landmark's id."""
 

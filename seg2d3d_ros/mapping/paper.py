@@ -136,9 +136,9 @@ class PaperAssociator(Association):
     is a landmark here.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, labels: LabelVotes | None = None) -> None:
         """Start with no instance; the first id is 1."""
-        super().__init__(config)
+        super().__init__(config, labels)
         self._instance_of_mask: dict[tuple[int, int, int], int] = {}
 
     def add(self, state: MapState, new_frames: list[int]) -> list[InstanceEvent]:
@@ -154,7 +154,7 @@ class PaperAssociator(Association):
                 rows = frame.camera == camera
                 masks = frame.masks[camera]
                 seen = self._look_up(frame.ids[rows], frame.uv_px[rows], masks)
-                self.pictures.append(Picture(k, camera, seen, True))
+                self._take([Picture(k, camera, seen, True)])
 
     def rebuild(self, state: MapState) -> list[InstanceEvent]:
         """Group all masks anew; a group keeps the id that most of its masks had."""

@@ -27,7 +27,7 @@ def make_association(
     """
     chosen = config.mapping.association
     if chosen == "votes":
-        associator = Associator(config)
+        associator = Associator(config, labels)
         return associator, Roster(config, state, associator, labels, edits)
     if chosen != "seg2d3d_paper":
         raise ConfigError(
@@ -35,6 +35,6 @@ def make_association(
         )
     # The published rules have a filter of their own: 10 points, 4 pictures.
     mapping = replace(config.mapping, min_instance_points=1, min_instance_views=1)
-    rules = PaperAssociator(config)
+    rules = PaperAssociator(config, labels)
     roster = PaperRoster(replace(config, mapping=mapping), state, rules, labels, edits)
     return rules, roster

@@ -8,6 +8,7 @@ import numpy as np
 from scipy import sparse
 from scipy.spatial import cKDTree
 
+from seg2d3d_ros.mapping.labels import may_join
 from seg2d3d_ros.mapping.packed_rows import PackedRows
 from seg2d3d_ros.types import FloatArray, IntArray
 
@@ -24,7 +25,7 @@ class PictureVotes:
     Attributes:
         places: (n,) places in its masks, sorted.
         pairs: (m, 2) which of them are compared, as positions in `places`.
-        weight: (m,) vote about each pair: +1 same mask, -1 different ones.
+        weight: (m,) vote about each pair: +1 same mask, -1 different masks or classes.
     """
 
     places: IntArray
@@ -46,7 +47,12 @@ def place_keys(ids: IntArray, points: FloatArray, sigma_m: FloatArray, voxel_m: 
 
 
 def picture_votes(
-    keys: IntArray, points: FloatArray, sigma_m: FloatArray, mask: IntArray, reach_m: float
+    keys: IntArray,
+    points: FloatArray,
+    sigma_m: FloatArray,
+    mask: IntArray,
+    reach_m: float,
+    class_id: IntArray | None = None,
 ) -> PictureVotes:
     """Pair each place of a picture with near ones and a few further ones, and compare their masks.
 
@@ -56,6 +62,8 @@ def picture_votes(
         sigma_m: (n,) their uncertainty.
         mask: (n,) mask of each.
         reach_m: Pairs further apart say nothing; uncertain ones reach ten times their sigma.
+        class_id: (n,) class of each by all pictures, 0 unknown: what is of two classes is not one,
+            though a mask covers both. All are unknown without it.
 
     Returns:
         The votes of this picture; the mask of a place is that of most of its landmarks.
@@ -76,7 +84,10 @@ def picture_votes(
     low, high = np.minimum(a, b), np.maximum(a, b)
     joined = np.unique(low * len(keys) + high)
     low, high = joined // len(keys), joined % len(keys)
-    weight = np.where(owner[low] == owner[high], 1.0, -1.0)
+    is_one = owner[low] == owner[high]
+    if class_id is not None:
+        is_one &= may_join(class_id[first[low]], class_id[first[high]])
+    weight = np.where(is_one, 1.0, -1.0)
     return PictureVotes(keys, np.stack([low, high], axis=1), weight)
 
 

@@ -1,3 +1,4 @@
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -5,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from street_maker import (
+    PERIOD_NS,
     DriveOptions,
     MaskErrors,
     adjusted_rand,
@@ -158,6 +160,62 @@ def test_association_houses_that_no_mask_tells_apart_are_one(street):
     drive = make_drive(street)
     stage, _ = run(with_wide_mask(drive, every=1), Config())
     assert len(stage.finish().instances) == len(street.facades) - 1
+
+
+def two_kinds(drive, other):
+    """Houses of even number are of class `other`, and most masks cover them and their neighbour.
+
+    Of eight pictures three show one mask over both of the one class, three of the other class,
+    with a sliver of its own beside it, and two show both houses as they are.
+    """
+    clusters = []
+    for cluster in drive.clusters:
+        segmentations = []
+        for s in cluster.segmentations:
+            turn = (s.stamp_ns // PERIOD_NS) % 8
+            shape = (s.height_px, s.width_px)
+            shown = {
+                drive.houses[s.stamp_ns, s.camera, m.label][0]: masks.decode(
+                    m.bbox_px, m.runs, shape
+                )
+                for m in s.masks
+            }
+            made = []
+            for first in (1, 3):
+                pair = {h: p for h, p in shown.items() if h in (first, first + 1)}
+                if turn < 6 and pair:
+                    both, sliver = np.any(list(pair.values()), axis=0), pair.popitem()[1].copy()
+                    sliver[:, np.flatnonzero(sliver.any(axis=0))[4:]] = False
+                    wide, narrow = (11, other) if turn < 3 else (other, 11)
+                    made += [(wide, both), (narrow, sliver)]
+                else:
+                    made += [(other if h % 2 == 0 else 11, p) for h, p in pair.items()]
+            found = tuple(
+                Mask(1000 * c + k, c, 0.9, *masks.encode(p)) for k, (c, p) in enumerate(made, 1)
+            )
+            segmentations.append(replace(s, masks=found))
+        clusters.append(replace(cluster, segmentations=tuple(segmentations)))
+    return clusters
+
+
+@pytest.mark.parametrize(("other", "num_instances"), [(12, 4), (26, 2), (11, 2)])
+def test_association_adjoining_things_of_two_classes_are_never_joined(other, num_instances):
+    street = make_street(2)
+    config = override(Config(), {"segmentation.building_classes": [11, 12]})
+    full = run(two_kinds(make_drive(street), other), config)[0].finish()
+    owners = {h: Counter() for h in street.facades}
+    for i, instance in zip(full.cloud.ids.tolist(), full.cloud.instances.tolist(), strict=True):
+        if i < len(street.house):
+            owners[int(street.house[i])][instance] += 1
+    main = {h: found.most_common(1)[0] for h, found in owners.items()}
+    assert all(times > 0.9 * owners[h].total() for h, (_, times) in main.items())
+    of_house = {h: instance for h, (instance, _) in main.items()}
+    assert len({i for i in of_house.values() if i}) == num_instances
+    if other == 12:
+        class_of = {i.id: i.class_id for i in full.instances}
+        assert [class_of[of_house[h]] for h in sorted(of_house)] == [11, 12, 11, 12]
+    if other == 26:
+        assert of_house[2] == of_house[4] == 0
 
 
 def test_association_other_classes_make_no_instances(street):

@@ -184,3 +184,13 @@ def test_neighbours_of_many_points_agree_with_those_of_few(monkeypatch):
     few = _neighbours(points, np.array([1, 5, 20]))
     monkeypatch.setattr(votes_module, "_FEW", 0)
     assert (_neighbours(points, np.array([1, 5, 20])) == few).mean() > 0.99
+
+
+@pytest.mark.parametrize(
+    ("classes", "weight"), [((11, 11), 1.0), ((11, 12), -1.0), ((0, 12), 1.0), ((12, 0), 1.0)]
+)
+def test_picture_votes_two_classes_in_one_mask_speak_against(classes, weight):
+    keys, points = np.array([4, 5]), np.eye(3)[:2]
+    mask = np.array([0, 0])
+    found = picture_votes(keys, points, np.zeros(2), mask, 2.0, np.array(classes))
+    assert found.weight.tolist() == [weight]
