@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import io
 import logging
 import os
 import shutil
 import tempfile
 import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,18 +73,20 @@ class FolderStore:
         Raises:
             ResultError: the disk refuses, because it is full for example.
         """
-        buffer = io.BytesIO()
-        np.savez(buffer, allow_pickle=False, **arrays)  # type: ignore[arg-type]
-        data = buffer.getbuffer()
         path = self.path(name)
         partial = path.with_suffix(".partial")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_bytes(data)
+            with partial.open("wb+") as file:
+                np.savez(file, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+                digest = _digest(file)
             os.replace(partial, path)
         except OSError as error:
             raise ResultError(f"frozen frames cannot be written to {path}: {error}") from error
-        self.digests[name] = hashlib.sha256(data).hexdigest()
+        finally:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
+        self.digests[name] = digest
 
     def get(self, name: str) -> dict[str, NDArray[Any]]:
         """Return a group.
@@ -95,17 +97,14 @@ class FolderStore:
         """
         path = self.path(name)
         try:
-            data = path.read_bytes()
+            with path.open("rb") as file:
+                if self.digests.get(name) not in (None, _digest(file)):
+                    raise ResultError(f"{path} is damaged: its hash is not the one that was noted")
+                with np.load(file, allow_pickle=False) as loaded:
+                    return {key: loaded[key] for key in loaded.files}
         except FileNotFoundError:
             raise KeyError(name) from None
-        except OSError as error:
-            raise ResultError(f"{path} cannot be read: {error}") from error
-        if self.digests.get(name) not in (None, hashlib.sha256(data).hexdigest()):
-            raise ResultError(f"{path} is damaged: its hash is not the one that was noted")
-        try:
-            with np.load(io.BytesIO(data), allow_pickle=False) as loaded:
-                return {key: loaded[key] for key in loaded.files}
-        except (ValueError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, zipfile.BadZipFile) as error:
             raise ResultError(f"{path} cannot be read: {error!r}") from error
 
     def drop(self, name: str) -> None:
@@ -148,6 +147,14 @@ class FolderStore:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+
+def _digest(file: BinaryIO) -> str:
+    """Return the SHA-256 of a file, and go back to its beginning."""
+    file.seek(0)
+    digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+    file.seek(0)
+    return digest
 
 
 def _lock(folder: Path) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import json
 from collections import Counter, OrderedDict, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import Any
 
@@ -25,6 +25,7 @@ VERSION = 1
 
 _PACKAGE = "seg2d3d_ros."
 _PLAIN = (bool, int, float, str)
+_plain = json.JSONEncoder().encode
 _DICTS: dict[str, Callable[[], dict]] = {
     "dict": dict,
     "Counter": Counter,
@@ -44,7 +45,8 @@ def encode(value: Any, outside: BlockStore) -> dict[str, NDArray[Any]]:
     """
     writer = _Writer(outside)
     graph = writer.node(value, "state")
-    text = json.dumps({"version": VERSION, "classes": writer.classes, "graph": graph})
+    classes = json.dumps(writer.classes)
+    text = f'{{"version": {VERSION}, "classes": {classes}, "graph": {graph}}}'
     pools = {f"pool_{kind}": np.concatenate(parts) for kind, parts in writer.pools.items()}
     return {"json": np.frombuffer(text.encode(), dtype=np.uint8), **pools}
 
@@ -80,44 +82,44 @@ class _Writer:
         self._met: dict[int, int] = {}
         self._alive: list[Any] = []
 
-    def node(self, v: Any, path: str) -> Any:
+    def node(self, v: Any, path: str) -> str:
         if v is None or type(v) in _PLAIN:
-            return v
+            return _plain(v)
         if v is self._outside:
-            return ["store"]
+            return _node("store")
         if id(v) in self._met:
-            return ["ref", self._met[id(v)]]
+            return _node("ref", self._met[id(v)])
         if isinstance(v, Enum):
-            return ["enum", *_name(type(v)), v.value]
+            return _node("enum", *_name(type(v)), v.value)
         if isinstance(v, bytes):
-            return ["bytes", *self._pool(np.frombuffer(v, dtype=np.uint8)), len(v)]
+            return _node("bytes", *self._pool(np.frombuffer(v, dtype=np.uint8)), len(v))
         if isinstance(v, np.generic):
-            return ["scalar", *self._pool(np.array([v]))]
+            return _node("scalar", *self._pool(np.array([v])))
         if type(v) is tuple:
-            return ["tuple", *(self.node(x, path) for x in v)]
+            return _node("tuple", inner=[self.node(x, path) for x in v])
         if type(v) is frozenset:
-            return ["frozenset", *(self.node(x, path) for x in sorted(v, key=repr))]
+            return _node("frozenset", inner=[self.node(x, path) for x in v])
         return self._shared(v, path)
 
-    def _shared(self, v: Any, path: str) -> Any:
+    def _shared(self, v: Any, path: str) -> str:
         self._met[id(v)] = len(self._alive)
         self._alive.append(v)
         if isinstance(v, np.ndarray) and v.dtype != object:
-            return ["array", *self._pool(v), *v.shape]
+            return _node("array", *self._pool(v), *v.shape)
         if isinstance(v, cKDTree):
-            return ["tree", *self._pool(np.asarray(v.data)), *v.data.shape]
+            return _node("tree", *self._pool(np.asarray(v.data)), *v.data.shape)
         if type(v) in (list, set):
             kind = type(v).__name__
             if len(v) > 8 and all(type(x) is int for x in v):
-                return [f"{kind} int", *self._pool(np.array(list(v), dtype=np.int64)), len(v)]
-            return [kind, *(self.node(x, f"{path}[]") for x in v)]
+                return _node(f"{kind} int", *self._pool(np.array(list(v), dtype=np.int64)), len(v))
+            return _node(kind, inner=[self.node(x, f"{path}[]") for x in v])
         if isinstance(v, dict):
             return self._dict(v, path)
         if type(v).__module__.startswith(_PACKAGE):
             return self._object(v, path)
         raise TypeError(f"{path} is a {type(v).__name__}, which cannot be written")
 
-    def _dict(self, v: dict, path: str) -> Any:
+    def _dict(self, v: dict, path: str) -> str:
         name = type(v).__name__
         if isinstance(v, defaultdict):
             name += f" {v.default_factory.__name__ if v.default_factory else None}"  # type: ignore[attr-defined]
@@ -127,24 +129,22 @@ class _Writer:
             is_packed = all(type(k) is int and type(x) is kind for k, x in v.items())
             if len(v) > 4 and is_packed:
                 keys = self._pool(np.array(list(v), dtype=np.int64))
-                return ["packed", name, len(v), *keys, *self._pool(np.array([*v.values()], dtype))]
+                values = self._pool(np.array([*v.values()], dtype))
+                return _node("packed", name, len(v), *keys, *values)
         flat = [
             n for k, x in v.items() for n in (self.node(k, path), self.node(x, f"{path}[{k!r}]"))
         ]
-        return ["dict", name, *flat]
+        return _node("dict", name, inner=flat)
 
-    def _object(self, v: Any, path: str) -> Any:
+    def _object(self, v: Any, path: str) -> str:
         slots = [s for c in type(v).__mro__ for s in getattr(c, "__slots__", ())]
         names = tuple(n for n in (*slots, *getattr(v, "__dict__", ())) if hasattr(v, n))
         key = (type(v), names)
         if key not in self._class_at:
             self._class_at[key] = len(self.classes)
             self.classes.append([*_name(type(v)), *names])
-        return [
-            "object",
-            self._class_at[key],
-            *(self.node(getattr(v, n), f"{path}.{n}") for n in names),
-        ]
+        inner = [self.node(getattr(v, n), f"{path}.{n}") for n in names]
+        return _node("object", self._class_at[key], inner=inner)
 
     def _pool(self, v: NDArray[Any]) -> tuple[str, int]:
         kind = v.dtype.str.lstrip("<|=")
@@ -152,6 +152,11 @@ class _Writer:
         self.pools.setdefault(kind, []).append(np.ascontiguousarray(v).ravel())
         self._size[kind] += v.size
         return kind, at
+
+
+def _node(kind: str, *numbers: Any, inner: Iterable[str] = ()) -> str:
+    """Return a node as text: as lists, the nodes of a long drive would take ten times as much."""
+    return f"[{', '.join([*map(_plain, (kind, *numbers)), *inner])}]"
 
 
 class _Reader:

@@ -67,7 +67,8 @@ class Roster:
     def _clear(self) -> None:
         self._place = np.full(4096, _NO_PLACE, dtype=np.int64)
         self._owner = np.zeros(4096, dtype=np.int64)
-        self._ids_at: dict[int, set[int]] = {}
+        # Mostly one or two at a place: a set would take five times the memory of a tuple.
+        self._ids_at: dict[int, tuple[int, ...]] = {}
         self._members: dict[int, set[int]] = {}
         self._tiles = TileIndex()
         self._dirty: set[int] = set()
@@ -167,9 +168,10 @@ class Roster:
         pairs = zip(ids[moved].tolist(), before[moved].tolist(), now[moved].tolist(), strict=True)
         for landmark, old, new in pairs:
             if old != _NO_PLACE:
-                take_out(self._ids_at, old, landmark)
+                left = tuple(i for i in self._ids_at.pop(old) if i != landmark)
+                self._ids_at.update({old: left} if left else {})
             if new != _NO_PLACE:
-                self._ids_at.setdefault(new, set()).add(landmark)
+                self._ids_at[new] = tuple(sorted((*self._ids_at.get(new, ()), landmark)))
         self._place[ids] = now
 
     def _reserve(self, size: int) -> None:
