@@ -7,8 +7,9 @@ An endless street (`cluster_stream.py`, two cameras, about 100 landmarks in a ma
 cluster by cluster, as live: look landmarks up in masks, vote, decide again about what was touched.
 Only this is counted, as CPU time of this process, not the making of the street. At --compare-at
 masks the paper's rules are run on the same incidence of masks and landmarks, which they get for
-nothing: as plain operations on Python sets, mask against mask, and as sparse products (the preset
-`seg2d3d_paper`). Prints a row per checkpoint and writes `association_speed.json`.
+nothing: as plain operations on Python sets, mask against mask, and on arrays with an index of the
+masks of each landmark (the preset `seg2d3d_paper`). Prints a row per checkpoint and writes
+`association_speed.json`.
 """
 
 from __future__ import annotations
