@@ -13,7 +13,7 @@ from seg2d3d_ros.clusters.descriptors import Describer
 from seg2d3d_ros.clusters.exclusion import Exclusion
 from seg2d3d_ros.clusters.initialization import locate_between, motion_between
 from seg2d3d_ros.clusters.keyframes import KeyframePolicy
-from seg2d3d_ros.clusters.landmarks import LandmarkTable
+from seg2d3d_ros.clusters.landmarks import LandmarkTable, colors_at
 from seg2d3d_ros.clusters.mask_corners import BuildingCorners
 from seg2d3d_ros.clusters.motion import ConstantVelocity, Motion, guess_pixels
 from seg2d3d_ros.clusters.odometry import OdometryBuffer
@@ -342,6 +342,9 @@ class FrontEnd:
 
     def _add_corners(self, frame: LocalFrame, moment: RigFrame) -> None:
         for c in frame.cameras:
+            T_cam_local = transforms.invert(frame.T_local_base @ self._rig.cameras[c].T_base_cam)
+            points = self.map.landmarks.points(self._trackers[c].ids)
+            self._trackers[c].realign(points, T_cam_local)
             picture = self._exclusion.forbid(c, moment.frames[c].stamp_ns)
             allowed = None if picture is None else (1 - picture)
             self._start_tracks(c, self._trackers[c].find_corners(allowed), moment)
@@ -360,11 +363,12 @@ class FrontEnd:
                     self._trackers[c], moment.segmentations[c], picture
                 )
                 self._start_tracks(c, uv, moment)
+            self._trackers[c].remember(T_cam_local)
         frame.seen = self._seen(list(frame.cameras))
 
     def _start_tracks(self, c: int, uv: FloatArray, moment: RigFrame) -> None:
         ids = self.map.landmarks.create(len(uv))
-        self.map.landmarks.set_colors(ids, _colors(moment.frames[c].image, uv))
+        self.map.landmarks.set_colors(ids, colors_at(moment.frames[c].image, uv))
         self._trackers[c].add(ids, uv)
 
     def _match_across(self, frame: LocalFrame, grays: dict[int, np.ndarray]) -> None:
@@ -392,9 +396,3 @@ class FrontEnd:
             tracker = self._trackers[c]
             kept: IntArray = frame.seen.ids[frame.seen.camera == c]
             tracker.keep(np.isin(tracker.ids, kept))
-
-
-def _colors(image: np.ndarray, uv: FloatArray) -> np.ndarray:
-    at = np.round(uv).astype(int)
-    values = image[at[:, 1], at[:, 0]]
-    return np.repeat(values[:, None], 3, axis=1) if image.ndim == 2 else values[:, ::-1]

@@ -95,3 +95,10 @@ class LandmarkTable:
     def next_id(self) -> int:
         """Return the id that will be created next."""
         return self._offset + self._size
+
+
+def colors_at(image: np.ndarray, uv_px: FloatArray) -> np.ndarray:
+    """Return the red, green and blue (n, 3) of a picture, BGR or grey, at pixels (n, 2)."""
+    at = np.round(uv_px).astype(int)
+    values = image[at[:, 1], at[:, 0]]
+    return np.repeat(values[:, None], 3, axis=1) if image.ndim == 2 else values[:, ::-1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from seg2d3d_ros.clusters.references import ReferencePatches
 from seg2d3d_ros.types import FloatArray, IntArray
 
 _WINDOW_PX = (11, 11)
@@ -71,6 +72,7 @@ class Tracker:
         self._image: np.ndarray | None = None
         self._corners: tuple[np.ndarray, ...] | None = None
         self._columns = 1
+        self._references = ReferencePatches()
         self.ids: IntArray = np.zeros(0, dtype=np.int64)
         self.uv_px: FloatArray = np.zeros((0, 2))
 
@@ -87,6 +89,23 @@ class Tracker:
         self._image, self._corners = gray, None
         self._columns = gray.shape[1] // self._min_distance_px + 1
 
+    def realign(self, points_local: FloatArray, T_cam_local: FloatArray) -> None:
+        """Put tracks back onto what they followed at first, at a keyframe.
+
+        Args:
+            points_local: (n, 3) landmarks of the tracks, NaN where there is none yet.
+            T_cam_local: (4, 4) pose of the camera.
+        """
+        if self._image is not None and len(self.ids):
+            self.uv_px = self._references.align(
+                self._image, self.ids, self.uv_px, points_local, T_cam_local
+            )
+
+    def remember(self, T_cam_local: FloatArray) -> None:
+        """Keep how tracks that are new since the last keyframe look, at a pose (4, 4)."""
+        if self._image is not None:
+            self._references.add(self._image, self.ids, self.uv_px, T_cam_local)
+
     def keep(self, mask: np.ndarray) -> None:
         """End the tracks where the mask (n,) is False."""
         self.ids, self.uv_px = self.ids[mask], self.uv_px[mask]
@@ -97,8 +116,9 @@ class Tracker:
         self.uv_px = np.concatenate([self.uv_px, uv_px])
 
     def clear(self) -> None:
-        """End all tracks."""
+        """End all tracks, and forget how they looked."""
         self.keep(np.zeros(len(self.ids), dtype=bool))
+        self._references = ReferencePatches()
 
     def find_corners(self, allowed: np.ndarray | None, num: int | None = None) -> FloatArray:
         """Return new corners (k, 2), strongest of each free cell, evenly over the picture.

@@ -76,9 +76,14 @@ def test_black_pictures_without_odometry_are_one_session_and_one_map(drive, lit)
 
 def test_black_pictures_for_longer_than_a_session_waits_are_bridged(drive):
     # Two seconds, 8.3 m: longer than the fifteen moments after which a session would be lost.
-    found, sessions = run(drive, (22, 42))
-    assert sessions == [0]
-    assert errors_m(found, drive)[[*range(22), *range(42, 52)]].max() < 0.6
+    # The twenty or so landmarks found again tell the pose by luck once in a while: of three.
+    worst = []
+    for start in (19, 20, 22):
+        found, sessions = run(drive, (start, start + 20))
+        assert sessions == [0]
+        lit = [*range(start), *range(start + 20, 52)]
+        worst.append(errors_m(found, drive)[lit].max())
+    assert np.median(worst) < 0.3
 
 
 def test_another_place_after_the_dark_is_a_session_of_its_own(drive, corridor):
