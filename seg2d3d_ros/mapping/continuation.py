@@ -64,6 +64,9 @@ class Continuation:
             )
             if self._rig is not None:
                 moved = _in_rig(moved, self._rig, self._camera)
+        elif self._rig is not None:
+            # One value for all clusters, also where each brings a copy from another process.
+            moved = replace(cluster, rig=self._rig)
         highest = int(moved.landmarks.ids.max()) + 1 if len(ids) else 0
         self._next = (moved.sequence + 1, moved.session + 1, max(self._next[2], highest))
         return moved
