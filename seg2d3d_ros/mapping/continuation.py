@@ -64,7 +64,7 @@ class Continuation:
             )
             if self._rig is not None:
                 moved = _in_rig(moved, self._rig, self._camera)
-        elif self._rig is not None:
+        elif self._rig is not None and cluster.rig is not self._rig:
             # One value for all clusters, also where each brings a copy from another process.
             moved = replace(cluster, rig=self._rig)
         highest = int(moved.landmarks.ids.max()) + 1 if len(ids) else 0
