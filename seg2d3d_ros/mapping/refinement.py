@@ -27,6 +27,8 @@ SOLVER = bundle.BundleOptions(
 )
 _LAST_ITERATIONS = 6
 _FAINT = 0.001
+# By how much wheels are usually long or short.
+_WHEEL_SIGMA = 0.025
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ def refine(
     Wheels are off by a few percent always in the same direction, which is not noise. The first
     round therefore barely listens to odometry; where cameras overlap or GNSS speaks, the scale
     comes out right, and its ratio to the odometry's corrects the increments of the second round.
+    A few fixes over a short way know the scale no better than wheels do: then both are weighed.
     The outcome is kept only if it costs less than what was there and does not leave odometry and
     GNSS further behind; else all is put back, and `refine_rejected` says so.
 
@@ -64,12 +67,16 @@ def refine(
     if len(seen.keyframes) < 3:
         return nothing
     judge = Judge(state, seen)
-    knows_scale = bool(positions) or num_across(seen) >= _MIN_ACROSS * len(seen.keyframes)
+    is_across = num_across(seen) >= _MIN_ACROSS * len(seen.keyframes)
+    knows_scale = bool(positions) or is_across
+    trust = 1.0 if is_across else _trust(positions)
     first = _Round(4 * MAX_ERROR_PX, _FAINT if knows_scale else 1.0, SOLVER)
     last = _Round(MAX_ERROR_PX, 1.0, replace(SOLVER, max_iterations=_LAST_ITERATIONS))
     done: list[_Adjusted] = []
     for one in (first, last):
-        scale = odometry_scale(state) if done and knows_scale else 1.0
+        scale = 1.0
+        if done and knows_scale:
+            scale += trust * (odometry_scale(state) - 1.0)
         told = odometry_factors(state, scale, one.odometry_weight)
         if not told and not knows_scale:
             told = (_hold_scale(state, seen),)
@@ -134,6 +141,20 @@ def _adjust(
     used = np.zeros(len(keep), dtype=bool)
     used[rows] = True
     return _Adjusted(used, unique, factors)
+
+
+def _trust(positions: tuple[bundle.PositionPrior, ...]) -> float:
+    """Return what part of the scale's correction to take from fixes, the rest being as told.
+
+    Fixes p know the scale of a track to 1 / sqrt(sum(|p - mean|^2 / sigma^2)), wheels to 2.5 %.
+    """
+    if not positions:
+        return 0.0
+    places = np.array([p.position_world[:2] for p in positions])
+    variance = np.array([0.5 * np.trace(p.covariance[:2, :2]) for p in positions])
+    mean = np.average(places, axis=0, weights=1.0 / variance)
+    known = float((np.square(places - mean).sum(axis=1) / variance).sum())
+    return known / (known + 1.0 / _WHEEL_SIGMA**2)
 
 
 def _hold_scale(state: MapState, seen: Observed) -> bundle.RelativePrior:
