@@ -123,6 +123,13 @@ def test_stage_process_end_does_not_wait_for_a_call(stage):
     assert len(errors) == 1
 
 
+def test_stage_process_end_takes_its_forks_along(stage):
+    pid = stage.call("fork")
+    assert psutil.Process(pid).is_running()
+    stage.end()
+    assert is_gone(pid)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_stage_process_leaves_signals_to_its_owner(stage, number):
     pid = stage.call("pid")

@@ -98,7 +98,7 @@ class _Writer:
         if type(v) is tuple:
             return _node("tuple", inner=[self.node(x, path) for x in v])
         if type(v) is frozenset:
-            return _node("frozenset", inner=[self.node(x, path) for x in v])
+            return _node("frozenset", inner=[self.node(x, path) for x in sorted(v, key=repr)])
         return self._shared(v, path)
 
     def _shared(self, v: Any, path: str) -> str:

@@ -40,6 +40,12 @@ def through_store(stage):
     return MappingStage.restore(other)
 
 
+def test_encode_frozen_sets_of_names_are_written_in_order_whatever_their_hashes():
+    names = [f"camera_{k}" for k in range(12)]
+    text = encode(frozenset(names), MemoryStore())["json"].tobytes().decode()
+    assert json.loads(text)["graph"] == ["frozenset", *sorted(names)]
+
+
 def test_encode_then_decode_gives_equal_values_of_the_same_types():
     shared = [1, 2.5, None, "ä", True]
     value = {
