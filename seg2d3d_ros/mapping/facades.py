@@ -30,6 +30,7 @@ _FINE_EDGE_M = 0.7
 _FINE_CELLS = 20
 _NEIGHBOUR_M = 40.0
 _MIN_NEIGHBOURS = 3
+_MIN_COSINE = 0.1
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,12 @@ class MeasuredSurface:
     def reach_m(self) -> FloatArray:
         """Return how far each may lie off its plane (n,)."""
         return np.maximum(_INLIER_M, self.edge_m / 2.0)
+
+    def is_faced(self, normal: FloatArray, offset_m: float) -> bool:
+        """Return whether those who measured a plane looked at it and not along it."""
+        near = self.take(self.near(normal, offset_m))
+        cosine = np.abs(near.toward @ normal)
+        return float(np.average(cosine, weights=near.area_m2)) > _MIN_COSINE
 
     def near(self, normal: FloatArray, offset_m: float) -> np.ndarray:
         """Return which points (n,) lie near a plane."""
@@ -167,7 +174,10 @@ def find_facades(
             break
         area, normal, offset = best
         largest_m2 = largest_m2 or area
-        if not (walls and _is_skewed(normal, walls[0]) and area < _SKEWED_SHARE * largest_m2):
+        is_small = area < _SKEWED_SHARE * largest_m2
+        if rest.is_faced(normal, offset) and not (
+            walls and is_small and _is_skewed(normal, walls[0])
+        ):
             found.append(_make_facade(rest, normal, offset, reach_m))
         rest = rest.take(np.abs(rest.points @ normal - offset) >= 2.0 * rest.reach_m)
     return found

@@ -112,7 +112,7 @@ class FacadeFiller:
     def filled(self) -> FusedPoints:
         """Return a point for each cell that is part of a building and was not measured."""
         rows = np.flatnonzero(self._is_part() & ~self._is_measured)
-        ids, first = np.unique(name_voxels(self._centers[rows], CELL_M), return_index=True)
+        ids, first = np.unique(name_voxels(self._centers[rows], CELL_M / 2), return_index=True)
         points = self._centers[rows[first]].astype(np.float64)
         plane, num = self._plane[rows[first]], len(first)
         _, nearest = cKDTree(self._measured.points).query(points)

@@ -115,8 +115,8 @@ def test_find_facades_a_slope_that_begins_below_the_top_is_no_roof(eaves):
 
 def test_find_facades_small_wall_askew_is_left_out_a_large_one_is_not():
     front = wall([0, 0], [12, 0], 5)
-    small = np.concatenate([front, wall([12, 1], [14.5, 3.5], 4)])
-    large = np.concatenate([front, wall([12, 1], [16, 5], 5)])
+    small = np.concatenate([front, wall([12, -1], [14.5, -3.5], 4)])
+    large = np.concatenate([front, wall([12, -1], [16, -5], 5)])
     assert len(find_facades(surface(small), 1.0, seed=0)) == 1
     assert len(find_facades(surface(large), 1.0, seed=0)) == 2
 
@@ -159,3 +159,11 @@ def test_among_like_drops_strays_and_keeps_corners():
     kept = among_like(cells)
     assert kept[1:4, 1:4].all()
     assert kept.sum() == 9
+
+
+def test_find_facades_plane_that_nobody_looked_at_is_none():
+    """Far points scatter along the rays: they lie on a plane, and it is none of the house's."""
+    camera = np.array([2.0, -60.0, 2.0])
+    points = wall([2, -6], [2, 6], 5, noise=0.1)
+    assert find_facades(surface(points, camera=camera), 1.0, seed=0) == []
+    assert len(find_facades(surface(points, camera=[-30.0, -60.0, 2.0]), 1.0, seed=0)) == 1
