@@ -4,15 +4,16 @@
 
 Without --drive: the mapping stage alone, on clusters of an endless street made of arrays
 (`cluster_stream.py`). With --drive: the whole pipeline on a recording. Frozen frames go to a
-folder in OUT. Cost is CPU time of this process, so that other work on the machine hardly counts.
-Prints a row per quarter of the drive and writes `growth.json`.
+folder in OUT. Cost is CPU time, so that other work on the machine hardly counts; it and memory are
+those of this process and, with --drive, of the process in which `replay` maps. Prints a row per
+quarter of the drive and writes `growth.json`.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
+import resource
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -90,9 +91,9 @@ def measure_replay(drive: Path, blocks: FolderStore) -> tuple[list[Moment], Fini
     from seg2d3d_ros.types import Frame
 
     source = open_source(drive)
-    pipeline = Pipeline(Config(), source.rig, blocks=blocks)
+    pipeline = Pipeline(Config(), source.rig, blocks=blocks, is_mapping_apart=True)
     moments, way_m, num_frames, last = [], 0.0, 0, None
-    start = time.process_time()
+    start = cpu_s()
     for item in source:
         num_frames += isinstance(item, Frame)
         for update in pipeline.push(item):
@@ -100,7 +101,7 @@ def measure_replay(drive: Path, blocks: FolderStore) -> tuple[list[Moment], Fini
                 way_m += 0.0 if last is None else float(np.linalg.norm(here - last))
                 last = here
             share = num_frames / source.num_pictures
-            moments.append(Moment(way_m, share, time.process_time() - start, resident_mib()))
+            moments.append(Moment(way_m, share, cpu_s() - start, resident_mib()))
     return moments, pipeline.finish
 
 
@@ -112,26 +113,36 @@ def _positions(update: MapUpdate, last: np.ndarray | None) -> Iterator[np.ndarra
 
 
 def measure_finish(finish: Finish) -> dict[str, float]:
-    """Time what `finish` does, and watch the peak of memory since the process began."""
-    start = time.process_time()
+    """Time what `finish` does, and look at the peaks of memory since the processes began."""
+    start = cpu_s()
     full = finish()
     return {
-        "finish_cpu_s": time.process_time() - start,
-        "peak_mib": _peak_mib(),
+        "finish_cpu_s": cpu_s() - start,
+        "peak_mib": _peak_mib(resource.RUSAGE_SELF),
+        "peak_apart_mib": _peak_mib(resource.RUSAGE_CHILDREN),
         "num_instances": float(len(full.instances)),
         "num_points": float(len(full.cloud.ids)),
     }
 
 
 def resident_mib() -> float:
-    """Return the resident memory of this process."""
-    return psutil.Process(os.getpid()).memory_info().rss / 2**20
+    """Return the resident memory of this process and those it started."""
+    return sum(p.memory_info().rss for p in (psutil.Process(), *_started())) / 2**20
 
 
-def _peak_mib() -> float:
-    import resource
+def cpu_s() -> float:
+    """Return the CPU time of this process and of those it started, ended ones too."""
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    running = sum(p.cpu_times().user + p.cpu_times().system for p in _started())
+    return time.process_time() + ended.ru_utime + ended.ru_stime + running
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
+
+def _started() -> list[psutil.Process]:
+    return psutil.Process().children(recursive=True)
+
+
+def _peak_mib(who: int) -> float:
+    return resource.getrusage(who).ru_maxrss / 1024.0
 
 
 def sum_up(moments: list[Moment]) -> dict[str, object]:
@@ -177,7 +188,9 @@ def print_quarters(report: dict) -> None:
 def print_finish(report: dict) -> None:
     """Print what the end of the run took."""
     print(f"{report['num_instances']:.0f} instances, {report['num_points']:.0f} points")
-    print(f"finish: {report['finish_cpu_s']:.1f} s CPU; peak of all {report['peak_mib']:.0f} MiB")
+    own, apart = report["peak_mib"], report["peak_apart_mib"]
+    print(f"finish: {report['finish_cpu_s']:.1f} s CPU")
+    print(f"peak of this process {own:.0f} MiB, of the one that maps apart {apart:.0f} MiB")
     print(f"frozen frames: {report['frozen_mib']:.0f} MiB on disk")
 
 
