@@ -9,16 +9,20 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from seg2d3d_ros.geometry import masks as pixel_masks
+from seg2d3d_ros.geometry.masks import Box, Runs
 from seg2d3d_ros.mapping.agreement import Evidence
 from seg2d3d_ros.mapping.identities import Picture
 from seg2d3d_ros.mapping.state import MapState
-from seg2d3d_ros.mapping.visibility import LabelledPoints, Shown, show
+from seg2d3d_ros.mapping.visibility import LabelledPoints, Shown, hidden_by_neighbours, show
 from seg2d3d_ros.types import IntArray, Mask
 
 _TRACKED_WEIGHT = 0.75
 _ENOUGH_TRACKED = 6.0
 _ENOUGH_SHOWN = 4.0
 _NUM_SAMPLES = 80
+_LEAST_REACH_PX = 6.0
+# Of the edge of a square as large as the mask.
+_HIDING_REACH = 0.35
 
 
 @dataclass(frozen=True)
@@ -56,8 +60,9 @@ def weigh_picture(
     named = [k for k, mask in enumerate(masks) if mask.class_id in building_classes]
     if not named:
         return out
+    regions = [(m.bbox_px, m.runs) for m in masks]
     shown = show(state, picture.frame, picture.camera, labelled, range_m)
-    inside = pixel_masks.contains_each([(m.bbox_px, m.runs) for m in masks], shown.uv_px)
+    shown, inside = _facing(shown, regions, named)
     is_free = ~inside.any(axis=0)
     total = Counter(shown.instances[inside[named].any(axis=0)].tolist())
     for k in named:
@@ -68,6 +73,19 @@ def weigh_picture(
         shares = {i: n / total[i] * min(n / _ENOUGH_SHOWN, 1.0) for i, n in here.items()}
         out[k].update(Counter(shares))  # type: ignore[arg-type]
     return out
+
+
+def _facing(
+    shown: Shown, regions: list[tuple[Box, Runs]], named: list[int]
+) -> tuple[Shown, np.ndarray]:
+    """Leave out points behind another building of their mask; say what each mask (m, n) holds."""
+    inside = pixel_masks.contains_each(regions, shown.uv_px)
+    held = inside[named]
+    mask = np.where(held.any(axis=0), np.array(named)[held.argmax(axis=0)], -1)
+    edge = np.sqrt([float(pixel_masks.area(*region)) for region in regions])
+    reach = np.maximum(_LEAST_REACH_PX, _HIDING_REACH * edge[mask])
+    rows = np.flatnonzero(~hidden_by_neighbours(shown, mask, reach))
+    return Shown(shown.uv_px[rows], shown.depth_m[rows], shown.instances[rows]), inside[:, rows]
 
 
 def _tracked(instances: IntArray) -> Evidence:

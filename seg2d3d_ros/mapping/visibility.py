@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from seg2d3d_ros.geometry import cameras as models
 from seg2d3d_ros.geometry import transforms
@@ -15,6 +16,9 @@ LAYER_RATIO = 1.35
 _CELL_PX = 12
 _TILE_M = 25.0
 _MAX_RELATIVE_SIGMA = 0.03
+_NUM_NEIGHBOURS = 16
+_NUM_IN_FRONT = 2
+_IN_FRONT_RATIO = 1.1
 
 
 @dataclass(frozen=True)
@@ -110,3 +114,28 @@ def show(
     np.minimum.at(nearest, cell, depth)
     visible = depth <= LAYER_RATIO * nearest[cell]
     return Shown(uv[visible], depth[visible], labelled.instances[near[visible]])
+
+
+def hidden_by_neighbours(shown: Shown, mask: IntArray, reach_px: FloatArray) -> np.ndarray:
+    """Return which points (n,) shine through another instance in front of them in their mask.
+
+    A mask shows one building, and corners are too few to hide all that stands behind them. A point
+    is hidden where two of its neighbours in the mask are of other instances and a tenth nearer.
+
+    Args:
+        shown: The points.
+        mask: (n,) mask that each lies in, -1 for none.
+        reach_px: (n,) distance within which points are neighbours.
+    """
+    hidden = np.zeros(len(mask), dtype=bool)
+    rows = np.flatnonzero(mask >= 0)
+    if len(rows) <= _NUM_IN_FRONT:
+        return hidden
+    num = min(_NUM_NEIGHBOURS + 1, len(rows))
+    distance, near = cKDTree(shown.uv_px[rows]).query(shown.uv_px[rows], k=num)
+    near = rows[near]
+    in_front = (distance <= reach_px[rows, None]) & (mask[near] == mask[rows, None])
+    in_front &= shown.instances[near] != shown.instances[rows, None]
+    in_front &= _IN_FRONT_RATIO * shown.depth_m[near] < shown.depth_m[rows, None]
+    hidden[rows] = in_front.sum(axis=1) >= _NUM_IN_FRONT
+    return hidden

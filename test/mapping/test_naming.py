@@ -1,4 +1,3 @@
-
 import numpy as np
 import pytest
 from street_maker import BUILDING, make_camera
@@ -141,3 +140,14 @@ def test_weigh_picture_every_mask_gets_evidence_in_order():
     votes = weigh(regions, {3: RIGHT})
     assert [set(v) for v in votes] == [set(), {3}, set()]
     assert weigh([], {3: LEFT}) == []
+
+
+def test_weigh_picture_what_shines_through_a_facade_with_fewer_corners_does_not_name_it():
+    # A bare facade before one with more corners, a fifth farther away.
+    bare = LEFT[::3]
+    behind = wall(14.4, 1.3, 8.2, 0.3, 5.5)
+    assert len(behind) > 2 * len(bare)
+    (votes,) = weigh([region(LEFT)], {3: bare, 9: behind})
+    assert votes[3] > 1.5 * votes[9]
+    (other,) = weigh([region(LEFT)], {3: bare * [1.15, 1.0, 1.0], 9: behind})
+    assert other[9] > other[3]

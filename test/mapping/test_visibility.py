@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from seg2d3d_ros.geometry import cameras as models
 from seg2d3d_ros.geometry import transforms
-from seg2d3d_ros.mapping.visibility import LabelledPoints
+from seg2d3d_ros.mapping.visibility import LabelledPoints, Shown, hidden_by_neighbours
 from seg2d3d_ros.types import Camera, Distortion
 
 K = np.array([[400.0, 0, 319.5], [0, 400.0, 191.5], [0, 0, 1]])
@@ -48,3 +48,26 @@ def test_in_cone_leaves_out_most_of_what_lies_behind():
 def test_in_cone_height_does_not_matter_for_the_range_and_its_border_counts():
     points = np.array([[30.0, 40.0, 900.0], [30.0, 40.001, 0.0]])
     assert labelled(points).in_cone(np.eye(4), np.pi, 50.0).tolist() == [0]
+
+
+def hidden(uv, depth, instances, mask, reach=20.0):
+    shown = Shown(np.asarray(uv, dtype=float), np.asarray(depth, dtype=float), np.array(instances))
+    return hidden_by_neighbours(shown, np.array(mask), np.full(len(mask), reach)).tolist()
+
+
+BESIDE = [[10, 10], [14, 10], [10, 14], [13, 13]]
+
+
+def test_hidden_by_neighbours_two_nearer_ones_of_another_instance_hide_a_point():
+    assert hidden(BESIDE, [30, 30, 50, 50], [3, 3, 8, 8], [0, 0, 0, 0]) == [0, 0, 1, 1]
+    # One stray point hides nothing, nor does an instance its own, nor a facade little nearer.
+    assert hidden(BESIDE, [30, 50, 50, 50], [3, 8, 8, 8], [0, 0, 0, 0]) == [0, 0, 0, 0]
+    assert hidden(BESIDE, [30, 30, 50, 50], [8, 8, 8, 8], [0, 0, 0, 0]) == [0, 0, 0, 0]
+    assert hidden(BESIDE, [46, 46, 50, 50], [3, 3, 8, 8], [0, 0, 0, 0]) == [0, 0, 0, 0]
+
+
+def test_hidden_by_neighbours_only_those_of_the_same_mask_within_reach_count():
+    assert hidden(BESIDE, [30, 30, 50, 50], [3, 3, 8, 8], [0, 0, 1, 1]) == [0, 0, 0, 0]
+    assert hidden(BESIDE, [30, 30, 50, 50], [3, 3, 8, 8], [-1, -1, -1, -1]) == [0, 0, 0, 0]
+    assert hidden(BESIDE, [30, 30, 50, 50], [3, 3, 8, 8], [0, 0, 0, 0], reach=2.0) == [0, 0, 0, 0]
+    assert hidden(np.zeros((0, 2)), [], [], []) == []
