@@ -227,11 +227,11 @@ def draw(path: Path, report: dict[str, Any]) -> None:
         sets_s = report["paper"]["sets_s"]
         axes.loglog([at["observations"]], [sets_s], "s", color="#d1495b", label="paper, sets")
         sparse_s = report["paper"]["sparse_s"]
-        label = "paper, arrays (seg2d3d_paper)"
+        label = "paper, arrays"
         axes.loglog([at["observations"]], [sparse_s], "D", color="#edae49", label=label)
     axes.set_xlabel("observations of landmarks in masks")
     axes.set_ylabel("CPU seconds, one core")
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0.0, 1.0))
     axes.grid(alpha=0.3, which="both")
     figure.tight_layout()
     figure.savefig(path)
