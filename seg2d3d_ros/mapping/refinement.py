@@ -103,7 +103,7 @@ def refine(
         counts["odometry_scale"] = odometry_scale(state)
     state.settle()
     if state.odometry and not knows_scale:
-        _keep_scale(state)
+        take_odometry_scale(state)
     return Refinement(done[-1].landmarks, counts)
 
 
@@ -170,8 +170,8 @@ def _hold_scale(state: MapState, seen: Observed) -> bundle.RelativePrior:
     return bundle.RelativePrior(seen.keyframes[0], seen.keyframes[far], T_first[far], covariance)
 
 
-def _keep_scale(state: MapState) -> None:
-    """Give the map the scale of its odometry again: adjusting lets it drift."""
+def take_odometry_scale(state: MapState) -> None:
+    """Give the map the scale of its odometry: adjusting lets it drift, wrong mounts bend it."""
     scale = 1.0 / odometry_scale(state)
     origin = state.frames[0].T_world_base[:3, 3].copy()
     S = np.eye(4)

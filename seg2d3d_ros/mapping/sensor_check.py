@@ -5,6 +5,7 @@ from __future__ import annotations
 from seg2d3d_ros.config import MappingConfig
 from seg2d3d_ros.mapping.ground import measure_ground
 from seg2d3d_ros.mapping.mounting_check import corrected, find_mount_errors
+from seg2d3d_ros.mapping.refinement import take_odometry_scale
 from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.mapping.wheel_slip import distrust, find_slips
 
@@ -43,6 +44,9 @@ class SensorCheck:
             remarks += [f"{e.describe(state.rig)}; {done}" for e in errors]
             if self._config.refine_extrinsics:
                 state.rig = corrected(state.rig, errors)
+                # Cameras that overlap took lengths from the turn between them: metres that are
+                # off by a tenth are too far for the adjustment to find back to.
+                take_odometry_scale(state)
         self.remarks = tuple(remarks)
 
     def find_scale(self, state: MapState) -> float | None:

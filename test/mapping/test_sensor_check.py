@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 from street_maker import SINGLE, STEREO, TURNED, DriveOptions, make_drive, make_street
 
-from seg2d3d_ros.config import Config, override
+from seg2d3d_ros.config import Config, MappingConfig, override
 from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.geometry.geodesy import enu_to_geodetic
+from seg2d3d_ros.mapping import sensor_check
+from seg2d3d_ros.mapping.mounting_check import MountError
+from seg2d3d_ros.mapping.refinement import odometry_scale
 from seg2d3d_ros.mapping.stage import MappingStage
 from seg2d3d_ros.types import Fix, Origin
 
@@ -180,3 +183,23 @@ def test_finish_one_camera_alone_says_that_its_scale_is_unknown():
     stage, full = mapped(clusters)
     assert full.scale == "unknown"
     assert stage.remarks == ()
+
+
+@pytest.mark.parametrize("is_turned", [True, False])
+def test_check_camera_that_is_turned_back_gives_the_map_its_odometrys_metres(
+    monkeypatch, is_turned
+):
+    # A turn between cameras that overlap made the map a tenth too large.
+    stage = MappingStage(Config())
+    for cluster in drive(SINGLE).clusters:
+        stage.push(replace(cluster, segmentations=()))
+    state = stage._state
+    state.transform(np.diag([1.1, 1.1, 1.1, 1.0]), 1.1)
+    before = odometry_scale(state)
+    assert before == pytest.approx(1.1, rel=0.02)
+    error = MountError((0,), (), np.array([0.0, 0.0, 0.01]), 0.001)
+    monkeypatch.setattr(
+        sensor_check, "find_mount_errors", lambda state: (error,) if is_turned else ()
+    )
+    sensor_check.SensorCheck(MappingConfig()).check(state)
+    assert odometry_scale(state) == pytest.approx(1.0 if is_turned else before, rel=1e-3)
