@@ -19,6 +19,7 @@ from typing import Any
 import cv2
 
 from seg2d3d_ros import config as configuration
+from seg2d3d_ros.accounts import FrameCounts, RunReport
 from seg2d3d_ros.clusters.stage import ClusterStage
 from seg2d3d_ros.config import Config
 from seg2d3d_ros.errors import ResultError
@@ -32,12 +33,10 @@ from seg2d3d_ros.types import (
     Cluster,
     Dropped,
     Frame,
-    FrameCounts,
     Item,
     LabelImage,
     MapUpdate,
     Rig,
-    RunReport,
     Segmentation,
 )
 

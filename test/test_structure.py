@@ -16,11 +16,12 @@ BELOW = {
     "errors": set(),
     "config": {"types", "errors"},
     "stage_process": {"types", "errors"},
+    "accounts": set(),
     "geometry": {"types", "errors", "config"},
 }
 for _stage in STAGES:
     BELOW[_stage] = BELOW["geometry"] | {"geometry"}
-BELOW["pipeline"] = BELOW["geometry"] | {"geometry", "stage_process"} | STAGES
+BELOW["pipeline"] = BELOW["geometry"] | {"geometry", "stage_process", "accounts"} | STAGES
 BELOW["io"] = BELOW["pipeline"] | {"pipeline"}
 for _room in ("simulation", "evaluation"):
     BELOW[_room] = BELOW["io"] | {"io"}

@@ -12,10 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from seg2d3d_ros.accounts import RunReport
 from seg2d3d_ros.cli import settings
 from seg2d3d_ros.cli.progress import progress
 from seg2d3d_ros.errors import DiskError, InputError
-from seg2d3d_ros.types import Dropped, Frame, Item, MapUpdate, RunReport
+from seg2d3d_ros.types import Dropped, Frame, Item, MapUpdate
 
 if TYPE_CHECKING:
     from seg2d3d_ros.io.disk_room import DiskRoom

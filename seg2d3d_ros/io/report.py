@@ -7,10 +7,11 @@ from typing import Any
 
 import yaml
 
+from seg2d3d_ros.accounts import FrameCounts, RunReport
 from seg2d3d_ros.io.map_picture import path_length_m
 from seg2d3d_ros.io.palette import instance_color_rgb
 from seg2d3d_ros.io.tables import class_name, instance_records
-from seg2d3d_ros.types import FrameCounts, Instance, MapUpdate, RunReport
+from seg2d3d_ros.types import Instance, MapUpdate
 
 _MOST_PICTURES = 300
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from seg2d3d_ros.accounts import FrameCounts, RunReport
 from seg2d3d_ros.errors import ResultError
 from seg2d3d_ros.io import tables
 from seg2d3d_ros.io.map_picture import draw_map
@@ -22,7 +23,7 @@ from seg2d3d_ros.io.ply import cloud_vertices, read_ply, write_ply
 from seg2d3d_ros.io.report import render_report
 from seg2d3d_ros.io.tum import read_tum, write_tum
 from seg2d3d_ros.mapping.archive import BlockStore
-from seg2d3d_ros.types import FloatArray, FrameCounts, IntArray, MapUpdate, RunReport
+from seg2d3d_ros.types import FloatArray, IntArray, MapUpdate
 
 FORMAT = "seg2d3d-result"
 VERSION = 1

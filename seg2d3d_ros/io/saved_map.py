@@ -7,13 +7,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from seg2d3d_ros.accounts import FrameCounts, RunReport
 from seg2d3d_ros.errors import ResultError
 from seg2d3d_ros.io.folder_store import FolderStore
 from seg2d3d_ros.io.map_store import copy_groups, open_blocks
 from seg2d3d_ros.io.result import FORMAT, VERSION, write_result
 from seg2d3d_ros.io.tables import read_json
 from seg2d3d_ros.mapping.stage import MappingStage
-from seg2d3d_ros.types import FrameCounts, MapUpdate, RunReport
+from seg2d3d_ros.types import MapUpdate
 
 _MAP = "map"
 _STATE = "state"

@@ -8,8 +8,9 @@ from collections import Counter
 from typing import Any
 
 from seg2d3d_ros import config as configuration
+from seg2d3d_ros.accounts import FrameCounts, RunReport
 from seg2d3d_ros.config import Config
-from seg2d3d_ros.types import Cluster, FrameCounts, RunReport
+from seg2d3d_ros.types import Cluster
 
 _LONG_AGO_NS = -(1 << 62)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import seg2d3d_ros.msg as msg
+from seg2d3d_ros.accounts import RunReport
 from seg2d3d_ros.errors import Seg2D3DError
 from seg2d3d_ros.io.patient_store import PatientStore
 from seg2d3d_ros.io.saved_map import load_stage
@@ -23,7 +24,7 @@ from seg2d3d_ros.nodes.map_output import MapOutput
 from seg2d3d_ros.nodes.map_services import MapServices
 from seg2d3d_ros.nodes.parameters import KEEP_ALL
 from seg2d3d_ros.nodes.worker import Job, Worker
-from seg2d3d_ros.types import Cluster, MapUpdate, RunReport
+from seg2d3d_ros.types import Cluster, MapUpdate
 
 _DRAIN_S = 600.0
 T = TypeVar("T")

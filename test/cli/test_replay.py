@@ -11,10 +11,11 @@ import pytest
 from bag_maker import START_NS, STEP_NS, STORAGE, camera_info, drive, picture, write_bag
 from map_maker import make_map, make_report
 
+from seg2d3d_ros.accounts import FrameCounts
 from seg2d3d_ros.cli.main import main
 from seg2d3d_ros.io import disk_room
 from seg2d3d_ros.io.result import read_result
-from seg2d3d_ros.types import Dropped, Frame, FrameCounts
+from seg2d3d_ros.types import Dropped, Frame
 
 
 class FakePipeline:

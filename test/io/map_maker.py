@@ -5,18 +5,17 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from seg2d3d_ros.accounts import FrameCounts, RunReport
 from seg2d3d_ros.config import Config, to_tree
 from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.types import (
     EventKind,
-    FrameCounts,
     Instance,
     InstanceEvent,
     MapUpdate,
     MaskAssignment,
     Origin,
     PointCloud,
-    RunReport,
     Trajectory,
     View,
 )
