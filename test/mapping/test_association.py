@@ -21,7 +21,7 @@ from street_maker import (
 
 from seg2d3d_ros.config import Config, override
 from seg2d3d_ros.geometry import masks, transforms
-from seg2d3d_ros.mapping import partition
+from seg2d3d_ros.mapping import association, partition
 from seg2d3d_ros.mapping.association import Associator
 from seg2d3d_ros.mapping.packed_rows import PackedRows
 from seg2d3d_ros.mapping.stage import MappingStage
@@ -304,6 +304,22 @@ def test_association_cut_into_other_clusters_hardly_matters(street, fallible, ex
     other = make_drive(street, DriveOptions(errors=FALLIBLE, size=size))
     assert other.houses == fallible.houses
     assert agreement(assigned(run(other.clusters)[0].finish()), expected) >= 0.98
+
+
+def test_association_decided_part_by_part_hardly_differs(fallible, expected, monkeypatch):
+    num_parts = []
+    attracted = association.attracted
+
+    def counted(*args):
+        parts = attracted(*args)
+        num_parts.append(len(parts))
+        return parts
+
+    monkeypatch.setattr(association, "attracted", counted)
+    monkeypatch.setattr(association, "_PLACES_AT_A_TIME", 50)
+    # parts number their places anew, and numbers break ties
+    assert agreement(assigned(run(fallible.clusters)[0].finish()), expected) >= 0.98
+    assert max(num_parts) > 1
 
 
 # ------------------------------------------------------------------------------ ids and events
