@@ -8,7 +8,9 @@ the baseline. The flow is free in both directions; the pose allows one, which is
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import cv2
 import numpy as np
@@ -40,6 +42,10 @@ _MIN_NEIGHBOURS = 4
 _NEIGHBOUR_RATIO = 0.05
 
 
+# Camera, small picture and T_ref_cam (4, 4).
+_View: TypeAlias = tuple[int, np.ndarray, FloatArray]
+
+
 @dataclass(frozen=True)
 class _Shot:
     """A keyframe with its small pictures by camera."""
@@ -69,6 +75,7 @@ class DepthSampler:
         wide = [(p.a, p.b) for p in pairs if not p.is_narrow]
         self._partner = {**{b: a for a, b in wide}, **dict(wide)}
         self._threads = Threads(config.runtime.num_threads)
+        self._begun: tuple[LocalFrame, Callable[[], list[DepthSamples]]] | None = None
         self.clear()
 
     def close(self) -> None:
@@ -77,22 +84,33 @@ class DepthSampler:
 
     def clear(self) -> None:
         """Forget all keyframes and what was measured in them."""
+        self._end()
         self._shots: deque[_Shot] = deque(maxlen=_MAX_KEYFRAMES_BACK)
         self._taken: list[tuple[LocalFrame, DepthSamples]] = []
         self._count = 0
 
     def add(self, frame: LocalFrame, moment: RigFrame, landmarks: LandmarkTable) -> None:
-        """Measure depths in the pictures of a new keyframe, whose pose is as good as it gets."""
+        """Measure depths in the pictures of a new keyframe, whose pose is as good as it gets.
+
+        That goes on beside what follows, up to the next keyframe; poses and landmarks are those of
+        now.
+        """
+        self._end()
         cameras = sorted(moment.frames)
         pictures = {c: self._cameras[c].shrink(moment.frames[c].image) for c in cameras}
         shot = _Shot(frame, pictures)
-        measured = self._threads.map(lambda c: self._measure(c, shot, moment, landmarks), cameras)
-        self._taken += [(frame, samples) for samples in measured]
+        known = {c: self._landmarks_cam(c, frame, landmarks) for c in cameras}
+        views = {c: self._reference(c, shot, known[c][:, 2]) for c in cameras}
+        measured = self._threads.begin(
+            lambda c: self._measure(c, shot, moment, known[c], views[c]), cameras
+        )
+        self._begun = (frame, measured)
         self._shots.append(shot)
         self._count += 1
 
     def take(self, position: dict[int, int]) -> DepthSamples:
         """Hand over what was measured; `position` is that of a frame by the id of its object."""
+        self._end()
         parts = [no_depths()]
         for frame, samples in self._taken:
             samples.frame[:] = position[id(frame)]
@@ -101,15 +119,17 @@ class DepthSampler:
         fields = vars(parts[0])
         return DepthSamples(**{n: np.concatenate([getattr(p, n) for p in parts]) for n in fields})
 
+    def _end(self) -> None:
+        """Wait for what was begun."""
+        if self._begun is not None:
+            (frame, measured), self._begun = self._begun, None
+            self._taken += [(frame, samples) for samples in measured()]
+
     def _measure(
-        self, c: int, shot: _Shot, moment: RigFrame, landmarks: LandmarkTable
+        self, c: int, shot: _Shot, moment: RigFrame, known: FloatArray, reference: _View | None
     ) -> DepthSamples:
         rows, labels = self._wanted(c, moment.segmentations.get(c))
-        known = self._landmarks_cam(c, shot.frame, landmarks)
-        if not len(rows) or len(known) < _MIN_LANDMARKS:
-            return no_depths()
-        reference = self._reference(c, shot, known[:, 2])
-        if reference is None:
+        if not len(rows) or reference is None:
             return no_depths()
         found = self._match(c, shot, reference, known, rows)
         found = self._without_speckle(c, found, rows, labels)
@@ -150,13 +170,14 @@ class DepthSampler:
         p_cam = transforms.apply(transforms.invert(T_local_cam), points)
         return p_cam[np.isfinite(p_cam[:, 0]) & (p_cam[:, 2] > 1e-3)]
 
-    def _reference(
-        self, c: int, shot: _Shot, depth: FloatArray
-    ) -> tuple[int, np.ndarray, FloatArray] | None:
+    def _reference(self, c: int, shot: _Shot, depth: FloatArray) -> _View | None:
         """Choose the view to match with: camera, small picture and T_ref_cam; None without any.
 
+        There is none to choose by with few landmarks, whose depths (k,) are given.
         Near and far baselines take turns from keyframe to keyframe and from camera to camera.
         """
+        if len(depth) < _MIN_LANDMARKS:
+            return None
         turn = (self._count + c) % len(_BASELINES)
         T_local_cam = shot.frame.T_local_base @ self._rig.cameras[c].T_base_cam
         partner = self._partner.get(c, -1)
@@ -178,7 +199,7 @@ class DepthSampler:
         self,
         c: int,
         shot: _Shot,
-        reference: tuple[int, np.ndarray, FloatArray],
+        reference: _View,
         known: FloatArray,
         rows: IntArray,
     ) -> _Found:

@@ -20,11 +20,19 @@ class Threads:
 
     def map(self, work: Callable[[Given], Result], given: Iterable[Given]) -> list[Result]:
         """Return what the work gives, in the order of what was given; raise what it raises."""
+        return self.begin(work, given)()
+
+    def begin(
+        self, work: Callable[[Given], Result], given: Iterable[Given]
+    ) -> Callable[[], list[Result]]:
+        """Begin work and return what waits for its results, as `map` returns them."""
         if self._num <= 1:
-            return [work(one) for one in given]
+            done = [work(one) for one in given]
+            return lambda: done
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._num, thread_name_prefix="camera")
-        return list(self._pool.map(work, given))
+        begun = [self._pool.submit(work, one) for one in given]
+        return lambda: [one.result() for one in begun]
 
     def close(self) -> None:
         """End the threads; the next work starts new ones."""

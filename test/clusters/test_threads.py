@@ -29,3 +29,23 @@ def test_map_raises_what_the_work_raises():
     with pytest.raises(ZeroDivisionError):
         threads.map(lambda k: 1 // k, [1, 0])
     threads.close()
+
+
+def test_begin_goes_on_beside_what_follows_and_gives_results_in_order():
+    threads, gate = Threads(2), threading.Event()
+
+    def work(n):
+        assert gate.wait(20)
+        return n * n
+
+    results = threads.begin(work, [3, 1, 2])
+    gate.set()  # with work done where it is asked for, this line would not be reached in time
+    assert results() == results() == [9, 1, 4]
+    threads.close()
+
+
+@pytest.mark.parametrize("num", [1, 2])
+def test_begin_one_thread_or_two_give_the_same(num):
+    threads = Threads(num)
+    assert threads.begin(str, range(5))() == list("01234")
+    threads.close()
