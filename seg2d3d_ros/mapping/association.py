@@ -261,12 +261,15 @@ class Associator(Association):
         """Turn votes for joining instances (n,) with a gap between them into votes against."""
         ids = state.landmark_ids()
         owner = self.instances_of(state, ids)
-        points = {i: state.points(ids[owner == i]) for i in instances.tolist()}
+        order = np.argsort(owner, kind="stable")
+        low, high = (np.searchsorted(owner[order], instances, side) for side in ("left", "right"))
+        points = [state.points(ids[order[a:b]]) for a, b in zip(low, high, strict=True)]
+        trees = [cKDTree(p) for p in points]
         weight = votes.weight.copy()
         for k in np.flatnonzero(weight > 0.0).tolist():
-            a, b = (points[int(instances[end[k]])] for end in (votes.first, votes.second))
-            if len(a) and len(b):
-                gap = cKDTree(a).query(b)[0]
+            a, b = votes.first[k], votes.second[k]
+            if len(points[a]) and len(points[b]):
+                gap = trees[a].query(points[b])[0]
                 if float(np.quantile(gap, 0.1)) > self._options.max_gap_m * state.unit:
                     weight[k] = -weight[k]
         return replace(votes, weight=weight)
