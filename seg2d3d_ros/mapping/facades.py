@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.ndimage import binary_dilation, convolve
@@ -31,6 +31,8 @@ _FINE_CELLS = 20
 _NEIGHBOUR_M = 40.0
 _MIN_NEIGHBOURS = 3
 _MIN_COSINE = 0.1
+_CORNER_COSINE = 0.3
+_CORNER_SHARE = 0.8
 
 
 @dataclass(frozen=True)
@@ -105,9 +107,10 @@ class Facade:
         """Return the angle of the normal in the plan."""
         return float(np.arctan2(self.normal[1], self.normal[0]))
 
-    def centers(self) -> FloatArray:
-        """Return the centres (n, 3) of all cells, row by row."""
-        at = self.start_m + (np.argwhere(self.cells) + 0.5) * CELL_M
+    def centers(self, some: np.ndarray | None = None) -> FloatArray:
+        """Return the centres (n, 3) of all cells, or of some (a, h), row by row."""
+        cells = self.cells if some is None else some
+        at = self.start_m + (np.argwhere(cells) + 0.5) * CELL_M
         centers: FloatArray = self.offset_m * self.normal + at @ self.axes
         return centers
 
@@ -180,7 +183,7 @@ def find_facades(
         ):
             found.append(_make_facade(rest, normal, offset, reach_m))
         rest = rest.take(np.abs(rest.points @ normal - offset) >= 2.0 * rest.reach_m)
-    return found
+    return [_end_at_corners(f, found) for f in found]
 
 
 _Plane = tuple[float, FloatArray, float]
@@ -215,6 +218,31 @@ def _find_roof(
         return None
     normal = np.array([0.0, 0.0, up]) - across * wall.normal
     return line.area_m2, normal, line.offset_m - across * wall.offset_m
+
+
+def _end_at_corners(facade: Facade, walls: Sequence[Facade]) -> Facade:
+    """Take away the cells in front of walls with which a wall has a corner that stands out."""
+    cells = facade.cells.copy()
+    for wall in walls:
+        if _have_corner(facade, wall):
+            beyond = np.zeros_like(cells)
+            beyond[facade.cells] = _in_front(wall, facade, facade.cells) > CELL_M
+            cells &= ~beyond | facade.dense
+    return replace(facade, cells=cells)
+
+
+def _have_corner(a: Facade, b: Facade) -> bool:
+    """Return whether two walls lie each behind the other; where a house steps back they do not."""
+    if not (a.is_wall and b.is_wall) or abs(float(a.normal @ b.normal)) > _CORNER_COSINE:
+        return False
+    sides = _in_front(a, b, b.dense), _in_front(b, a, a.dense)
+    return all(len(x) and float(np.mean(x < CELL_M)) > _CORNER_SHARE for x in sides)
+
+
+def _in_front(wall: Facade, other: Facade, cells: np.ndarray) -> FloatArray:
+    """Return how far cells (a, h) of another wall stand in front of a wall, (n,)."""
+    distance: FloatArray = other.centers(cells) @ wall.normal - wall.offset_m
+    return distance
 
 
 def _is_skewed(normal: FloatArray, wall: Facade) -> bool:

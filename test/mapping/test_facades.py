@@ -167,3 +167,23 @@ def test_find_facades_plane_that_nobody_looked_at_is_none():
     points = wall([2, -6], [2, 6], 5, noise=0.1)
     assert find_facades(surface(points, camera=camera), 1.0, seed=0) == []
     assert len(find_facades(surface(points, camera=[-30.0, -60.0, 2.0]), 1.0, seed=0)) == 1
+
+
+def test_find_facades_end_at_a_corner_that_stands_out():
+    points = np.r_[wall([0, 0], [10, 0], 6), wall([0, 0], [0, 6], 6, seed=1)]
+    front, side = find_facades(surface(points, camera=[-5.0, -8.0, 2.0]), 3.0, seed=1)
+    assert facing(side, [-1, 0, 0])
+    # neither goes on in front of the other, but both do behind and above
+    assert front.centers()[:, 0].min() > -2 * CELL_M
+    assert front.centers()[:, 0].max() > 12.5
+    assert side.centers()[:, 1].min() > -2 * CELL_M
+    assert side.centers()[:, 2].max() > 8.5
+
+
+def test_find_facades_where_a_house_steps_back_both_go_on():
+    """The side of the wing in front faces what stands farther back."""
+    points = np.r_[wall([0, 4], [10, 4], 6), wall([10, 0], [10, 4], 6, seed=1)]
+    back, side = find_facades(surface(points, camera=[3.0, -8.0, 2.0]), 3.0, seed=1)
+    assert facing(side, [-1, 0, 0])
+    assert back.centers()[:, 0].min() < -2.0
+    assert side.centers()[:, 1].min() < -2.0
