@@ -212,7 +212,8 @@ def check(methods: dict[str, Scores], must: Must) -> dict[str, bool]:
     if odometry:
         found["ate_to_odometry"] = ours["ate_se3_m"] / odometry["ate_se3_m"]
     colmap = methods.get("COLMAP")
-    if colmap and colmap["ate_sim3_m"] and colmap["num_poses"] == colmap["num_stamps"]:
+    is_whole = colmap and colmap["num_poses"] == colmap["num_stamps"] and colmap["num_models"] == 1
+    if colmap and colmap["ate_sim3_m"] and is_whole:
         found["to_colmap"] = ratio(ours, colmap)
     wanted = asdict(must)
     checks = {k: v <= wanted[k] for k, v in found.items() if wanted[k] is not None}

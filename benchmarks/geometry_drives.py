@@ -39,7 +39,7 @@ class Must:
         scale_percent: Scale off by at most so much.
         rotation_deg: Mean error of rotation over 10 m.
         posed: Share of picture stamps with a pose.
-        to_colmap: Sim(3) error at most this many times COLMAP's, where COLMAP posed all at once.
+        to_colmap: Sim(3) error at most this many times COLMAP's, where that is whole.
         speed_to_colmap: At least so many times faster than COLMAP.
     """
 
@@ -91,6 +91,13 @@ class Drive:
 
 STREETS: dict[str, tuple[tuple[str, ...], Must]] = {
     "straight": (("--length-m", "160"), Must(ate_to_odometry=0.4)),
+    "short": (("--length-m", "70"), Must(ate_to_odometry=0.4)),
+    "one_camera": (("--length-m", "70", "--cameras", "front"), Must()),
+    "city": (
+        ("--route", "corner", "--length-m", "80", "--cameras", "stereo", "--gnss")
+        + ("--moving-cars", "6"),
+        Must(ate_m=0.4),
+    ),
     "out_and_back": (
         ("--route", "out_and_back", "--length-m", "260"),
         Must(ate_to_odometry=0.4),
