@@ -157,11 +157,20 @@ def _digest(file: BinaryIO) -> str:
     return digest
 
 
-def _lock(folder: Path) -> int:
+def _lock(folder: Path) -> int | None:
     """Lock a folder while this process lives; its file appears when it is locked already."""
-    descriptor = os.open(folder / "making", os.O_CREAT | os.O_RDWR)
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
-    os.rename(folder / "making", folder / _LOCK)
+    making = folder / "making"
+    descriptor = os.open(making, os.O_CREAT | os.O_RDWR)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    except OSError as error:  # some network disks have no locks
+        _LOG.warning(
+            "%s cannot be locked (%s): it stays there if the run is killed", folder, error
+        )
+        os.close(descriptor)
+        making.unlink()
+        return None
+    os.rename(making, folder / _LOCK)
     return descriptor
 
 

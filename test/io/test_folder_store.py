@@ -1,3 +1,4 @@
+import fcntl
 import os
 import subprocess
 import sys
@@ -141,3 +142,16 @@ def test_temporary_gives_its_lock_back(tmp_path):
         with FolderStore.temporary(tmp_path):
             assert len(os.listdir("/proc/self/fd")) == num + 1
     assert len(os.listdir("/proc/self/fd")) == num
+
+
+def test_temporary_on_a_disk_without_locks_works_and_says_so(tmp_path, monkeypatch, caplog):
+    def flock(*_):
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with FolderStore.temporary(tmp_path) as store, FolderStore.temporary(tmp_path) as other:
+        store.put("a", ARRAYS)
+        assert store.names() == ["a"] and other.folder != store.folder
+        assert [p.name for p in store.folder.iterdir()] == ["a.npz"]
+    assert "cannot be locked" in caplog.text
+    assert list(tmp_path.iterdir()) == []
