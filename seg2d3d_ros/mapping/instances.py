@@ -16,6 +16,7 @@ _NUM_VIEWS = 3
 _STRAY_RATIO = 2.5
 _LEAST_SPREAD_M = 0.3
 _UNSURE_M = 1.0
+_SHARP = 0.25
 
 
 @dataclass
@@ -79,16 +80,16 @@ def describe(
     landmarks are, and as the gap between the last landmark and the building's end is wide: of n
     landmarks spread over a length L the outermost one lies L / (n + 1) inside, on average. The
     score is that of the masks, less where there are few, few landmarks, or uncertain ones: half of
-    it is left where they scatter over a metre.
+    it is left where the best quarter of them scatters over up to a metre.
     """
     inner = _without_strays(points_map)
     center_xy, (length, width), yaw = _rectangle(inner[:, :2])
     bottom, top = float(inner[:, 2].min()), float(inner[:, 2].max())
     embedding, model = support.embedding
-    noise = float(np.median(np.minimum(sigma_m, 10.0)))
+    sharp, noise = np.quantile(np.minimum(sigma_m, 10.0), [_SHARP, 0.5]).tolist()
     mean_score = support.score_sum / max(support.num_masks, 1)
     evidence = _saturated(len(support.stamps), 8) * _saturated(len(points_map), 40)
-    evidence /= 1.0 + (noise / _UNSURE_M) ** 2
+    evidence /= 1.0 + (sharp / _UNSURE_M) ** 2
     return Instance(
         id=instance_id,
         class_id=support.class_id,

@@ -77,6 +77,16 @@ def test_describe_score_of_few_points_is_low_however_many_masks():
     assert scores[0] < 0.3 < scores[1] < 0.6 < scores[2] <= 0.8
 
 
+def test_describe_score_of_uncertain_landmarks_is_low_unless_a_quarter_is_good():
+    def score(sigma):
+        return describe(3, facade(), np.asarray(sigma), supported(range(40))).score
+
+    exact = score(np.full(2000, 0.0))
+    assert score(np.full(2000, 1.0)) == pytest.approx(exact / 2)
+    assert score(np.full(2000, np.inf)) < exact / 50
+    assert score(np.repeat([0.1, 5.0], [600, 1400])) > 0.98 * exact
+
+
 def test_describe_class_is_that_of_most_masks():
     support = supported([1, 2], class_id=0)
     for stamp in (3, 4, 5):
