@@ -74,7 +74,8 @@ def picture_votes(
     num_masks = int(mask.max()) + 1
     table = np.bincount(index * num_masks + mask, minlength=len(keys) * num_masks)
     owner = table.reshape(len(keys), num_masks).argmax(axis=1)
-    places = points[first]
+    sums = [np.bincount(index, weights=axis) for axis in points.T]
+    places = np.stack(sums, axis=1) / np.bincount(index)[:, None]
     reach = np.maximum(reach_m, 10.0 * np.minimum(sigma_m[first], 10.0))
     other = _neighbours(places, _RANKS[_RANKS < len(keys)])
     a, b = np.repeat(np.arange(len(keys)), other.shape[1]), other.ravel()
