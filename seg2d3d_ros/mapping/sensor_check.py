@@ -18,6 +18,7 @@ class SensorCheck:
     Attributes:
         counts: How many of each were found, by name.
         remarks: A sentence for each.
+        has_turned_cameras: Cameras of the map were turned to where they evidently sit.
     """
 
     def __init__(self, config: MappingConfig) -> None:
@@ -25,6 +26,7 @@ class SensorCheck:
         self._config = config
         self.counts: dict[str, float] = {}
         self.remarks: tuple[str, ...] = ()
+        self.has_turned_cameras = False
 
     def check(self, state: MapState) -> None:
         """Look at the whole drive; takes weight from slips and turns cameras that are wrong.
@@ -32,6 +34,7 @@ class SensorCheck:
         Cameras stay as they are stated without `refine_extrinsics`.
         """
         errors = find_mount_errors(state)
+        self.has_turned_cameras = False
         # A map that a turned camera has bent tells nothing of single increments.
         slips = () if errors else find_slips(state)
         distrust(state, slips)
@@ -47,6 +50,7 @@ class SensorCheck:
                 # Cameras that overlap took lengths from the turn between them: metres that are
                 # off by a tenth are too far for the adjustment to find back to.
                 take_odometry_scale(state)
+                self.has_turned_cameras = True
         self.remarks = tuple(remarks)
 
     def find_scale(self, state: MapState) -> float | None:

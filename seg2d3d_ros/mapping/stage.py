@@ -122,6 +122,9 @@ class MappingStage:
             factors = self._positions()
             self.counts.update({**self._georeference.counts, **self._sensors.counts})
             refined = refine_map(self._state, factors)
+            if self._sensors.has_turned_cameras:
+                # They bent the map too far for one adjustment.
+                refined = refine_map(self._state, factors)
             self.counts.update(refined.counts)
             self._sensors.compare(self._state, refined.counts.get("odometry_scale", 1.0))
             self.counts["landmarks"] = float(retriangulate(self._state, refined.adjusted))

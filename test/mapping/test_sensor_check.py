@@ -11,6 +11,7 @@ from seg2d3d_ros.config import Config, MappingConfig, override
 from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.geometry.geodesy import enu_to_geodetic
 from seg2d3d_ros.mapping import sensor_check
+from seg2d3d_ros.mapping import stage as stage_module
 from seg2d3d_ros.mapping.mounting_check import MountError
 from seg2d3d_ros.mapping.refinement import odometry_scale
 from seg2d3d_ros.mapping.stage import MappingStage
@@ -110,7 +111,13 @@ def test_finish_wheels_that_slip_are_reported_and_do_not_stretch_the_map():
 
 
 @pytest.mark.parametrize("refine_extrinsics", [True, False])
-def test_finish_camera_turned_by_a_degree_is_reported_and_turned_back(refine_extrinsics):
+def test_finish_camera_turned_by_a_degree_is_reported_and_turned_back(
+    monkeypatch, refine_extrinsics
+):
+    calls, refine = [], stage_module.refine_map
+    monkeypatch.setattr(
+        stage_module, "refine_map", lambda *given: (calls.append(1), refine(*given))[1]
+    )
     made = drive()
     cameras = list(made.street.rig.cameras)
     R = transforms.exp([0, 0, np.deg2rad(1.0), 0, 0, 0])[:3, :3]
@@ -121,6 +128,8 @@ def test_finish_camera_turned_by_a_degree_is_reported_and_turned_back(refine_ext
         [replace(c, rig=rig) for c in made.clusters], refine_extrinsics=refine_extrinsics
     )
     assert full.counts["mounting_errors"] == 1
+    # What a turned camera has bent is too far off for one adjustment.
+    assert len(calls) == (2 if refine_extrinsics else 1)
     (remark,) = [r for r in stage.remarks if "mounting of left is off" in r]
     assert remark.endswith("; corrected" if refine_extrinsics else "; not corrected")
     worst = errors_m(full, made.street).max()
@@ -201,5 +210,7 @@ def test_check_camera_that_is_turned_back_gives_the_map_its_odometrys_metres(
     monkeypatch.setattr(
         sensor_check, "find_mount_errors", lambda state: (error,) if is_turned else ()
     )
-    sensor_check.SensorCheck(MappingConfig()).check(state)
+    check = sensor_check.SensorCheck(MappingConfig())
+    check.check(state)
     assert odometry_scale(state) == pytest.approx(1.0 if is_turned else before, rel=1e-3)
+    assert check.has_turned_cameras == is_turned
