@@ -295,6 +295,6 @@ class PaperRoster(Roster):
         if not self._edits.journal or not instance:
             return instance
         ids = picture.seen.ids[picture.seen.mask == mask]
-        ids = ids[self._automatic(ids) == instance]
+        ids = ids[self.membership.automatic(ids) == instance]
         found, count = np.unique(self.decided(ids), return_counts=True)
         return int(found[np.argmax(count)]) if len(found) else instance

@@ -1,4 +1,4 @@
-"""Who is who: the landmarks and masks of each instance, kept up with what each cluster touches."""
+"""Who is who: the masks of each instance, their names, and what is shown of it."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from seg2d3d_ros.mapping.instances import Support, describe
 from seg2d3d_ros.mapping.labels import LabelVotes
 from seg2d3d_ros.mapping.lifecycle import Lifecycle
 from seg2d3d_ros.mapping.mask_links import MaskLinker, mask_keys
+from seg2d3d_ros.mapping.membership import Membership
 from seg2d3d_ros.mapping.naming import PictureEvidence, weigh_picture
-from seg2d3d_ros.mapping.owners import take_out
 from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.mapping.tentative import TentativeInstances
 from seg2d3d_ros.mapping.tiles import TileIndex
 from seg2d3d_ros.mapping.visibility import LabelledPoints
 from seg2d3d_ros.types import EventKind, Instance, IntArray, MaskAssignment
 
-_NO_PLACE = -1
 _MANY_PICTURES = 256
 
 
 class Roster:
-    """Landmarks by place and by instance, names of masks, and what is shown of each instance.
+    """Names of masks, and what is shown of each instance.
 
     Attributes:
+        membership: The landmarks of each instance.
         assignments: Names of the masks of each picture, by (frame, camera).
         shown: Confirmed instances by id, as `describe` last found them.
         num_edits: How many edits were in force when the masks of a picture were named, likewise.
@@ -50,8 +50,8 @@ class Roster:
         """Start empty, beside the parts of the mapping stage that decide."""
         self._options = config.mapping
         self._edits = edits
-        self._anchored: tuple[int, ...] = ()
-        self._state, self._associator, self._labels = state, associator, labels
+        self._state, self._associator = state, associator
+        self.membership = Membership(state, associator, labels, edits)
         self.assignments: dict[tuple[int, int], list[MaskAssignment]] = {}
         self.shown: dict[int, Instance] = {}
         self.num_edits: dict[tuple[int, int], int] = {}
@@ -62,60 +62,24 @@ class Roster:
         self._evidence: dict[tuple[int, int], PictureEvidence] = {}
         self._supports: dict[int, Support] = {}
         self._frames_of: dict[int, set[int]] = {}
-        self._clear()
-
-    def _clear(self) -> None:
-        self._place = np.full(4096, _NO_PLACE, dtype=np.int64)
-        self._owner = np.zeros(4096, dtype=np.int64)
-        # Mostly one or two at a place: a set would take five times the memory of a tuple.
-        self._ids_at: dict[int, tuple[int, ...]] = {}
-        self._members: dict[int, set[int]] = {}
         self._tiles = TileIndex()
         self._dirty: set[int] = set()
 
     # ------------------------------------------------------------- landmarks
 
     def touch(self, ids: IntArray) -> IntArray:
-        """Look again at landmarks that moved or were seen, and at places that changed hands.
-
-        Args:
-            ids: (n,) landmarks with a new position or new votes for their class.
-
-        Returns:
-            Landmarks whose instance changed, sorted.
-        """
-        changed = self._associator.instance_of_place.changed
-        there = [i for place in changed for i in self._ids_at.get(place, ())]
-        changed.clear()
-        ids = np.union1d(ids, np.array([*there, *self._about_edits()], dtype=np.int64))
-        if not len(ids):
-            return ids
-        self._reserve(int(ids[-1]) + 1)
-        self._settle_places(ids)
-        owner = self.decided(ids)
-        owner[~self._labels.is_building(ids, self._associator.building_classes)] = 0
-        before = self._owner[ids]
-        self._dirty.update(np.union1d(owner, before).tolist())
-        self._dirty.discard(0)
-        moved = owner != before
-        pairs = zip(
-            ids[moved].tolist(), before[moved].tolist(), owner[moved].tolist(), strict=True
-        )
-        for landmark, old, new in pairs:
-            if old:
-                take_out(self._members, old, landmark)
-            if new:
-                self._members.setdefault(new, set()).add(landmark)
-        self._owner[ids] = owner
-        return ids[moved]
+        """Look again at landmarks (n,) that moved or were seen; return which changed hands."""
+        moved = self.membership.touch(ids)
+        self._dirty |= self.membership.changed
+        self.membership.changed.clear()
+        return moved
 
     def rebuild(self) -> None:
         """Sort all landmarks anew after everything moved or was decided again."""
-        known = {*self._dirty, *self.shown}
-        self._clear()
-        self._associator.instance_of_place.changed.clear()
-        self.touch(self._state.landmark_ids())
-        self._dirty |= known
+        self._tiles = TileIndex()
+        self.membership.rebuild()
+        self._dirty |= {*self.membership.changed, *self.shown}
+        self.membership.changed.clear()
 
     @property
     def min_points(self) -> int:
@@ -124,61 +88,22 @@ class Roster:
 
     def is_confirmed(self, instance: int) -> bool:
         """Return whether an instance has enough landmarks."""
-        return len(self._members.get(instance, ())) >= self.min_points
+        return self.membership.count(instance) >= self.min_points
 
     def members(self, instance: int) -> IntArray:
         """Return the landmarks of an instance, sorted."""
-        ids = self._members.get(instance, ())
-        return np.sort(np.fromiter(ids, dtype=np.int64, count=len(ids)))
-
-    def owners(self, ids: IntArray) -> IntArray:
-        """Return the instance (n,) that is shown for each landmark, 0 for none."""
-        out = np.zeros(len(ids), dtype=np.int64)
-        known = ids < len(self._owner)
-        out[known] = self._owner[ids[known]]
-        shown = np.array([i for i in np.unique(out).tolist() if i in self.shown], dtype=np.int64)
-        out[~np.isin(out, shown)] = 0
-        return out
+        return self.membership.of(instance)
 
     def decided(self, ids: IntArray) -> IntArray:
         """Return the instance (n,) of landmarks as decided, by hand where it was."""
-        owners = self._automatic(ids)
-        return self._edits.relabel(ids, owners, self._automatic, self._state.points)
+        return self.membership.decided(ids)
 
-    def _automatic(self, ids: IntArray) -> IntArray:
-        return self._associator.instances_of(self._state, ids)
-
-    def _about_edits(self) -> list[int]:
-        """Return the landmarks that edits may relabel since they mean other instances now."""
-        now, before = self._edits.owners_of_anchors(self._automatic), self._anchored
-        self._anchored = now
-        if now == before:
-            return []
-        places = [p for i in {*now, *before} for p in self._associator.instance_of_place.places(i)]
-        by_hand = {i for e in self._edits.journal for i in (e.keeper, e.other)}
-        return [
-            *(i for place in places for i in self._ids_at.get(place, ())),
-            *(i for instance in by_hand for i in self._members.get(instance, ())),
-        ]
-
-    def _settle_places(self, ids: IntArray) -> None:
-        now = self._associator.places_of(self._state, ids)
-        before = self._place[ids]
-        moved = now != before
-        pairs = zip(ids[moved].tolist(), before[moved].tolist(), now[moved].tolist(), strict=True)
-        for landmark, old, new in pairs:
-            if old != _NO_PLACE:
-                left = tuple(i for i in self._ids_at.pop(old) if i != landmark)
-                self._ids_at.update({old: left} if left else {})
-            if new != _NO_PLACE:
-                self._ids_at[new] = tuple(sorted((*self._ids_at.get(new, ()), landmark)))
-        self._place[ids] = now
-
-    def _reserve(self, size: int) -> None:
-        grow = max(size - len(self._owner), len(self._owner))
-        if size > len(self._owner):
-            self._owner = np.concatenate([self._owner, np.zeros(grow, dtype=np.int64)])
-            self._place = np.concatenate([self._place, np.full(grow, _NO_PLACE, dtype=np.int64)])
+    def owners(self, ids: IntArray) -> IntArray:
+        """Return the instance (n,) that is shown for each landmark, 0 for none."""
+        out = self.membership.owners(ids)
+        shown = np.array([i for i in np.unique(out).tolist() if i in self.shown], dtype=np.int64)
+        out[~np.isin(out, shown)] = 0
+        return out
 
     # ----------------------------------------------------------------- masks
 

@@ -13,7 +13,7 @@ from seg2d3d_ros.config import Config
 from seg2d3d_ros.errors import ResultError
 from seg2d3d_ros.mapping.archive import MemoryStore
 from seg2d3d_ros.mapping.owners import PlaceOwners
-from seg2d3d_ros.mapping.persistence import decode, encode
+from seg2d3d_ros.mapping.persistence import VERSION, decode, encode
 from seg2d3d_ros.mapping.stage import MappingStage
 from seg2d3d_ros.types import EventKind, View
 
@@ -89,7 +89,7 @@ def test_encode_of_what_cannot_be_written_names_where_it_is():
     "name", [["os", "system"], ["seg2d3d_ros.io.folder_store", "shutil"], ["builtins", "eval"]]
 )
 def test_decode_makes_nothing_but_classes_of_this_package(name):
-    graph = {"version": 1, "classes": [name], "graph": ["object", 0]}
+    graph = {"version": VERSION, "classes": [name], "graph": ["object", 0]}
     text = np.frombuffer(json.dumps(graph).encode(), dtype=np.uint8)
     with pytest.raises(ResultError, match="another version"):
         decode({"json": text}, MemoryStore())

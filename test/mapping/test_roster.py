@@ -14,17 +14,17 @@ def drive():
 
 
 def members(roster):
-    return {i: ids for i, ids in roster._members.items() if ids}
+    return {i: ids for i, ids in roster.membership._members.items() if ids}
 
 
 def test_touched_landmarks_give_the_members_that_a_look_at_everything_gives(drive):
     stage = MappingStage(Config())
     for cluster in drive.clusters:
         stage.push(cluster)
-        kept, places = members(stage._roster), stage._roster._ids_at
+        kept, places = members(stage._roster), stage._roster.membership._ids_at
         stage._roster.rebuild()
         assert members(stage._roster) == kept
-        assert stage._roster._ids_at == places
+        assert stage._roster.membership._ids_at == places
     assert len(kept) > 5
 
 
