@@ -22,6 +22,7 @@ from seg2d3d_ros.types import (
     IntArray,
 )
 
+_NEW = 0
 _OWN_VOTE = 1.0
 _NUM_SAMPLED_MASKS = 3
 _RELATIVE_SIGMA = 0.2
@@ -69,23 +70,26 @@ class TentativeInstances:
     def adopt(self, groups: list[IntArray], issue_id: Callable[[], int]) -> None:
         """Make instances of groups of linked masks, given by their keys.
 
-        Groups at one place that are hardly ever seen together become one.
+        Groups at one place that are hardly ever seen together become one, and those at the place
+        of an instance become part of it.
         """
-        found: list[_Region] = []
+        found = [(i, self._region(keys)) for i, keys in sorted(self._masks.items())]
         for keys in sorted(groups, key=lambda g: (-len(g), int(g.min()))):
             if len(np.unique(frames_of(keys))) < self._min_moments:
                 continue
             region = self._region(keys)
-            same = next((k for k, r in enumerate(found) if _is_same(r, region)), None)
+            same = next((k for k, (_, r) in enumerate(found) if _is_same(r, region)), None)
             if same is not None:
-                found[same] = self._region(np.concatenate([found[same].keys, keys]))
+                instance, other = found[same]
+                found[same] = instance, self._region(np.concatenate([other.keys, keys]))
             elif len(region.points):
-                found.append(region)
-        for region in found:
-            instance = issue_id()
+                found.append((_NEW, region))
+        for known, region in found:
+            instance = issue_id() if known == _NEW else known
             self._masks[instance] = region.keys
             self._id_of.update(dict.fromkeys(region.keys.tolist(), instance))
-            self._untold.append((EventKind.CREATED, instance, float(len(region.keys))))
+            if known == _NEW:
+                self._untold.append((EventKind.CREATED, instance, float(len(region.keys))))
 
     def keep_only(self, named: Collection[int]) -> None:
         """Forget the instances that are not among the names of masks any more."""

@@ -111,6 +111,18 @@ def test_tentative_instance_that_landmarks_explain_later_is_gone(drive):
     assert len(update.instances) == 6
 
 
+def test_tentative_instance_seen_again_by_another_run_stays_one(drive):
+    stage = map_all(drive)
+    first = stage.finish()
+    (instance, num), *_ = names_of(drive, first, BLANK).most_common()
+    stage = kept(stage)
+    for cluster in drive.clusters:
+        stage.push(cluster)
+    tentative = [i for i in stage.finish().instances if i.state == InstanceState.TENTATIVE]
+    assert [i.id for i in tentative] == [instance]
+    assert tentative[0].num_views >= 1.9 * num
+
+
 def test_edit_of_a_tentative_instance_is_refused_and_says_why(drive, stage):
     update = stage.finish()
     (instance, _), *_ = names_of(drive, update, BLANK).most_common()

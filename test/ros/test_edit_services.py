@@ -75,8 +75,9 @@ class Map:
 
 
 def neighbours(known):
-    """Ids of the two instances that are nearest to each other."""
-    pairs = [(a, b) for a in known.values() for b in known.values() if a.id < b.id]
+    """Ids of the two instances that are nearest to each other, of those that are sure to stay."""
+    sure = [i for i in known.values() if i.num_points >= 50]
+    pairs = [(a, b) for a in sure for b in sure if a.id < b.id]
     distance = [((a.centroid_map - b.centroid_map) ** 2).sum() for a, b in pairs]
     return [i.id for i in pairs[int(np.argmin(distance))]]
 
