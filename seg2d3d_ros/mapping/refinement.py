@@ -67,25 +67,8 @@ def refine(
     if len(seen.keyframes) < 3:
         return nothing
     judge = Judge(state, seen)
-    is_across = num_across(seen) >= _MIN_ACROSS * len(seen.keyframes)
-    knows_scale = bool(positions) or is_across
-    trust = 1.0 if is_across else _trust(positions)
-    first = _Round(4 * MAX_ERROR_PX, _FAINT if knows_scale else 1.0, SOLVER)
-    last = _Round(MAX_ERROR_PX, 1.0, replace(SOLVER, max_iterations=_LAST_ITERATIONS))
-    done: list[_Adjusted] = []
-    for one in (first, last):
-        scale = 1.0
-        if done and knows_scale:
-            scale += trust * (odometry_scale(state) - 1.0)
-        told = odometry_factors(state, scale, one.odometry_weight)
-        if not told and not knows_scale:
-            told = (_hold_scale(state, seen),)
-        factors = Factors(told, positions)
-        keep = done[-1].keep if done else np.ones(len(seen.ids), dtype=bool)
-        adjusted = _adjust(state, seen, keep, factors, one)
-        if adjusted is None:
-            break
-        done.append(adjusted)
+    trust = _trust(seen, positions)
+    done = _adjust_twice(state, seen, positions, trust)
     if not done:
         return nothing
     verdict = judge.compare(done[-1].keep, done[-1].factors, SOLVER)
@@ -102,9 +85,29 @@ def refine(
     if state.odometry:
         counts["odometry_scale"] = odometry_scale(state)
     state.settle()
-    if state.odometry and not knows_scale:
+    if state.odometry and not trust:
         take_odometry_scale(state)
     return Refinement(done[-1].landmarks, counts)
+
+
+def _adjust_twice(
+    state: MapState, seen: Observed, positions: tuple[bundle.PositionPrior, ...], trust: float
+) -> list[_Adjusted]:
+    """Adjust in two rounds, or until one fails; the second corrects odometry by `trust`."""
+    first = _Round(4 * MAX_ERROR_PX, _FAINT if trust else 1.0, SOLVER)
+    last = _Round(MAX_ERROR_PX, 1.0, replace(SOLVER, max_iterations=_LAST_ITERATIONS))
+    done: list[_Adjusted] = []
+    for one in (first, last):
+        scale = 1.0 + trust * (odometry_scale(state) - 1.0) if done and trust else 1.0
+        told = odometry_factors(state, scale, one.odometry_weight)
+        if not told and not trust:
+            told = (_hold_scale(state, seen),)
+        keep = done[-1].keep if done else np.ones(len(seen.ids), dtype=bool)
+        adjusted = _adjust(state, seen, keep, Factors(told, positions), one)
+        if adjusted is None:
+            break
+        done.append(adjusted)
+    return done
 
 
 @dataclass(frozen=True)
@@ -143,11 +146,14 @@ def _adjust(
     return _Adjusted(used, unique, factors)
 
 
-def _trust(positions: tuple[bundle.PositionPrior, ...]) -> float:
-    """Return what part of the scale's correction to take from fixes, the rest being as told.
+def _trust(seen: Observed, positions: tuple[bundle.PositionPrior, ...]) -> float:
+    """Return what part of the odometry's scale error to correct: 0 where nothing else knows it.
 
-    Fixes p know the scale of a track to 1 / sqrt(sum(|p - mean|^2 / sigma^2)), wheels to 2.5 %.
+    Cameras that overlap know it well. Fixes p know the scale of a track to
+    1 / sqrt(sum(|p - mean|^2 / sigma^2)), wheels to 2.5 %.
     """
+    if num_across(seen) >= _MIN_ACROSS * len(seen.keyframes):
+        return 1.0
     if not positions:
         return 0.0
     places = np.array([p.position_world[:2] for p in positions])
