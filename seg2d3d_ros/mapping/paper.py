@@ -265,15 +265,7 @@ class PaperRoster(Roster):
         """Name all masks there are: the rules decide about all of them each time."""
         pictures = self._rules.pictures
         keys = [(p.frame, p.camera) for p in pictures]
-        names = dict(zip(keys, self.find_names(pictures), strict=True))
-        self.num_edits.update(dict.fromkeys(names, len(self._edits.journal)))
-        new = [key for key in keys if key not in self.assignments]
-        self.replace_names(
-            {k: names[k] for k in keys if self.assignments.get(k, names[k]) != names[k]}
-        )
-        for key in new:
-            self.assignments[key] = names[key]
-            self._support(*key, names[key])
+        self._take_names(dict(zip(keys, self.find_names(pictures), strict=True)))
 
     def find_names(self, pictures: list[Picture]) -> list[list[MaskAssignment]]:
         """Return the names that the masks of pictures have by the rules and by hand."""

@@ -137,7 +137,10 @@ class Roster:
         self._weigh(pictures, self._evidence)
         if window is not None:
             self._evidence = {k: e for k, e in self._evidence.items() if k[0] in window}
-        names = self._agree(self._evidence, is_final)
+        self._take_names(self._agree(self._evidence, is_final))
+
+    def _take_names(self, names: Mapping[tuple[int, int], list[MaskAssignment]]) -> None:
+        """Name the masks of pictures (frame, camera), at first or otherwise than so far."""
         self.num_edits.update(dict.fromkeys(names, len(self._edits.journal)))
         new = sorted(names.keys() - self.assignments.keys())
         self.replace_names({k: v for k, v in names.items() if self._is_renamed(k, v)})

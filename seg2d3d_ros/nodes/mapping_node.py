@@ -115,10 +115,9 @@ class MappingNode(StageNode):
             self.worker.put(Job(make=lambda: from_cluster(message)))
 
     def _map(self, cluster: Cluster) -> tuple[MapUpdate]:
-        assert self._stage is not None
-        with self._stage_lock:
+        with self.stage() as stage:
             self.accounts.mapped(cluster)
-            update = self._stage.push(cluster)
+            update = stage.push(cluster)
         self.is_saved = False
         return (update,)
 
@@ -182,11 +181,10 @@ class MappingNode(StageNode):
 
     def report_map(self) -> tuple[MapUpdate, RunReport]:
         """Return the whole map as it is, and the accounts of the run so far."""
-        assert self._stage is not None
-        with self._stage_lock:
-            full, counts = self._stage.snapshot(), dict(self._stage.counts)
-            self._stage.keep()
-            refinement_s, remarks = self._stage.refinement_s, self._stage.remarks
+        with self.stage() as stage:
+            full, counts = stage.snapshot(), dict(stage.counts)
+            stage.keep()
+            refinement_s, remarks = stage.refinement_s, stage.remarks
         busy_s = self.worker.stats()["busy_s"] if self.worker is not None else 0.0
         seconds = {"mapping": busy_s, "refinement": refinement_s}
         report = self.accounts.report(self.config, seconds, counts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
@@ -26,7 +27,7 @@ _QUIET_LIMIT_S = 5.0
 _DRAIN_LIMIT_S = 600.0
 
 
-class SensorNode(StageNode):
+class SensorNode(StageNode, ABC):
     """Feeds a stage with what the sensors send, once the rig is known and somebody listens.
 
     Until then arrivals wait in the worker's queue, under the same bound as later.
@@ -52,17 +53,17 @@ class SensorNode(StageNode):
 
     # --------------------------------------------------------------------- what subclasses define
 
+    @abstractmethod
     def make_stage(self, setup: RigSetup) -> Any:
         """Return the stage for a rig."""
-        raise NotImplementedError
 
+    @abstractmethod
     def emit(self, output: Any) -> None:
         """Publish what the stage gave; in the worker's thread."""
-        raise NotImplementedError
 
+    @abstractmethod
     def shed(self, arrival: Arrival, setup: RigSetup) -> Any:
         """Return what stands in for a picture that there is no time for: an item or a call."""
-        raise NotImplementedError
 
     def on_ready(self) -> None:
         """Do what has to be done before the stage works, each time the cameras are found."""
@@ -70,9 +71,9 @@ class SensorNode(StageNode):
     def on_layout(self, layout: Layout) -> None:
         """Do what can be done as soon as the topics are chosen."""
 
+    @abstractmethod
     def has_listeners(self) -> bool:
         """Return whether all that is published has a subscriber."""
-        raise NotImplementedError
 
     # -------------------------------------------------------------------------------- transitions
 
