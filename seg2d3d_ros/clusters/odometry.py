@@ -11,16 +11,26 @@ from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.types import FloatArray, Odometry
 
 _KEEP_NS = 60_000_000_000
+# What lies longer ago matters after a long stop only: there poses that moved no further are one.
+_REST_M = 0.01
+_REST_RAD = np.deg2rad(0.05)
+_MOST_OLD = 4096
 
 
 class OdometryBuffer:
-    """The recent dead-reckoning poses; interpolates, never uses anything but increments."""
+    """The recent dead-reckoning poses; interpolates, never uses anything but increments.
+
+    All poses of the last one or two minutes are kept. Of older ones the first and the last of
+    each rest stay, so that the increment over a stop is told however long that was; at most 4096
+    of them, which are some hundred metres of way.
+    """
 
     def __init__(self, config: ClustersConfig) -> None:
         """Use the configured noise where the messages bring none."""
         self._config = config
         self._stamps: list[int] = []
         self._poses: list[FloatArray] = []
+        self._num_old = 0
 
     def push(self, odometry: Odometry) -> None:
         """Take one pose; those that are not newer than the last, or not finite, are ignored."""
@@ -30,14 +40,30 @@ class OdometryBuffer:
             return
         self._stamps.append(odometry.stamp_ns)
         self._poses.append(odometry.T_odom_base)
-        if self._stamps[-1] - self._stamps[0] > 2 * _KEEP_NS:
-            keep = bisect.bisect_left(self._stamps, self._stamps[-1] - _KEEP_NS)
-            del self._stamps[:keep], self._poses[:keep]
+        if self._stamps[-1] - self._stamps[self._num_old] > 2 * _KEEP_NS:
+            self._thin(bisect.bisect_left(self._stamps, self._stamps[-1] - _KEEP_NS))
+
+    def _thin(self, end: int) -> None:
+        """Sum up what the poses before `end` tell of rests; forget the oldest of too many."""
+        kept = list(range(self._num_old))[-_MOST_OLD:]
+        for k in range(self._num_old, end):
+            is_end = not kept or not self._is_rest(kept[-1], k + 1)
+            if is_end or not self._is_rest(kept[-1], k):
+                kept.append(k)
+        kept = kept[-_MOST_OLD:]
+        self._num_old = len(kept)
+        self._stamps[:end] = [self._stamps[k] for k in kept]
+        self._poses[:end] = [self._poses[k] for k in kept]
+
+    def _is_rest(self, i: int, j: int) -> bool:
+        apart = np.abs(self._poses[i] - self._poses[j])
+        return bool(apart[:3, 3].max() < _REST_M and apart[:3, :3].max() < _REST_RAD)
 
     def clear(self) -> None:
         """Forget everything (time went back)."""
         self._stamps.clear()
         self._poses.clear()
+        self._num_old = 0
 
     def increment(self, stamp_i_ns: int, stamp_j_ns: int) -> FloatArray | None:
         """Return T_i_j of base_link between two stamps; None where they are not covered."""

@@ -86,13 +86,48 @@ def test_push_nan_pose_is_bridged(buffer):
     assert np.isfinite(buffer.increment(2000 * MS, 2020 * MS)).all()
 
 
-def test_push_hours_keeps_the_last_minute_only():
+def test_push_hours_of_driving_keeps_a_minute_whole_and_some_way_before():
     buffer = OdometryBuffer(ClustersConfig())
-    for second in range(600):
-        buffer.push(Odometry(second * 1000 * MS, pose(0)))
-    assert buffer.increment(590_000 * MS, 599_000 * MS) is not None
-    assert buffer.increment(540_000 * MS, 599_000 * MS) is not None
-    assert buffer.increment(400_000 * MS, 599_000 * MS) is None
+    for k in range(10_000):
+        buffer.push(Odometry(100 * k * MS, pose(k)))
+    np.testing.assert_allclose(buffer.increment(940_000 * MS, 999_900 * MS), pose(599), atol=1e-9)
+    assert buffer.increment(400_000 * MS, 999_900 * MS) is None
+    assert len(buffer._stamps) < 4096 + 1201
+
+
+def at_rest(minutes):
+    """Two seconds of driving, a rest with messages every 50 ms, and two seconds of driving."""
+    out = OdometryBuffer(ClustersConfig())
+    arrived = [(20 * k, k) for k in range(101)]
+    rest = [(2000 + 50 * k, 100) for k in range(1, 1200 * minutes + 1)]
+    leaves = [(rest[-1][0] + 20 * k, 100 + k) for k in range(1, 101)]
+    for stamp_ms, steps in arrived + rest + leaves:
+        out.push(Odometry(stamp_ms * MS, pose(steps)))
+    return out, rest[-1][0]
+
+
+def test_increment_over_a_stop_of_five_minutes_is_exact():
+    buffer, left_ms = at_rest(5)
+    over = buffer.increment(1000 * MS, (left_ms + 1000) * MS)
+    np.testing.assert_allclose(over, pose(100), atol=1e-9)
+    # the vehicle did not creep through its rest
+    np.testing.assert_allclose(buffer.increment(2000 * MS, left_ms * MS), np.eye(4), atol=1e-9)
+
+
+def test_push_at_rest_needs_memory_that_does_not_grow():
+    assert len(at_rest(15)[0]._stamps) <= len(at_rest(5)[0]._stamps) + 1200
+
+
+def test_increment_over_a_slow_drift_at_rest_keeps_the_drift():
+    buffer = OdometryBuffer(ClustersConfig())
+    step = transforms.exp([0.0, 0.0, 1e-4, 0.0, 0.0, 0.0])
+    for k in range(6000):
+        buffer.push(Odometry(100 * k * MS, np.linalg.matrix_power(step, k)))
+    told = transforms.yaw_rad(buffer.increment(0, 599_900 * MS))
+    assert told == pytest.approx(0.5999)
+    # poses that turned less than 0.05 deg, nine steps, count as one
+    halfway = transforms.yaw_rad(buffer.increment(0, 200_000 * MS))
+    assert halfway == pytest.approx(0.2, abs=1e-3)
 
 
 def test_clear_forgets_so_that_time_may_start_again(buffer):
