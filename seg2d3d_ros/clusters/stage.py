@@ -13,6 +13,7 @@ from seg2d3d_ros.clusters.depth import DepthSampler
 from seg2d3d_ros.clusters.front_end import FrontEnd
 from seg2d3d_ros.clusters.odometry import OdometryBuffer
 from seg2d3d_ros.clusters.overlap import overlapping_pairs
+from seg2d3d_ros.clusters.rest import Rest
 from seg2d3d_ros.clusters.window import LocalFrame
 from seg2d3d_ros.config import Config
 from seg2d3d_ros.geometry import transforms
@@ -58,6 +59,9 @@ class ClusterStage:
         self._segmentations: list[Segmentation] = []
         self._fixes: list[Fix] = []
         self._dropped: list[Dropped] = []
+        self._rest = Rest(config.clusters)
+        self._superfluous: LocalFrame | None = None
+        self._num_forgotten = 0
         self._is_finished = False
 
     def push(self, item: Frame | Segmentation | Odometry | Fix | Dropped) -> list[Cluster]:
@@ -112,6 +116,8 @@ class ClusterStage:
             elif front_end.is_lost:
                 out += self._new_session("tracking lost")
         frame = front_end.process(moment)
+        self._forget_superfluous()
+        self._superfluous = frame if self._rest.is_superfluous(frame) else None
         if frame.is_keyframe and self._depths is not None:
             self._depths.add(frame, moment, front_end.map.landmarks)
         for c, segmentation in moment.segmentations.items():
@@ -119,9 +125,25 @@ class ClusterStage:
             self._segmentations.append(self._with_crops(segmentation, image))
         keyframes = sum(f.is_keyframe for f in front_end.frames)
         is_full = frame.is_keyframe and keyframes >= limits.cluster_keyframes
-        if is_full or len(front_end.frames) >= _MOST_FRAMES:
+        if is_full or len(front_end.frames) + self._num_forgotten >= _MOST_FRAMES:
             out.append(self._emit(is_last=False))
         return out
+
+    def _forget_superfluous(self) -> None:
+        """Drop the moment before the newest if the vehicle has long been at rest."""
+        frame = self._superfluous
+        if frame is None:
+            return
+        self._front_end.frames = [f for f in self._front_end.frames if f is not frame]
+        self._num_forgotten += 1
+        pictures = {
+            (self._rig.cameras[c].name, s)
+            for c, s in zip(frame.cameras, frame.picture_stamps_ns, strict=True)
+        }
+        self._dropped += [Dropped(name, s, "standing") for name, s in sorted(pictures)]
+        self._segmentations = [
+            s for s in self._segmentations if (s.camera, s.stamp_ns) not in pictures
+        ]
 
     def _new_session(self, why: str) -> list[Cluster]:
         """Close the local map: what follows shares neither landmarks nor gauge with it."""
@@ -168,6 +190,7 @@ class ClusterStage:
         )
         self._sequence += 1
         self._segmentations, self._fixes, self._dropped = [], [], []
+        self._superfluous, self._num_forgotten = None, 0
         self._slide()
         return cluster
 

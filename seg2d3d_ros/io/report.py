@@ -30,6 +30,7 @@ REASONS = {
     "overload": "the computer could not keep up",
     "late": "it came too late",
     "time_jump": "the time jumped before its neighbours came",
+    "standing": "the vehicle had stood still for minutes",
     "missing_odometry": "the odometry it needs never came",
 }
 STATUSES = {

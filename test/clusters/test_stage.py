@@ -4,6 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from seg2d3d_ros.clusters import rest
 from seg2d3d_ros.clusters import stage as stages
 from seg2d3d_ros.clusters.stage import ClusterStage
 from seg2d3d_ros.config import Config, override
@@ -208,6 +209,42 @@ def test_stage_standing_long_tells_every_picture_and_keeps_few(stereo_drive, mon
     assert max(len(c.frames) for c in clusters) <= 20
     T = np.stack([poses(clusters)[s][0] for s in sorted(stamps)[-149:]])
     assert np.linalg.norm(np.ptp(T[:, :3, 3], axis=0)) < 0.05
+
+
+def test_stage_standing_for_minutes_keeps_few_moments_and_counts_the_others(
+    stereo_drive, monkeypatch
+):
+    monkeypatch.setattr(stages, "_MOST_FRAMES", 20)
+    monkeypatch.setattr(rest, "_ALL_KEPT", 30)
+    monkeypatch.setattr(rest, "_KEPT_EVERY", 10)
+    drive = stereo_drive
+    last = [i for i in drive.items() if isinstance(i, Frame)][-2:]
+    standing = [
+        replace(f, stamp_ns=f.stamp_ns + k * SECOND_NS // 10) for k in range(1, 200) for f in last
+    ]
+    masks = [Segmentation(f.camera, f.stamp_ns, 8, 8, ()) for f in standing]
+    stage = ClusterStage(CONFIG, drive.rig, True)
+    items = [*drive.items(), *(i for pair in zip(standing, masks, strict=True) for i in pair)]
+    clusters = [c for item in items for c in stage.push(item)] + stage.finish()
+    told = {
+        (c.rig.cameras[k].name, s)
+        for c in clusters
+        for f in c.frames
+        for k, s in zip(f.cameras, f.picture_stamps_ns, strict=True)
+    }
+    dropped = [(d.camera, d.stamp_ns) for c in clusters for d in c.dropped]
+    # every picture is told or dropped, once
+    everything = {(i.camera, i.stamp_ns) for i in items if isinstance(i, Frame)}
+    assert len(dropped) == len(set(dropped)) == len(everything) - len(told)
+    assert told | set(dropped) == everything
+    assert {d.reason for c in clusters for d in c.dropped} == {"standing"}
+    # 30 of 200 moments at rest, one in ten of the others, and the newest of each cluster
+    at_rest = {s for _, s in told if s > drive.stamps_ns[-1]}
+    assert 29 + 16 <= len(at_rest) <= 29 + 17 + 10
+    # masks travel with the pictures that are told, and with no others
+    masked = [(s.camera, s.stamp_ns) for c in clusters for s in c.segmentations]
+    assert set(masked) == {t for t in told if t[1] in at_rest}
+    assert len(masked) == len(set(masked))
 
 
 def test_stage_black_pictures_coast_on_odometry_and_come_back(odometry_drive):
