@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 
@@ -25,7 +25,6 @@ from seg2d3d_ros.config import Config
 from seg2d3d_ros.errors import ResultError
 from seg2d3d_ros.mapping import forks
 from seg2d3d_ros.mapping.archive import BlockStore
-from seg2d3d_ros.mapping.stage import MappingStage
 from seg2d3d_ros.segmentation.backend import SegmentationBackend
 from seg2d3d_ros.segmentation.stage import SegmentationStage
 from seg2d3d_ros.stage_process import StageProcess
@@ -39,6 +38,9 @@ from seg2d3d_ros.types import (
     Rig,
     Segmentation,
 )
+
+if TYPE_CHECKING:
+    from seg2d3d_ros.mapping.stage import MappingStage
 
 _QUEUE_ITEMS = 32
 
@@ -81,11 +83,7 @@ class Pipeline:
         self.segmentation.activate()
         self._clusters = ClusterStage(config, rig)
         self._keeps_state = blocks is not None
-        make = (
-            partial(MappingStage.restore, blocks)
-            if is_continued and blocks is not None
-            else partial(MappingStage, config, blocks)
-        )
+        make = partial(_make_mapping, config, blocks, is_continued)
         self._mapping: MappingStage | MappingApart
         if is_mapping_apart:
             make_apart = partial(_make_alone, make, config.runtime.num_threads)
@@ -194,6 +192,15 @@ class Pipeline:
         updates = self._updates[:]
         del self._updates[: len(updates)]
         return updates
+
+
+def _make_mapping(config: Config, blocks: BlockStore | None, is_continued: bool) -> MappingStage:
+    # Half a second of imports, which whoever maps in another process does without.
+    from seg2d3d_ros.mapping.stage import MappingStage
+
+    if is_continued and blocks is not None:
+        return MappingStage.restore(blocks)
+    return MappingStage(config, blocks)
 
 
 def _make_alone(make: Callable[[], MappingStage], num_processes: int) -> MappingStage:

@@ -12,6 +12,7 @@ from seg2d3d_ros import pipeline as module
 from seg2d3d_ros.config import Config, override
 from seg2d3d_ros.errors import BackendError, ResultError, StageError
 from seg2d3d_ros.geometry import masks, transforms
+from seg2d3d_ros.mapping import stage as mapping_stage
 from seg2d3d_ros.mapping.archive import MemoryStore
 from seg2d3d_ros.pipeline import Accounts, Pipeline
 from seg2d3d_ros.segmentation.backend import PromptlessBackend
@@ -243,17 +244,19 @@ def test_pipeline_error_of_the_backend_surfaces_once(items, fails_at):
     assert backend.is_closed
 
 
-@pytest.mark.parametrize("stage", ["ClusterStage", "MappingStage"])
+@pytest.mark.parametrize(
+    "owner, stage", [(module, "ClusterStage"), (mapping_stage, "MappingStage")]
+)
 @pytest.mark.parametrize("when", ["first", "last"])
-def test_pipeline_error_of_a_later_stage_surfaces_once(items, monkeypatch, stage, when):
-    class Broken(getattr(module, stage)):
+def test_pipeline_error_of_a_later_stage_surfaces_once(items, monkeypatch, owner, stage, when):
+    class Broken(getattr(owner, stage)):
         def push(self, item):
             is_it = when == "first" or getattr(item, "is_last", False) or item is items[-1]
             if is_it:
                 raise ZeroDivisionError(stage)
             return super().push(item)
 
-    monkeypatch.setattr(module, stage, Broken)
+    monkeypatch.setattr(owner, stage, Broken)
     before = workers()
     pipeline = Pipeline(CONFIG, RIG, HousesBackend())
     # more items than the queues hold, so that a worker that stopped would be noticed

@@ -131,6 +131,20 @@ def test_pycolmap_is_imported_below_cv2():
     assert num > 0
 
 
+@pytest.mark.parametrize("module", ["pipeline", "io.rosbag", "io.result"])
+def test_importing_what_streams_loads_no_scipy_and_no_mapping_stage(module):
+    """A replay maps in another process, and each of these would cost it a quarter of a second."""
+    code = (
+        f"import seg2d3d_ros.{module}, sys\n"
+        "print(sorted({'scipy', 'gtsam', 'seg2d3d_ros.mapping.stage'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
+
+
 @pytest.mark.parametrize("module", ["pipeline", "io.sources", "io.result", "cli.main"])
 def test_importing_the_library_loads_neither_ros_nor_torch(module):
     code = (

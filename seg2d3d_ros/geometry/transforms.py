@@ -7,7 +7,6 @@ import math
 import cv2
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.spatial.transform import Rotation, Slerp
 
 from seg2d3d_ros.types import FloatArray
 
@@ -40,14 +39,33 @@ def apply(T: FloatArray, points: FloatArray) -> FloatArray:
 
 def from_quaternion(quat_xyzw: ArrayLike, t: ArrayLike) -> FloatArray:
     """Build a transform from a quaternion (4,) in x y z w order and a translation (3,)."""
-    return rigid(Rotation.from_quat(np.asarray(quat_xyzw, dtype=float)).as_matrix(), t)
+    quat = np.asarray(quat_xyzw, dtype=float)
+    x, y, z, w = quat / np.linalg.norm(quat)
+    R = [
+        [1.0 - 2.0 * (y * y + z * z), 2.0 * (x * y - z * w), 2.0 * (x * z + y * w)],
+        [2.0 * (x * y + z * w), 1.0 - 2.0 * (x * x + z * z), 2.0 * (y * z - x * w)],
+        [2.0 * (x * z - y * w), 2.0 * (y * z + x * w), 1.0 - 2.0 * (x * x + y * y)],
+    ]
+    return rigid(R, t)
 
 
 def to_quaternion(T: FloatArray) -> FloatArray:
-    """Return quaternions (..., 4) in x y z w order with w >= 0 of transforms (..., 4, 4)."""
-    quat = Rotation.from_matrix(T[..., :3, :3].reshape(-1, 3, 3)).as_quat()
-    quat[quat[:, 3] < 0] *= -1.0
-    return np.asarray(quat.reshape((*T.shape[:-2], 4)))
+    """Return quaternions (..., 4) in x y z w order with w >= 0 of transforms (..., 4, 4).
+
+    A matrix gives 4 q q^T; the row of its largest component tells q best (Shepperd, Quaternion
+    from Rotation Matrix, 1978).
+    """
+    R = T[..., :3, :3]
+    products = np.empty((*T.shape[:-2], 4, 4))
+    symmetric, trace = R + np.swapaxes(R, -1, -2), np.trace(R, axis1=-2, axis2=-1)
+    products[..., :3, :3] = symmetric + (1.0 - trace[..., None, None]) * np.eye(3)
+    products[..., 3, 3] = 1.0 + trace
+    for k, (i, j) in enumerate(((2, 1), (0, 2), (1, 0))):
+        products[..., k, 3] = products[..., 3, k] = R[..., i, j] - R[..., j, i]
+    best = np.diagonal(products, axis1=-2, axis2=-1).argmax(axis=-1)
+    quat = np.take_along_axis(products, best[..., None, None], axis=-2)[..., 0, :]
+    quat = quat / np.linalg.norm(quat, axis=-1, keepdims=True)
+    return np.where(quat[..., 3:] < 0, -quat, quat)
 
 
 def exp(xi: ArrayLike) -> FloatArray:
@@ -68,7 +86,8 @@ def rotation_vector(R: FloatArray) -> FloatArray:
     sine = 0.5 * math.sqrt(x * x + y * y + z * z)
     cosine = 0.5 * (R[0, 0] + R[1, 1] + R[2, 2] - 1.0)
     if cosine < -0.99:  # near half a turn the differences vanish, and with them the axis
-        return np.asarray(Rotation.from_matrix(R).as_rotvec())
+        axis, w = np.split(to_quaternion(rigid(R, np.zeros(3))), [3])
+        return 2.0 * math.atan2(np.linalg.norm(axis), w[0]) / np.linalg.norm(axis) * axis
     factor = 0.5 * math.atan2(sine, cosine) / sine if sine > 1e-9 else 0.5
     return np.array([factor * x, factor * y, factor * z])
 
@@ -89,6 +108,8 @@ def interpolate(T_i: FloatArray, T_j: FloatArray, ratio: float) -> FloatArray:
 
 def interpolate_many(stamps_ns: ArrayLike, T: FloatArray, query_ns: ArrayLike) -> FloatArray:
     """Interpolate poses (n, 4, 4) at rising stamps (n,) to stamps (m,); held beyond the ends."""
+    from scipy.spatial.transform import Rotation, Slerp  # a quarter of a second to import
+
     stamps = np.asarray(stamps_ns, dtype=np.int64)
     base = stamps[0]
     seconds = (stamps - base) * 1e-9

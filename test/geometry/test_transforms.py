@@ -30,6 +30,20 @@ def test_quaternion_any_pose_comes_back_with_positive_w(T):
     np.testing.assert_allclose(transforms.from_quaternion(quat_xyzw, T[:3, 3]), T, atol=1e-12)
 
 
+@pytest.mark.parametrize("rotvec", [(3.1, 0, 0), (0, 3.1, 0), (0, 0, 3.1), (0.1, 0.2, 0.3)])
+def test_quaternion_any_component_largest_equals_scipy(rotvec):
+    R = Rotation.from_rotvec(rotvec)
+    T = np.stack([np.eye(4), transforms.rigid(R.as_matrix(), [1.0, 2.0, 3.0])])
+    np.testing.assert_allclose(
+        transforms.to_quaternion(T), [[0, 0, 0, 1], R.as_quat(canonical=True)], atol=1e-15
+    )
+    np.testing.assert_allclose(
+        transforms.from_quaternion(3.0 * R.as_quat(), np.zeros(3))[:3, :3],
+        R.as_matrix(),
+        atol=1e-15,
+    )
+
+
 def test_from_quaternion_order_is_xyzw():
     T = transforms.from_quaternion([0.0, 0.0, np.sqrt(0.5), np.sqrt(0.5)], [1.0, 2.0, 3.0])
     np.testing.assert_allclose(
