@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -31,6 +31,7 @@ _LOG = logging.getLogger(__name__)
 _REGION, _OVERLAP, _MARGIN = 150, 30, 20
 _SKIMMED_PER_PICTURE = 30
 _MIN_SHARED, _MOST_BACK = 8, 40
+REGION_SOLVER = replace(SOLVER, max_iterations=6)
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Region:
         held: Those around them, and those that came back later, which stay.
     """
 
-    free: range
+    free: tuple[int, ...]
     held: tuple[int, ...]
 
 
@@ -67,12 +68,15 @@ def refine_map(state: MapState, positions: tuple[bundle.PositionPrior, ...]) -> 
     coarse = refine(state, positions, skimmed)
     if not coarse.counts:
         return coarse
-    factors = _FactorsByFrame(state, positions)
+    factors = FactorsByFrame(state, positions)
     adjusted, num, num_rows = [coarse.adjusted], 0, 0.0
     for region in _regions(len(keyframes), skimmed, is_anchored=not positions):
-        found, rows = _adjust(state, keyframes, region, factors)
-        adjusted.append(found)
-        num, num_rows = num + 1, num_rows + rows
+        num += 1
+        problem = region_problem(state, keyframes, region, factors)
+        if problem is not None:
+            adjust_region(state, problem)
+            adjusted.append(problem.landmarks)
+            num_rows += float(problem.used.sum())
     state.settle()
     _LOG.info("%d keyframes refined in %d regions", len(keyframes), num)
     counts = {**coarse.counts, "refine_regions": float(num), "refine_region_rows": num_rows}
@@ -95,8 +99,8 @@ def _regions(num: int, skimmed: Observed, is_anchored: bool) -> Iterator[Region]
         near = range(max(low - _MARGIN, 0), min(high + _MARGIN, num))
         back = _came_back(skimmed, near, range(low, high))
         anchor = 1 if low == 0 and is_anchored else 0
-        free = range(low + anchor, high)
-        held = tuple(k for k in near if k not in free)
+        free = tuple(range(low + anchor, high))
+        held = tuple(k for k in near if not low + anchor <= k < high)
         yield Region(free, (*held, *back))
         if high == num:
             return
@@ -113,10 +117,11 @@ def _came_back(skimmed: Observed, near: range, free: range) -> list[int]:
     return sorted(often[order[:_MOST_BACK]].tolist())
 
 
-class _FactorsByFrame:
+class FactorsByFrame:
     """Odometry, with the scale the map found for it, and GNSS, by position in `state.frames`."""
 
-    def __init__(self, state: MapState, positions: tuple[bundle.PositionPrior, ...]) -> None:
+    def __init__(self, state: MapState, positions: Sequence[bundle.PositionPrior]) -> None:
+        """Take all odometry of the map, and GNSS factors."""
         self._relative: dict[int, list[bundle.RelativePrior]] = defaultdict(list)
         for r in odometry_factors(state, odometry_scale(state), 1.0):
             self._relative[r.i].append(r)
@@ -131,24 +136,56 @@ class _FactorsByFrame:
         return Factors(tuple(relative), tuple(positions))
 
 
-def _adjust(
-    state: MapState, keyframes: list[int], region: Region, factors: _FactorsByFrame
-) -> tuple[IntArray, int]:
-    """Adjust one region; return its landmarks and how many observations took part."""
+@dataclass(frozen=True)
+class RegionProblem:
+    """A region ready to be adjusted.
+
+    Attributes:
+        seen: What its keyframes saw.
+        used: (n,) bool by observation: takes part.
+        landmarks: (p,) landmarks that take part.
+        factors: Odometry and GNSS of what moves.
+        bundle: The problem; its frames are those of `seen`.
+    """
+
+    seen: Observed
+    used: np.ndarray
+    landmarks: IntArray
+    factors: Factors
+    bundle: bundle.BundleProblem
+
+
+def region_problem(
+    state: MapState, keyframes: list[int], region: Region, factors: FactorsByFrame
+) -> RegionProblem | None:
+    """Put the problem of a region together; None where too little was seen.
+
+    Args:
+        state: The map.
+        keyframes: All keyframes, by position in `state.frames`.
+        region: Those that move and those that are held.
+        factors: Odometry and GNSS.
+    """
     at = sorted({*region.free, *region.held})
-    is_free = np.array([k in region.free for k in at])
+    is_free = np.isin(at, region.free)
     seen = thinned(state, observed(state, [keyframes[k] for k in at]))
     keep = errors_px(state, seen) < MAX_ERROR_PX
     keep &= np.isin(seen.ids, np.unique(seen.ids[is_free[seen.frame]]))
     rows, unique, point = seen_often(seen, keep)
     if len(rows) < MIN_OBSERVATIONS:
-        return np.zeros(0, dtype=np.int64), 0
+        return None
     known = factors.of(seen.keyframes, {keyframes[k] for k in region.free})
     problem = bundle_problem(state, seen, rows, unique, point, known)
-    problem = replace(problem, is_constant=~is_free)
-    result = bundle.adjust(problem, replace(SOLVER, max_iterations=6))
-    for k, T, moves in zip(seen.keyframes, result.T_world_base, is_free, strict=True):
+    used = np.zeros(len(keep), dtype=bool)
+    used[rows] = True
+    return RegionProblem(seen, used, unique, known, replace(problem, is_constant=~is_free))
+
+
+def adjust_region(state: MapState, problem: RegionProblem) -> None:
+    """Adjust a region; frames between keyframes and other landmarks are left where they are."""
+    result = bundle.adjust(problem.bundle, REGION_SOLVER)
+    free = ~problem.bundle.is_constant
+    for k, T, moves in zip(problem.seen.keyframes, result.T_world_base, free, strict=True):
         if moves:
             state.frames[k].T_world_base = T
-    state.set_points(unique, result.points_world)
-    return unique, len(rows)
+    state.set_points(problem.landmarks, result.points_world)

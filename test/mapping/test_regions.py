@@ -102,13 +102,13 @@ def test_regions_cover_every_keyframe_but_the_anchor_and_hold_what_is_around(str
     skimmed = regions._skim(state, sightings.keyframes_of(state))
     found = list(regions._regions(60, skimmed, True))
     assert sorted({k for r in found for k in r.free}) == list(range(1, 60))
-    assert found[0].free == range(1, 22)
+    assert found[0].free == tuple(range(1, 22))
     assert found[0].held[:7] == (0, *range(22, 28))
-    assert found[1].free == range(16, 38)
+    assert found[1].free == tuple(range(16, 38))
     assert found[1].held[:12] == (*range(10, 16), *range(38, 44))
     # the end of a straight street is seen from its beginning
     assert set(found[1].held[12:]) <= {*range(10), *range(44, 60)}
-    assert next(regions._regions(60, skimmed, is_anchored=False)).free == range(0, 22)
+    assert next(regions._regions(60, skimmed, is_anchored=False)).free == tuple(range(0, 22))
 
 
 def came_back(street):

@@ -11,6 +11,7 @@ from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.geometry.bundle import PositionPrior
 from seg2d3d_ros.mapping.loops.detector import LoopDetector
 from seg2d3d_ros.mapping.loops.loop import CONTRADICTED, Loop, supports
+from seg2d3d_ros.mapping.loops.neighbourhood import settle
 from seg2d3d_ros.mapping.loops.pose_graph import (
     Anchor,
     Constraint,
@@ -92,11 +93,11 @@ class LoopCloser:
 
         Landmarks of all kept loops are merged then: identities must be decided anew.
         """
-        first = self._close(self._detector.flush(), positions)
+        first = self._close(self._detector.flush(), positions, is_last=True)
         if not self._kept:
             return first
         again = self._detector.look_again({self._loops[k].new for k in self._kept})
-        second = self._close(again, positions)
+        second = self._close(again, positions, is_last=True)
         self._merge_kept()
         if first is None or second is None:
             return first if second is None else second
@@ -109,17 +110,27 @@ class LoopCloser:
     # --------------------------------------------------------------- closing
 
     def _close(
-        self, found: list[Loop], positions: Callable[[], Sequence[PositionPrior]]
+        self,
+        found: list[Loop],
+        positions: Callable[[], Sequence[PositionPrior]],
+        is_last: bool = False,
     ) -> FloatArray | None:
-        """Bend the map by loops that are found; return how its newest frame moved."""
+        """Bend the map by loops that are found; return how its newest frame moved.
+
+        What lies around them is adjusted then, but not at last: all of the map will be.
+        """
         self._follow_unit()
         self._loops += found
         moves: list[FloatArray] = []
         if found:
             while (motion := self._join()) is not None:
                 moves.append(motion)
-            bent = self._bend(found, positions())
-            moves += [] if bent is None else [bent]
+            before, told = set(self._kept), positions()
+            bend = self._bend(found, told)
+            if bend is not None:
+                moves.append(bend[-1])
+                if not is_last:
+                    moves.append(self._settle(self._kept - before, bend, told))
         self._count()
         return np.linalg.multi_dot([*moves[::-1], np.eye(4)]) if moves else None
 
@@ -178,7 +189,7 @@ class LoopCloser:
             self._loops = [e.rescaled(scale[e.old], scale[e.new]) for e in self._loops]
 
     def _bend(self, found: list[Loop], positions: Sequence[PositionPrior]) -> FloatArray | None:
-        """Balance the part of the map in which loops were found."""
+        """Balance the part of the map in which loops were found; return each frame's motion."""
         group = self._sessions.group(found[-1].new)
         poses = self._poses()
         inside = [
@@ -266,7 +277,17 @@ class LoopCloser:
         if not is_moved:
             return None
         self._merge_kept()
-        return motion[-1]
+        return motion
+
+    def _settle(
+        self, closed: set[int], bend: FloatArray, positions: Sequence[PositionPrior]
+    ) -> FloatArray:
+        """Adjust what lies around loops (numbers); return how the newest frame moved (4, 4)."""
+        loops = [self._loops[k] for k in sorted(closed)]
+        motion = settle(self._state, loops, bend, positions) if loops else None
+        name = "loop_regions" if motion is not None else "loop_regions_rejected"
+        self.counts[name] = self.counts.get(name, 0.0) + 1.0
+        return np.eye(4) if motion is None else motion[-1]
 
     def _merge_kept(self) -> None:
         """Make landmarks one that kept loops say are the same; the map is told anew after it."""

@@ -71,6 +71,7 @@ def test_push_second_lap_closes_the_loop(lap):
         apart, route, 0, len(route) // 2
     )
     assert closer.counts["loops_kept"] >= 5
+    assert closer.counts["loop_regions"] >= 1
     assert closer.counts["parts"] == 1
 
 
