@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import importlib.util
 import logging
@@ -36,6 +37,11 @@ COMMANDS = (
     "truth",
 )
 GOOD, MENDABLE, OUR_FAULT, INTERRUPTED = 0, 1, 2, 130
+# What disks, rights and pipes refuse; any other OSError is our fault.
+_REFUSALS = {
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO),
+    *(errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.EMFILE, errno.EPIPE),
+}
 
 
 class Parser(argparse.ArgumentParser):
@@ -77,12 +83,32 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _complain(f"internal error: {error}", OUR_FAULT, argv)
         text = f"error: this needs the Python module '{error.name}', which is not installed here"
         return _complain(f"{text}; `make setup` installs everything", MENDABLE, argv)
+    except OSError as error:
+        if error.errno not in _REFUSALS:
+            return _complain_of_our_fault(error, argv)
+        return _complain(f"error: {_refusal(error)}", MENDABLE, argv)
     except KeyboardInterrupt:
         return _complain("interrupted: nothing was written", INTERRUPTED, argv)
     except Exception as error:
-        text = f"internal error: {type(error).__name__}: {error}"
-        hint = "" if "--debug" in argv else "\nThis is our fault; --debug shows where it happened"
-        return _complain(text + hint, OUR_FAULT, argv)
+        return _complain_of_our_fault(error, argv)
+
+
+def _refusal(error: OSError) -> str:
+    """Return what the system refused, and what can be done."""
+    if isinstance(error, BrokenPipeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor at exit
+        return "whoever read the output has stopped reading; let it read to the end"
+    what = f"'{error.filename}'" if error.filename else "a file"
+    return (
+        f"the system refuses {what}: {error.strerror}. See to room and rights there, or choose "
+        "another place"
+    )
+
+
+def _complain_of_our_fault(error: Exception, argv: Sequence[str]) -> int:
+    hint = "" if "--debug" in argv else "\nThis is our fault; --debug shows where it happened"
+    text = f"internal error: {type(error).__name__}: {error}"
+    return _complain(text + hint, OUR_FAULT, argv)
 
 
 def _complain(text: str, code: int, argv: Sequence[str]) -> int:

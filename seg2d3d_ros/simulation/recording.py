@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from seg2d3d_ros.errors import InputError
 from seg2d3d_ros.simulation import picture, sensors
 from seg2d3d_ros.simulation.bag import BagWriter
 from seg2d3d_ros.simulation.masks import mask_owners, publish_masks
 from seg2d3d_ros.simulation.options import SimulationOptions
+from seg2d3d_ros.simulation.recording_folder import new_recording
 from seg2d3d_ros.simulation.rig import published_rig
 from seg2d3d_ros.simulation.samples import FacadeSamples
 from seg2d3d_ros.simulation.truth import TruthWriter, describe
@@ -59,27 +59,10 @@ def simulate(
         ConfigError: the options contradict each other.
     """
     out = Path(out)
-    for name in ("bag", "truth"):
-        if (out / name).exists():
-            raise InputError(f"{out / name} exists already; choose another folder or remove it")
-    world = World(options)
-    shots = world.shots()
-    truth = TruthWriter(out / "truth", world.place)
-    samples = FacadeSamples(world.street.scene, world.street.building_of)
-    with BagWriter(out / "bag", world.start_ns, options) as bag:
-        bag.add_static_transforms(published_rig(world.rig, options))
-        recorder = _Recorder(world, options, bag, truth, samples)
-        for done, shot in enumerate(shots, start=1):
-            recorder.advance(shot.time_s)
-            if not shot.is_lost:
-                recorder.take(shot)
-            if progress is not None:
-                progress(done, len(shots))
-        recorder.advance(world.drive.duration_s)
-    buildings = [describe(b, world.place) for b in world.street.buildings]
-    num_buildings = truth.write(
-        buildings, samples.points(), world.drive.length_m, dataclasses.asdict(options)
-    )
+    with new_recording(out) as folder:
+        world = World(options)
+        shots = world.shots()
+        num_buildings = _record(world, shots, options, folder, progress)
     num_lost = sum(shot.is_lost for shot in shots)
     summary = Summary(
         num_pictures=len(shots) - num_lost,
@@ -90,6 +73,32 @@ def simulate(
     )
     logger.info("wrote %s: %s", out, summary)
     return summary
+
+
+def _record(
+    world: World,
+    shots: list[Shot],
+    options: SimulationOptions,
+    folder: Path,
+    progress: Progress | None,
+) -> int:
+    """Write bag and truth into a folder; the number of buildings that were well seen."""
+    truth = TruthWriter(folder / "truth", world.place)
+    samples = FacadeSamples(world.street.scene, world.street.building_of)
+    with BagWriter(folder / "bag", world.start_ns, options) as bag:
+        bag.add_static_transforms(published_rig(world.rig, options))
+        recorder = _Recorder(world, options, bag, truth, samples)
+        for done, shot in enumerate(shots, start=1):
+            recorder.advance(shot.time_s)
+            if not shot.is_lost:
+                recorder.take(shot)
+            if progress is not None:
+                progress(done, len(shots))
+        recorder.advance(world.drive.duration_s)
+    buildings = [describe(b, world.place) for b in world.street.buildings]
+    return truth.write(
+        buildings, samples.points(), world.drive.length_m, dataclasses.asdict(options)
+    )
 
 
 @dataclass

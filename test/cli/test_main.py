@@ -1,3 +1,4 @@
+import errno
 import importlib.machinery
 import subprocess
 import sys
@@ -57,6 +58,47 @@ def test_main_our_fault_is_two_with_traceback_only_on_demand(command, capsys):
     assert "ZeroDivisionError: by nothing" in said and "Traceback" not in said
     assert cli.main(["fake", "--debug"]) == 2
     assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "a file: No space left on device"),
+        (PermissionError(errno.EACCES, "Permission denied", "x.json"), "'x.json': Permission"),
+        (IsADirectoryError(errno.EISDIR, "Is a directory", "there"), "'there': Is a directory"),
+    ],
+)
+def test_main_what_the_system_refuses_can_be_mended(command, capsys, error, said):
+    command.run = raising(error)
+    assert cli.main(["fake"]) == 1
+    captured = capsys.readouterr().err
+    assert captured.startswith("seg2d3d: error: ") and said in captured
+    assert "choose another place" in captured
+
+
+def test_main_file_that_ought_to_be_there_is_our_fault(command, capsys):
+    command.run = raising(FileNotFoundError(errno.ENOENT, "No such file or directory", "ours"))
+    assert cli.main(["fake"]) == 2
+    assert "FileNotFoundError" in capsys.readouterr().err
+
+
+def test_main_output_that_nobody_reads_ends_with_one_line(tmp_path):
+    script = (
+        "import sys; from seg2d3d_ros.cli.main import main; sys.stdout.reconfigure("
+        "line_buffering=True); sys.stdin.read(); sys.exit(main(['models', 'list']))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    process.stdout.close()
+    process.stdin.close()
+    said = process.stderr.read()
+    assert (process.wait(timeout=60), said.count("\n")) == (1, 1), said
+    assert "stopped reading" in said
 
 
 def test_main_interrupt_is_130(command, capsys):

@@ -323,6 +323,25 @@ def test_simulate_into_a_used_folder_is_refused(tmp_path):
         simulate(SimulationOptions(length_m=12.0), tmp_path)
 
 
+def test_simulate_interrupted_leaves_nothing(tmp_path):
+    def interrupt(done, total):
+        if done == 2:
+            raise KeyboardInterrupt
+
+    options = SimulationOptions(
+        length_m=10.0, cameras="front", rate_hz=2.0, width_px=64, height_px=64
+    )
+    with pytest.raises(KeyboardInterrupt):
+        simulate(options, tmp_path / "new", interrupt)
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "notes.txt").write_text("mine")
+    with pytest.raises(KeyboardInterrupt):
+        simulate(options, tmp_path / "old", interrupt)
+    left = [p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*")]
+    assert sorted(left) == ["old", "old/notes.txt"]
+    assert simulate(options, tmp_path / "old").num_pictures > 2  # can be tried again
+
+
 def test_simulate_reports_progress_up_to_the_end(tmp_path):
     calls = []
     options = SimulationOptions(

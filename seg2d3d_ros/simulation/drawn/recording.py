@@ -19,6 +19,7 @@ from seg2d3d_ros.simulation.drawn.survey import Survey
 from seg2d3d_ros.simulation.masks import mask_owners, publish_masks
 from seg2d3d_ros.simulation.options import SimulationOptions
 from seg2d3d_ros.simulation.recording import Summary
+from seg2d3d_ros.simulation.recording_folder import new_recording
 from seg2d3d_ros.simulation.sensors import FixSample, OdometrySample
 from seg2d3d_ros.simulation.truth import Place, TruthWriter
 from seg2d3d_ros.types import FloatArray, Frame, Odometry
@@ -54,26 +55,23 @@ def record(
         InputError: the folder holds a recording already, fixes are wanted without an origin, or
             no picture lies within poses and drawing.
     """
-    out = Path(out)
-    for name in ("bag", "truth"):
-        if (out / name).exists():
-            raise InputError(f"{out / name} exists already; choose another folder or remove it")
-    first_ns, last_ns = _span(survey, drawing)
-    if survey.origin is None:
-        options = dataclasses.replace(options, gnss=False)
-    writer = TruthWriter(out / "truth", Place(np.eye(4), survey.origin))
-    with BagWriter(out / "bag", first_ns, options) as bag:
-        bag.add_static_transforms(survey.source.rig, antenna_base=np.zeros(3))
-        recorder = _Recorder(survey, drawing, options, bag, writer)
-        recorder.record(first_ns, last_ns, progress)
-    stamps = sorted(recorder.stamps_ns)
-    way = survey.poses(stamps)[:, :3, 3]
-    path_m = float(np.linalg.norm(np.diff(way, axis=0), axis=1).sum())
-    used = {name: getattr(options, name) for name in USED_OPTIONS}
-    houses = [describe_house(drawing, house) for house in drawing.houses]
-    num_buildings = writer.write(
-        houses, recorder.samples.points(), path_m, {"drive": drawing.drive, **used}
-    )
+    with new_recording(Path(out)) as folder:
+        first_ns, last_ns = _span(survey, drawing)
+        if survey.origin is None:
+            options = dataclasses.replace(options, gnss=False)
+        writer = TruthWriter(folder / "truth", Place(np.eye(4), survey.origin))
+        with BagWriter(folder / "bag", first_ns, options) as bag:
+            bag.add_static_transforms(survey.source.rig, antenna_base=np.zeros(3))
+            recorder = _Recorder(survey, drawing, options, bag, writer)
+            recorder.record(first_ns, last_ns, progress)
+        stamps = sorted(recorder.stamps_ns)
+        way = survey.poses(stamps)[:, :3, 3]
+        path_m = float(np.linalg.norm(np.diff(way, axis=0), axis=1).sum())
+        used = {name: getattr(options, name) for name in USED_OPTIONS}
+        houses = [describe_house(drawing, house) for house in drawing.houses]
+        num_buildings = writer.write(
+            houses, recorder.samples.points(), path_m, {"drive": drawing.drive, **used}
+        )
     return Summary(
         recorder.num_pictures,
         recorder.num_dropped,

@@ -127,6 +127,7 @@ def test_record_pictures_outside_the_drawing_stay_out(tmp_path, survey, drawing)
     never = dataclasses.replace(drawing, pictures_ns=(0, 1))
     with pytest.raises(InputError, match="is it the drive that was drawn"):
         record(survey, never, tmp_path / "never", SimulationOptions())
+    assert not (tmp_path / "never").exists()
 
 
 def test_record_into_a_recording_raises(exact, survey, drawing):
