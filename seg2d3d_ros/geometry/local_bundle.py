@@ -11,6 +11,7 @@ R^T ([q]x w - v): the Jacobian of the pose is that of the point times [[q]x, -I]
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import cv2
@@ -18,7 +19,6 @@ import numpy as np
 
 from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.geometry.bundle import BundleOptions, BundleProblem, BundleResult, RelativePrior
-from seg2d3d_ros.geometry.pose import pose_jacobian
 from seg2d3d_ros.types import FloatArray, IntArray
 
 _ODOMETRY_LOSS = 3.0
@@ -29,9 +29,9 @@ _MIN_DEPTH = 1e-3
 
 @dataclass(frozen=True)
 class _Equations:
-    """Normal equations: poses `U` (6f, 6f), `g` (6f,), points `V` (p, 3, 3), `h` (p, 3), both `W`.
+    """Normal equations: poses `U` (6f, 6f), `g` (6f,), points `V` (3, 3, p), `h` (3, p), both `W`.
 
-    `W` is (p, 6f, 3); residuals are weighted by the robust loss where they were linearised.
+    `W` is (6f, 3, p); residuals are weighted by the robust loss where they were linearised.
     """
 
     U: FloatArray
@@ -41,8 +41,27 @@ class _Equations:
     W: FloatArray
 
 
+@dataclass(frozen=True)
+class _Residuals:
+    """Residuals `r` (2, n), their squared norms (n,), and what they were made of.
+
+    Attributes:
+        q: (3, n) points from the frames' origins, world axes.
+        xy: (2, n) their ideal image coordinates.
+        z: (n,) their depths.
+        R_cam_world: (3, 3, n).
+    """
+
+    r: FloatArray
+    squared: FloatArray
+    q: FloatArray
+    xy: FloatArray
+    z: FloatArray
+    R_cam_world: FloatArray
+
+
 class _Window:
-    """The observations of a problem in order of point and frame, to be linearised repeatedly.
+    """The observations of a problem, one to a column, by free frame; those of held ones first.
 
     Attributes:
         used: Points (p,) that are seen at least twice.
@@ -54,74 +73,74 @@ class _Window:
         finite &= np.isfinite(problem.points_world[problem.point]).all(axis=1)
         count = np.bincount(problem.point[finite], minlength=len(problem.points_world))
         rows = np.flatnonzero(finite & (count[problem.point] >= 2))
-        rows = rows[np.lexsort((problem.frame[rows], problem.point[rows]))]
-        self._frame, self._camera = problem.frame[rows], problem.camera[rows]
-        self.used, self._point = np.unique(problem.point[rows], return_inverse=True)
         self.free = np.flatnonzero(~problem.is_constant)
         self._place = np.full(len(problem.is_constant), -1)
         self._place[self.free] = np.arange(len(self.free))
+        rows = rows[np.argsort(self._place[problem.frame[rows]], kind="stable")]
+        self._frame = problem.frame[rows]
+        self.used, self._point = np.unique(problem.point[rows], return_inverse=True)
         self._relative = [(r, _root_of_information(r)) for r in problem.relative]
         self._loss_px = options.loss_px
-        K = np.stack([c.K for c in problem.cameras])[self._camera]
-        self._focal = np.stack([K[:, 0, 0], K[:, 1, 1]], axis=1)
-        self._xy = (problem.uv_ideal_px[rows] - K[:, :2, 2]) / self._focal
+        self._set_cameras(problem, rows)
+        place = self._place[self._frame]
+        self._bounds = np.searchsorted(place, np.arange(len(self.free) + 1))
+        self._moving = slice(self._bounds[0], None)
+        self._pair = (place * len(self.used) + self._point)[self._moving]
+
+    def _set_cameras(self, problem: BundleProblem, rows: IntArray) -> None:
+        camera = problem.camera[rows]
+        K = np.stack([c.K for c in problem.cameras])[camera]
+        self._focal = np.stack([K[:, 0, 0], K[:, 1, 1]])
+        self._xy = (problem.uv_ideal_px[rows] - K[:, :2, 2]).T / self._focal
         T = transforms.invert(np.stack([c.T_base_cam for c in problem.cameras]))
-        self._R_cam_base, self._t_cam_base = T[:, :3, :3], T[self._camera, :3, 3]
-        self._moving = np.flatnonzero(self._place[self._frame] >= 0)
-        at = self._place[self._frame[self._moving]]
-        self._rows_of_frame = [np.flatnonzero(at == f) for f in range(len(self.free))]
-        self._pair = self._point[self._moving] * len(self.free) + at
+        self._R_cam_base, self._t_cam_base = T[:, :3, :3], T[:, :3, 3].T[:, camera]
+        self._view = self._frame * len(problem.cameras) + camera
 
-    def residuals(self, T: FloatArray, X: FloatArray) -> tuple[FloatArray, ...]:
-        """Return residuals (n, 2), their squared norms (n,), q, p_cam (n, 3), R_cam_world."""
+    def residuals(self, T: FloatArray, X: FloatArray) -> _Residuals:
+        """Return the residuals at poses (f, 4, 4) and points (3, p)."""
         R_cam_world = self._R_cam_base @ np.swapaxes(T[:, None, :3, :3], -1, -2)
-        R = R_cam_world[self._frame, self._camera]
-        q = X[self._point] - T[self._frame, :3, 3]
-        p = np.einsum("nij,nj->ni", R, q) + self._t_cam_base
-        p[:, 2] = np.where(np.abs(p[:, 2]) < _MIN_DEPTH, _MIN_DEPTH, p[:, 2])
-        r = (p[:, :2] / p[:, 2:] - self._xy) * self._focal
-        return r, np.einsum("ni,ni->n", r, r), q, p, R
+        R = np.take(R_cam_world.reshape(-1, 9).T, self._view, axis=1).reshape(3, 3, -1)
+        q = np.take(X, self._point, axis=1) - np.take(T[:, :3, 3].T, self._frame, axis=1)
+        p = R[:, 0] * q[0] + R[:, 1] * q[1] + R[:, 2] * q[2] + self._t_cam_base
+        z = np.where(np.abs(p[2]) < _MIN_DEPTH, _MIN_DEPTH, p[2])
+        xy = p[:2] / z
+        r = (xy - self._xy) * self._focal
+        return _Residuals(r, r[0] * r[0] + r[1] * r[1], q, xy, z, R)
 
-    def cost(self, T: FloatArray, X: FloatArray) -> float:
+    def cost(self, T: FloatArray, at: _Residuals) -> float:
         """Return half the sum of all robust squares, as Ceres counts it."""
         width = self._loss_px**2
-        total = width * float(np.log1p(self.residuals(T, X)[1] / width).sum())
+        total = width * float(np.log1p(at.squared / width).sum())
         for prior, root in self._relative:
             r = root @ _deviation(prior, T)
             total += _ODOMETRY_LOSS**2 * float(np.log1p(r @ r / _ODOMETRY_LOSS**2))
         return 0.5 * total
 
-    def linearise(self, T: FloatArray, X: FloatArray) -> _Equations:
-        """Return the normal equations at poses (f, 4, 4) and points (p, 3)."""
-        r, squared, q, p, R = self.residuals(T, X)
-        root = 1.0 / np.sqrt(1.0 + squared / self._loss_px**2)
-        r *= root[:, None]
-        xy = p[:, :2] / p[:, 2:]
-        J = (self._focal / p[:, 2:] * root[:, None])[:, :, None] * (
-            R[:, :2] - xy[:, :, None] * R[:, 2:]
-        )
-        starts = np.flatnonzero(np.diff(self._point, prepend=-1))
-        M = J[:, 0, :, None] * J[:, 0, None, :] + J[:, 1, :, None] * J[:, 1, None, :]
-        V = np.add.reduceat(M.reshape(-1, 9), starts, axis=0).reshape(-1, 3, 3)
-        h = np.add.reduceat(J[:, 0] * r[:, :1] + J[:, 1] * r[:, 1:], starts, axis=0)
-        rows, num = self._moving, len(self.free)
-        U, g = self._poses(pose_jacobian(J[rows], q[rows]), r[rows])
+    def linearise(self, T: FloatArray, at: _Residuals) -> _Equations:
+        """Return the normal equations at poses (f, 4, 4)."""
+        root = 1.0 / np.sqrt(1.0 + at.squared / self._loss_px**2)
+        r, R = at.r * root, at.R_cam_world
+        J = (self._focal / at.z * root)[:, None] * (R[:2] - at.xy[:, None] * R[2])
+        M = J[0, :, None] * J[0] + J[1, :, None] * J[1]
+        num, rows = len(self.used), self._moving
+        V = _sums(self._point, M.reshape(9, -1), num).reshape(3, 3, -1)
+        h = _sums(self._point, J[0] * r[0] + J[1] * r[1], num)
+        q = at.q[:, rows]
+        by_pose = _by_pose(q, J[:, :, rows].swapaxes(0, 1))
+        U, g = self._poses(by_pose, r[:, rows])
         self._add_odometry(T, U, g)
-        W = np.zeros((len(self.used) * num, 6, 3))
-        if len(rows):
-            starts = np.flatnonzero(np.diff(self._pair, prepend=-1))
-            W[self._pair[starts]] = np.add.reduceat(_times_M(q[rows], M[rows]), starts, axis=0)
-        shape = (6 * num, 6 * num)
-        return _Equations(U.reshape(shape), g.ravel(), V, h, W.reshape(-1, 6 * num, 3))
+        W = _sums(self._pair, _by_pose(q, M[:, :, rows]).reshape(18, -1), num * len(self.free))
+        W = W.reshape(6, 3, len(g), num).transpose(2, 0, 1, 3).reshape(g.size, 3, num)
+        return _Equations(U.reshape(g.size, g.size), g.ravel(), V, h, W)
 
     def _poses(self, J: FloatArray, r: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return J^T J (f, 6, f, 6) and J^T r (f, 6) of the poses' Jacobians (n, 2, 6)."""
+        """Return J^T J (f, 6, f, 6) and J^T r (f, 6) of the poses' Jacobians (6, 2, n)."""
         num = len(self.free)
         U, g = np.zeros((num, 6, num, 6)), np.zeros((num, 6))
-        for f, rows in enumerate(self._rows_of_frame):
-            A = J[rows].reshape(-1, 6)
-            U[f, :, f] = A.T @ A
-            g[f] = A.T @ r[rows].ravel()
+        for f, (low, high) in enumerate(itertools.pairwise(self._bounds - self._bounds[0])):
+            A = J[:, :, low:high].reshape(6, -1)
+            U[f, :, f] = A @ A.T
+            g[f] = A @ r[:, low:high].ravel()
         return U, g
 
     def _add_odometry(self, T: FloatArray, U: FloatArray, g: FloatArray) -> None:
@@ -150,25 +169,27 @@ def adjust(problem: BundleProblem, options: BundleOptions) -> BundleResult:
     if problem.positions:
         raise ValueError(f"{len(problem.positions)} GNSS factors; use bundle.adjust for them")
     window = _Window(problem, options)
-    T, X = problem.T_world_base.copy(), problem.points_world[window.used]
-    first = cost = window.cost(T, X)
+    T, X = problem.T_world_base.copy(), problem.points_world[window.used].T.copy()
+    at = window.residuals(T, X)
+    first = cost = window.cost(T, at)
     damping = _FIRST_DAMPING
     for _ in range(options.max_iterations if len(window.free) else 0):
-        sums = window.linearise(T, X)
+        sums = window.linearise(T, at)
         while damping <= _MAX_DAMPING:
             T_new, X_new = _step(sums, damping, window.free, T, X)
-            new = window.cost(T_new, X_new)
+            at_new = window.residuals(T_new, X_new)
+            new = window.cost(T_new, at_new)
             if np.isfinite(new) and new <= cost:
                 break
             damping *= 10.0
         else:
             break
-        fall, T, X, cost = cost - new, T_new, X_new, new
+        fall, T, X, at, cost = cost - new, T_new, X_new, at_new, new
         damping = max(0.1 * damping, 1e-9)
         if fall <= options.function_tolerance * cost:
             break
     points = problem.points_world.copy()
-    points[window.used] = X
+    points[window.used] = X.T
     return BundleResult(T, points, first, cost)
 
 
@@ -179,13 +200,13 @@ def _step(
     U = sums.U + np.diag(damping * np.diag(sums.U) + 1e-9)
     V = sums.V.copy()
     diagonal = np.arange(3)
-    V[:, diagonal, diagonal] = V[:, diagonal, diagonal] * (1.0 + damping) + 1e-9
-    V_inv = np.linalg.inv(V)
-    W = sums.W.transpose(1, 0, 2).reshape(len(U), -1)
-    Y = (sums.W @ V_inv).transpose(1, 0, 2).reshape(len(U), -1)
+    V[diagonal, diagonal] = V[diagonal, diagonal] * (1.0 + damping) + 1e-9
+    V_inv = _inverse(V)
+    W = sums.W.reshape(len(U), -1)
+    Y = np.einsum("aip,ijp->ajp", sums.W, V_inv).reshape(len(U), -1)
     delta = np.linalg.solve(U - Y @ W.T, Y @ sums.h.ravel() - sums.g)
-    rest = sums.h + (W.T @ delta).reshape(-1, 3)
-    X_new = X - np.einsum("pij,pj->pi", V_inv, rest)
+    rest = sums.h + (delta @ W).reshape(3, -1)
+    X_new = X - np.einsum("ijp,jp->ip", V_inv, rest)
     T_new = T.copy()
     for f, (w, v) in zip(free, delta.reshape(-1, 2, 3), strict=True):
         T_new[f, :3, :3] = cv2.Rodrigues(w)[0] @ T[f, :3, :3]
@@ -193,15 +214,35 @@ def _step(
     return T_new, X_new
 
 
-def _times_M(q: FloatArray, M: FloatArray) -> FloatArray:
-    """Return [[q]x, -I]^T M (n, 6, 3) of q (n, 3) and M (n, 3, 3)."""
-    out = np.empty((len(q), 6, 3))
-    x, y, z = (q[:, k, None] for k in range(3))
-    out[:, 0] = z * M[:, 1] - y * M[:, 2]
-    out[:, 1] = x * M[:, 2] - z * M[:, 0]
-    out[:, 2] = y * M[:, 0] - x * M[:, 1]
-    out[:, 3:] = -M
+def _sums(index: IntArray, values: FloatArray, num: int) -> FloatArray:
+    """Return the sums (k, num) of values (k, n) with the same index (n,)."""
+    out = np.empty((len(values), num))
+    for k, row in enumerate(values):
+        out[k] = np.bincount(index, row, num)
     return out
+
+
+def _by_pose(q: FloatArray, J: FloatArray) -> FloatArray:
+    """Return [[q]x, -I]^T J (6, k, n) of q (3, n) and J (3, k, n)."""
+    x, y, z = q
+    out = np.empty((6, *J.shape[1:]))
+    np.subtract(z * J[1], y * J[2], out=out[0])
+    np.subtract(x * J[2], z * J[0], out=out[1])
+    np.subtract(y * J[0], x * J[1], out=out[2])
+    np.negative(J, out=out[3:])
+    return out
+
+
+def _inverse(V: FloatArray) -> FloatArray:
+    """Return the inverses of symmetric matrices (3, 3, p), by their cofactors."""
+    (a, b, c), (_, d, e), (_, _, f) = V
+    first = np.stack([d * f - e * e, c * e - b * f, b * e - c * d])
+    det = a * first[0] + b * first[1] + c * first[2]
+    second, third = (
+        [first[1], a * f - c * c, b * c - a * e],
+        [first[2], b * c - a * e, a * d - b * b],
+    )
+    return np.stack([first, second, third]) / det
 
 
 def _deviation(prior: RelativePrior, T: FloatArray) -> FloatArray:
