@@ -10,7 +10,7 @@ from seg2d3d_ros.config import option
 from seg2d3d_ros.errors import ConfigError
 
 CHOICES: dict[str, tuple[str, ...]] = {
-    "route": ("straight", "corner", "loop", "out_and_back"),
+    "route": ("straight", "corner", "pivot", "loop", "out_and_back"),
     "style": ("mixed", "brick", "plaster", "lowtexture"),
     "distortion": ("none", "plumb_bob", "rational_polynomial", "equidistant"),
     "storage": ("mcap", "sqlite3"),
@@ -36,7 +36,9 @@ class SimulationOptions:
 
     seed: int = option(0, "Seed of everything random: same seed and options, same recording.", 0)
     # ------------------------------------------------------------------------------------- route
-    route: str = option("straight", "Shape of the drive.")
+    route: str = option(
+        "straight", "Shape of the drive; pivot is a corner at which the vehicle turns in place."
+    )
     length_m: float = option(160.0, "Length of the path.", 10.0, 20000.0)
     laps: float = option(
         1.08, "Rounds of a loop; the block's perimeter is length / laps.", 0.3, 20.0

@@ -18,6 +18,8 @@ _STEP_M = 0.05
 _LATERAL_MPS2 = 2.0
 _ACCELERATION_MPS2 = 1.8
 _TURN_RADIUS_M = 4.0
+_PIVOT_RATE_RPS = np.deg2rad(30.0)
+_PIVOT_CALM_M = 5.0
 _MIN_LOOP_M = 140.0
 
 
@@ -40,6 +42,9 @@ def plan(options: SimulationOptions) -> tuple[Centerline, FloatArray]:
         leg = length / 2 + 3.0
         line = np.array([[0.0, 0.0], [leg, 0.0], [leg, turn * (leg + 20.0)]])
         return Centerline(line, False), _trim(_lane(line, False, 1), length)
+    if options.route == "pivot":
+        line = np.array([[0.0, 0.0], [length / 2, 0.0], [length / 2, turn * (length / 2 + 20.0)]])
+        return Centerline(line, False), _trim(_pivot(line), length)
     if options.route == "out_and_back":
         out = (length - np.pi * _TURN_RADIUS_M) / 2
         line = np.array([[0.0, 0.0], [out + 8.0, 0.0]])
@@ -87,6 +92,17 @@ def _turnaround(out: float) -> FloatArray:
     return gaussian_filter1d(path, 0.8 / _STEP_M, axis=0, mode="nearest")
 
 
+def _pivot(line: FloatArray) -> FloatArray:
+    """Return the right lanes of two streets up to and from where they meet, with a sharp turn."""
+    heading = np.diff(line, axis=0)
+    heading /= np.linalg.norm(heading, axis=1, keepdims=True)
+    right = LANE_M * np.column_stack([heading[:, 1], -heading[:, 0]])
+    corner = line[1] + right[0] + right[1]
+    return np.concatenate(
+        [_straight(line[0] + right[0], corner), _straight(corner, line[2] + right[1])]
+    )
+
+
 def _lane(line: FloatArray, is_closed: bool, laps: int) -> FloatArray:
     """Return the right lane along a centre line, with the round corners of a steering hand."""
     if is_closed:
@@ -130,6 +146,8 @@ class Drive:
         s = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))])
         ramp = np.clip(s / 5.0, 0.0, 1.0) * options.wobble
         heading = np.unwrap(np.arctan2(*np.gradient(path, axis=0).T[::-1]))
+        if options.route == "pivot":
+            ramp *= np.clip(np.abs(s - s[np.argmax(_sharpness(path))]) / _PIVOT_CALM_M, 0.0, 1.0)
         left = np.column_stack([-np.sin(heading), np.cos(heading)])
         self._xy = path + left * (ramp * _waves(rng, s, 0.12, (25.0, 70.0)))[:, None]
         self._s = np.concatenate(
@@ -168,6 +186,15 @@ class Drive:
         )
 
 
+def _sharpness(path: FloatArray) -> FloatArray:
+    """Return how much a path (n, 2) turns around each of its points, 25 cm before to after."""
+    far = round(0.25 / _STEP_M)
+    ahead, behind = np.roll(path, -far, axis=0) - path, path - np.roll(path, far, axis=0)
+    sharp = np.abs(ahead[:, 0] * behind[:, 1] - ahead[:, 1] * behind[:, 0])
+    sharp[:far] = sharp[len(path) - far :] = 0.0
+    return sharp
+
+
 def _waves(
     rng: np.random.Generator, s: FloatArray, amplitude: float, wavelengths: tuple[float, float]
 ) -> FloatArray:
@@ -184,6 +211,9 @@ def _timetable(
     bend = np.abs(gaussian_filter1d(np.gradient(yaw, s), 0.5 / _STEP_M))
     speed = options.speed_mps * np.clip(1.0 + 0.12 * _waves(rng, s, 1.0, (30.0, 90.0)), 0.6, 1.4)
     speed = np.minimum(speed, np.sqrt(_LATERAL_MPS2 / np.maximum(bend, 1e-6)))
+    if options.route == "pivot":
+        turning = np.abs(np.gradient(yaw, s))
+        speed = np.minimum(speed, _PIVOT_RATE_RPS / np.maximum(turning, 1e-6))
     stop = len(s) // 2
     if options.standing_s > 0:
         speed[stop] = 0.2

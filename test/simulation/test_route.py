@@ -69,6 +69,22 @@ def test_drive_out_and_back_returns_on_the_other_lane():
     ) == pytest.approx(-np.pi, abs=0.02)
 
 
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_drive_pivot_turns_by_a_right_angle_on_the_spot(seed):
+    drive = make_drive(route="pivot", length_m=60.0, seed=seed)
+    poses = track(drive)
+    yaw = np.rad2deg(np.unwrap([transforms.yaw_rad(T) for T in poses]))
+    rate = np.abs(np.diff(yaw)) / 0.1
+    assert rate.max() < 50.0
+    turning = np.flatnonzero(rate > 20.0)
+    first, last = turning[0], turning[-1] + 1
+    assert abs(yaw[last] - yaw[first]) == pytest.approx(90.0, abs=12.0)
+    # on the spot: base_link moves by four steps of 5 cm at most
+    assert np.linalg.norm(poses[last][:2, 3] - poses[first][:2, 3]) < 0.2
+    assert abs(yaw[-1] - yaw[0]) == pytest.approx(90.0, abs=4.0)
+    assert drive.length_m == pytest.approx(60.0, rel=0.02)
+
+
 def test_drive_standing_does_not_move_for_that_long():
     moving = make_drive(length_m=60.0)
     drive = make_drive(length_m=60.0, standing_s=4.0)

@@ -9,7 +9,13 @@ from seg2d3d_ros.simulation.route import Drive, plan
 from seg2d3d_ros.simulation.street import SIDEWALK_M, build_street
 from seg2d3d_ros.simulation.texture import choose_wall
 
-ROUTES = [("straight", 120.0), ("corner", 120.0), ("loop", 320.0), ("out_and_back", 200.0)]
+ROUTES = [
+    ("straight", 120.0),
+    ("corner", 120.0),
+    ("pivot", 120.0),
+    ("loop", 320.0),
+    ("out_and_back", 200.0),
+]
 
 
 @pytest.fixture
