@@ -8,7 +8,7 @@ both sides, so COLMAP's half-pixel shift never enters.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import cv2  # noqa: F401  (must precede pycolmap: the other order aborts inside PNG code)
 import numpy as np
@@ -20,6 +20,7 @@ from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.types import Camera, FloatArray, IntArray
 
 ODOMETRY_LOSS, FIX_LOSS = 3.0, 2.0
+_SIGMA_PLACE_M = 1e-4
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,8 @@ class BundleOptions:
             are alike, so a landmark seen twenty times is not twenty measurements: more than the
             scatter of pixels. The errors of fixes are alike over seconds, too, so that between
             the two of them a pixel counts as one. Known to `adjust` of this module only.
+        sigma_mount_rad: (c,) how far the rotation of each camera may be from the stated one; 0,
+            or no value, holds it. Known to `adjust` of this module only.
     """
 
     loss_px: float = 1.0
@@ -91,16 +94,18 @@ class BundleOptions:
     function_tolerance: float = 1e-4
     num_threads: int = 1
     sigma_px: float = 1.0
+    sigma_mount_rad: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
 class BundleResult:
-    """Adjusted values and the robust cost before and after."""
+    """Adjusted values, the robust cost before and after; rotations (c, 3, 3) if any was free."""
 
     T_world_base: FloatArray
     points_world: FloatArray
     initial_cost: float
     final_cost: float
+    R_base_cam: FloatArray = field(default_factory=lambda: np.zeros((0, 3, 3)))
 
 
 def adjust(problem: BundleProblem, options: BundleOptions) -> BundleResult:
@@ -123,16 +128,22 @@ def adjust(problem: BundleProblem, options: BundleOptions) -> BundleResult:
         if int(f) in used:
             config.set_constant_rig_from_world_pose(int(f) + 1)
     adjuster_options = _adjuster_options(options)
+    loose = [c for c, sigma in enumerate(options.sigma_mount_rad) if sigma > 0.0]
+    adjuster_options.refine_sensor_from_rig = bool(loose)
+    for c in set(range(len(problem.cameras))) - set(loose):
+        config.set_constant_sensor_from_rig_pose(rec.camera(c + 1).sensor_id)
     adjuster = pycolmap.create_default_ceres_bundle_adjuster(adjuster_options, config, rec)
     ceres_problem = adjuster.problem
     keep_alive = _add_priors(ceres_problem, rec, problem, options.sigma_px)
+    for c in sorted(set(loose) & set(problem.camera.tolist())):
+        keep_alive += _hold_mount(ceres_problem, rec, problem, c, options.sigma_mount_rad[c])
     solver = adjuster_options.ceres.create_solver_options(config, ceres_problem)
     solver.max_num_iterations = options.max_iterations
     solver.num_threads = options.num_threads
     summary = pyceres.SolverSummary()
     pyceres.solve(solver, ceres_problem, summary)
     del keep_alive
-    return _read_back(given, rec, summary)
+    return _read_back(given, rec, summary, bool(loose))
 
 
 def _well_posed(problem: BundleProblem) -> BundleProblem:
@@ -259,7 +270,6 @@ def _adjuster_options(options: BundleOptions) -> pycolmap.BundleAdjustmentOption
     out = pycolmap.BundleAdjustmentOptions(print_summary=False)
     out.refine_focal_length = False
     out.refine_extra_params = False
-    out.refine_sensor_from_rig = False
     out.ceres.loss_function_type = pycolmap.LossFunctionType.CAUCHY
     out.ceres.loss_function_scale = options.loss_px
     out.ceres.solver_options.max_num_iterations = options.max_iterations
@@ -305,11 +315,35 @@ def _add_priors(
     return keep
 
 
+def _hold_mount(
+    ceres_problem: pyceres.Problem,
+    rec: pycolmap.Reconstruction,
+    problem: BundleProblem,
+    c: int,
+    sigma_rad: float,
+) -> list[object]:
+    """Hold the rotation of a camera near the stated one, and its place on the vehicle."""
+    T_cam_base = transforms.invert(problem.cameras[c].T_base_cam)
+    covariance = np.diag([sigma_rad**2] * 3 + [_SIGMA_PLACE_M**2] * 3)
+    cost = cost_functions.AbsolutePosePriorCost(covariance, _rigid3d(T_cam_base))
+    loss = pyceres.TrivialLoss()
+    # The value itself: `sensor_from_rig` returns a copy.
+    block = rec.rig(1).non_ref_sensors[rec.camera(c + 1).sensor_id].params
+    ceres_problem.add_residual_block(cost, loss, [block])
+    # COLMAP holds all cameras of a rig whose reference sensor, here base_link, takes no pictures.
+    ceres_problem.set_parameter_block_variable(block)
+    return [cost, loss]
+
+
 def _read_back(
-    problem: BundleProblem, rec: pycolmap.Reconstruction, summary: pyceres.SolverSummary
+    problem: BundleProblem,
+    rec: pycolmap.Reconstruction,
+    summary: pyceres.SolverSummary,
+    has_loose_mounts: bool,
 ) -> BundleResult:
     before, after = float(summary.initial_cost), float(summary.final_cost)
     poses, points = problem.T_world_base.copy(), problem.points_world.copy()
+    R_base_cam = np.zeros((0, 3, 3))
     if summary.IsSolutionUsable() and np.isfinite(after) and after <= before:
         for f in rec.frames:
             matrix = np.eye(4)
@@ -318,7 +352,11 @@ def _read_back(
         for p, point in rec.points3D.items():
             if p <= len(points):
                 points[p - 1] = point.xyz
-    return BundleResult(poses, points, before, after)
+        if has_loose_mounts:
+            mounts = rec.rig(1).non_ref_sensors
+            found = [mounts[rec.camera(c + 1).sensor_id] for c in range(len(problem.cameras))]
+            R_base_cam = np.stack([m.rotation.matrix().T for m in found])
+    return BundleResult(poses, points, before, after, R_base_cam)
 
 
 def _rigid3d(T: FloatArray) -> pycolmap.Rigid3d:

@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 from seg2d3d_ros.geometry import bundle, transforms
 from seg2d3d_ros.mapping.sightings import Observed
 from seg2d3d_ros.mapping.state import MapState
-from seg2d3d_ros.types import FloatArray
+from seg2d3d_ros.types import FloatArray, Rig
 
 _MAX_STRAIN = 2.0
 _MAX_GROWTH = 1.1
@@ -35,12 +35,16 @@ class Verdict:
 
 
 class Judge:
-    """Remembers a map as it was, compares it with what became of it, and can put it back."""
+    """Remembers a map as it was, compares it with what became of it, and can put it back.
+
+    Attributes:
+        T_world_base: (4, 4) poses of all frames as they were.
+    """
 
     def __init__(self, state: MapState, seen: Observed) -> None:
         """Remember the poses of all frames and the landmarks that were seen."""
-        self._state, self._seen = state, seen
-        self._T_world_base = [f.T_world_base.copy() for f in state.frames]
+        self._state, self._seen, self._rig = state, seen, state.rig
+        self.T_world_base = [f.T_world_base.copy() for f in state.frames]
         self._ids = np.unique(seen.ids)
         self._points = state.points(self._ids)
 
@@ -57,7 +61,11 @@ class Judge:
             of more than two standard deviations and a tenth more than before.
         """
         after = self._measure(used, factors, solver)
-        now = [f.T_world_base for f in self._state.frames], self._state.points(self._ids)
+        now = (
+            [f.T_world_base for f in self._state.frames],
+            self._state.points(self._ids),
+            self._state.rig,
+        )
         self.put_back()
         before = self._measure(used, factors, solver)
         self._set(*now)
@@ -70,10 +78,11 @@ class Judge:
         return Verdict(not reason, before[0], after[0], reason)
 
     def put_back(self) -> None:
-        """Give frames and landmarks the values that were remembered."""
-        self._set(self._T_world_base, self._points)
+        """Give frames, landmarks and cameras the values that were remembered."""
+        self._set(self.T_world_base, self._points, self._rig)
 
-    def _set(self, T_world_base: list[FloatArray], points: FloatArray) -> None:
+    def _set(self, T_world_base: list[FloatArray], points: FloatArray, rig: Rig | None) -> None:
+        self._state.rig = rig
         for f, T in zip(self._state.frames, T_world_base, strict=True):
             f.T_world_base = T
         self._state.set_points(self._ids, points)

@@ -76,6 +76,21 @@ def corrected(rig: Rig, errors: tuple[MountError, ...]) -> Rig:
     return replace(rig, cameras=tuple(cameras))
 
 
+def as_refined(
+    errors: tuple[MountError, ...], stated: Rig, refined: Rig
+) -> tuple[MountError, ...]:
+    """Return the errors as large as the refinement of the cameras found them to be."""
+    R_stated, R_refined = (
+        np.stack([c.T_base_cam[:3, :3] for c in rig.cameras]) for rig in (stated, refined)
+    )
+    turn = Rotation.from_matrix(R_refined @ np.swapaxes(R_stated, 1, 2)).as_rotvec()
+    out = []
+    for e in errors:
+        rotvec = turn[list(e.cameras)].mean(axis=0)
+        out.append(replace(e, rotvec_base=rotvec - turn[list(e.against)].sum(axis=0)))
+    return tuple(out)
+
+
 def find_mount_errors(state: MapState) -> tuple[MountError, ...]:
     """Compare the rotation of each camera with what several stretches of the drive say of it.
 

@@ -13,7 +13,7 @@ from seg2d3d_ros.mapping.acceptance import Factors, Judge, errors_px
 from seg2d3d_ros.mapping.sightings import Observed, observed, track_batches
 from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.mapping.thinning import num_across, thinned
-from seg2d3d_ros.types import IntArray
+from seg2d3d_ros.types import FloatArray, IntArray, Rig
 
 _LOG = logging.getLogger(__name__)
 MAX_ERROR_PX = 2.5
@@ -54,7 +54,7 @@ def refine(
     GNSS further behind; else all is put back, and `refine_rejected` says so.
 
     Args:
-        state: The map; changed in place.
+        state: The map; changed in place. Cameras with a `sigma_mount_rad` are turned, too.
         positions: GNSS factors; `frame` is a position in `state.frames`. With any, no pose is
             held.
         skimmed: What of the observations takes part; chosen from all of them without it.
@@ -84,7 +84,8 @@ def refine(
         return Refinement(nothing.adjusted, counts)
     if state.odometry:
         counts["odometry_scale"] = odometry_scale(state)
-    state.settle()
+    # What turned cameras have bent, they have bent between the keyframes, too.
+    state.settle(judge.T_world_base if any(state.sigma_mount_rad) else None)
     if state.odometry and not trust:
         take_odometry_scale(state)
     return Refinement(done[-1].landmarks, counts)
@@ -94,8 +95,9 @@ def _adjust_twice(
     state: MapState, seen: Observed, positions: tuple[bundle.PositionPrior, ...], trust: float
 ) -> list[_Adjusted]:
     """Adjust in two rounds, or until one fails; the second corrects odometry by `trust`."""
-    first = _Round(4 * MAX_ERROR_PX, _FAINT if trust else 1.0, SOLVER)
-    last = _Round(MAX_ERROR_PX, 1.0, replace(SOLVER, max_iterations=_LAST_ITERATIONS))
+    solver = replace(SOLVER, sigma_mount_rad=state.sigma_mount_rad)
+    first = _Round(4 * MAX_ERROR_PX, _FAINT if trust else 1.0, solver)
+    last = _Round(MAX_ERROR_PX, 1.0, replace(solver, max_iterations=_LAST_ITERATIONS))
     done: list[_Adjusted] = []
     for one in (first, last):
         scale = 1.0 + trust * (odometry_scale(state) - 1.0) if done and trust else 1.0
@@ -141,9 +143,20 @@ def _adjust(
     for index, T in zip(seen.keyframes, result.T_world_base, strict=True):
         state.frames[index].T_world_base = T
     state.set_points(unique, result.points_world)
+    if state.rig is not None and len(result.R_base_cam):
+        state.rig = _turned(state.rig, result.R_base_cam)
     used = np.zeros(len(keep), dtype=bool)
     used[rows] = True
     return _Adjusted(used, unique, factors)
+
+
+def _turned(rig: Rig, R_base_cam: FloatArray) -> Rig:
+    """Return a rig whose cameras have other rotations (c, 3, 3), at the same places."""
+    turned = [
+        replace(c, T_base_cam=transforms.rigid(R, c.T_base_cam[:3, 3]))
+        for c, R in zip(rig.cameras, R_base_cam, strict=True)
+    ]
+    return replace(rig, cameras=tuple(turned))
 
 
 def _trust(seen: Observed, positions: tuple[bundle.PositionPrior, ...]) -> float:

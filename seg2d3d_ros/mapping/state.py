@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -104,7 +105,11 @@ class MapState:
 
     Attributes:
         unit: What counts as a metre where the scale is unknown; 1 where it is known.
+        sigma_mount_rad: (c,) how far cameras may sit off the rotation they are believed to have,
+            which refinement then finds; 0 for those that are held, empty for all.
     """
+
+    sigma_mount_rad: tuple[float, ...] = ()
 
     def __init__(self, archive: Archive | None = None) -> None:
         """Start empty; without an archive, in one that lies in memory."""
@@ -335,11 +340,32 @@ class MapState:
             self._num_views = np.concatenate([self._num_views, np.zeros(grow, dtype=np.uint32)])
             self._anchor = np.concatenate([self._anchor, np.zeros(grow, dtype=np.int32)])
 
-    def settle(self) -> None:
-        """Carry the frames between keyframes along with the keyframe they hang on."""
-        for f in self.frames:
-            if not f.is_keyframe:
-                f.T_world_base = self.frames[f.reference].T_world_base @ f.T_ref_base
+    def settle(self, before: Sequence[FloatArray] | None = None) -> None:
+        """Carry the frames between keyframes along with the keyframe they hang on.
+
+        Args:
+            before: (4, 4) poses of all frames before their keyframes were moved. With them a frame
+                takes its share, too, in how the way to the next keyframe has stretched and bent.
+        """
+        session = {k: s for (s, _), k in self._by_stamp.items()}
+        after: int | None = None
+        for k in range(len(self.frames) - 1, -1, -1):
+            f = self.frames[k]
+            if f.is_keyframe:
+                after = k
+                continue
+            if before and after is not None and session[after] == session[k]:
+                f.T_ref_base = f.T_ref_base @ self._strain(f, after, before)
+            f.T_world_base = self.frames[f.reference].T_world_base @ f.T_ref_base
+
+    def _strain(self, f: MapFrame, after: int, before: Sequence[FloatArray]) -> FloatArray:
+        """Return a frame's share (4, 4) in how the way from its keyframe to the next changed."""
+        told = transforms.invert(before[f.reference]) @ before[after]
+        here = transforms.invert(self.frames[f.reference].T_world_base)
+        change = transforms.invert(told) @ here @ self.frames[after].T_world_base
+        length = float(np.linalg.norm(told[:3, 3]))
+        way = float(np.linalg.norm(f.T_ref_base[:3, 3]))
+        return transforms.interpolate(np.eye(4), change, min(way / max(length, 1e-6), 1.0))
 
 
 def _carried(S: FloatArray, T: FloatArray, mount_base: FloatArray) -> FloatArray:

@@ -186,3 +186,27 @@ def test_adjust_same_problem_twice_is_bitwise_equal(stereo_street):
     a, b = adjust(problem, BundleOptions()), adjust(problem, BundleOptions())
     np.testing.assert_array_equal(a.T_world_base, b.T_world_base)
     np.testing.assert_array_equal(a.points_world, b.points_world)
+
+
+@pytest.mark.parametrize("sigma_deg", [0.0, 1.0])
+def test_adjust_camera_turned_by_half_a_degree_is_found_where_its_mount_is_loose(
+    stereo_street, sigma_deg
+):
+    problem = stereo_street.problem()
+    right = problem.cameras[1]
+    R = transforms.exp([0.0, 0.0, np.deg2rad(0.5), 0.0, 0.0, 0.0])[:3, :3]
+    wrong = transforms.rigid(R @ right.T_base_cam[:3, :3], right.T_base_cam[:3, 3])
+    cameras = (problem.cameras[0], replace(right, T_base_cam=wrong))
+    loose = replace(EXACT, sigma_mount_rad=(0.0, np.deg2rad(sigma_deg)))
+    result = adjust(replace(problem, cameras=cameras), loose)
+    if not sigma_deg:
+        assert len(result.R_base_cam) == 0
+        return
+    # observations are exact, so only the prior of 1 deg pulls: 0.5 deg of it against hundreds of
+    # pixels, each of which tells 0.2 deg
+    left_deg = [
+        np.rad2deg(transforms.angle_rad(transforms.rigid(R.T @ c.T_base_cam[:3, :3], np.zeros(3))))
+        for R, c in zip(result.R_base_cam, problem.cameras, strict=True)
+    ]
+    assert left_deg[0] < 1e-6
+    assert left_deg[1] < 0.01

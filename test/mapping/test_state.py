@@ -154,6 +154,24 @@ def test_settle_frames_between_keyframes_follow_theirs(street, clusters):
         np.testing.assert_allclose(f.T_world_base, SHIFT @ T, atol=1e-9)
 
 
+def test_settle_way_between_keyframes_that_stretched_carries_frames_by_their_share(clusters):
+    state, _ = filled(clusters)
+    before = [f.T_world_base.copy() for f in state.frames]
+    for f in state.frames:
+        if f.is_keyframe:
+            f.T_world_base = f.T_world_base.copy()
+            f.T_world_base[:3, 3] *= 1.1
+    state.settle(before)
+    last = max(k for k, f in enumerate(state.frames) if f.is_keyframe)
+    between = [k for k in range(last) if not state.frames[k].is_keyframe]
+    assert between
+    for k in between:
+        # the way is straight to a centimetre or so between two keyframes
+        np.testing.assert_allclose(
+            state.frames[k].T_world_base[:3, 3], 1.1 * before[k][:3, 3], atol=0.02
+        )
+
+
 @pytest.mark.parametrize("scale", [1.0, 2.5])
 def test_transform_carries_frames_points_and_what_hangs_on_keyframes(street, clusters, scale):
     state, _ = filled(clusters)
