@@ -5,13 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from seg2d3d_ros.config import InputsConfig
 
 HELP = "judge a result against the truth, beside baselines on the same masks"
 
 BASELINES = ("iou", "bytetrack", "ocsort", "paper")
 
 _PLAIN_WIDTH = 140
+_FIGURES = (".png", ".svg", ".pdf")
 
 _MASK_COLUMNS = {
     "coverage": "coverage",
@@ -94,8 +98,8 @@ def run(args: argparse.Namespace) -> int:
     names = list(BASELINES) if "all" in args.baselines else list(dict.fromkeys(args.baselines))
     _check(args, names)
     result, truth = read_result(args.result), read_truth(args.truth)
-    recording = None if args.bag is None else _read(args.bag)
-    baselines = {name: _name_masks(name, recording, args) for name in names}
+    recording = None if args.bag is None else _read(args.bag, result.inputs)
+    baselines = {name: _name_masks(name, recording, result.inputs, args) for name in names}
     report = judge(
         result,
         truth,
@@ -139,17 +143,26 @@ def _check(args: argparse.Namespace, names: list[str]) -> None:
     for path in (args.json, args.figure):
         if path is not None and not path.absolute().parent.is_dir():
             raise ConfigError(f"{path} cannot be written: its folder does not exist")
+        if path is not None and path.is_dir():
+            raise ConfigError(f"{path} is a folder; the name of a file is needed")
+    if args.figure is not None and args.figure.suffix.lower() not in _FIGURES:
+        raise ConfigError(
+            f"--figure {args.figure} ends in '{args.figure.suffix}'; one of {', '.join(_FIGURES)} "
+            "is needed"
+        )
 
 
-def _read(bag: Path) -> Any:
+def _read(bag: Path, inputs: InputsConfig) -> Any:
     from seg2d3d_ros.cli.progress import progress
     from seg2d3d_ros.evaluation.recording import read_recording
 
     with progress(f"reading {bag.name}") as advance:
-        return read_recording(bag, lambda item: advance())
+        return read_recording(bag, lambda item: advance(), inputs)
 
 
-def _name_masks(name: str, recording: Any, args: argparse.Namespace) -> dict[Any, int]:
+def _name_masks(
+    name: str, recording: Any, inputs: InputsConfig, args: argparse.Namespace
+) -> dict[Any, int]:
     """Run one baseline; ids by mask."""
     from seg2d3d_ros.cli.progress import progress
     from seg2d3d_ros.evaluation import baselines
@@ -159,7 +172,7 @@ def _name_masks(name: str, recording: Any, args: argparse.Namespace) -> dict[Any
         if name == "iou":
             return baselines.track_by_iou(recording)
         if name == "paper":
-            return name_as_paper(args.bag, lambda item: advance())
+            return name_as_paper(args.bag, lambda item: advance(), inputs)
         return baselines.track_externally(recording, name, args.baselines_python)
 
 

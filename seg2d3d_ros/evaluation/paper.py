@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from seg2d3d_ros.clusters.stage import ClusterStage
-from seg2d3d_ros.config import Config
+from seg2d3d_ros.config import Config, InputsConfig
 from seg2d3d_ros.evaluation.masks import MaskKey
 from seg2d3d_ros.mapping.paper import PaperAssociator
 from seg2d3d_ros.mapping.state import MapState
@@ -18,7 +18,9 @@ from seg2d3d_ros.types import Cluster, Item, LabelImage, Rig
 
 
 def name_as_paper(
-    path: str | Path, on_item: Callable[[Item], None] | None = None
+    path: str | Path,
+    on_item: Callable[[Item], None] | None = None,
+    inputs: InputsConfig | None = None,
 ) -> dict[MaskKey, int]:
     """Name the masks of a recording by the paper's rules, on the landmarks of our own clusters.
 
@@ -28,13 +30,14 @@ def name_as_paper(
     Args:
         path: A recording with label pictures.
         on_item: Called with every item, for progress.
+        inputs: Names in it; None for the defaults.
 
     Returns:
         Id by mask, from 1.
     """
     from seg2d3d_ros.io.sources import open_source
 
-    source = open_source(path)
+    source = open_source(path, inputs)
     return name_clusters(_clusters(source.rig, source, on_item))
 
 

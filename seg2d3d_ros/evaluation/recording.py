@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from seg2d3d_ros.config import InputsConfig
 from seg2d3d_ros.evaluation.masks import BUILDING_CLASSES, MaskKey
 from seg2d3d_ros.evaluation.trajectory import Poses
 from seg2d3d_ros.geometry.masks import area
@@ -53,19 +54,24 @@ class Recording:
     _by_picture: dict[tuple[str, int], list[MaskKey]] = field(init=False, repr=False)
 
 
-def read_recording(path: str | Path, on_item: Callable[[Item], None] | None = None) -> Recording:
+def read_recording(
+    path: str | Path,
+    on_item: Callable[[Item], None] | None = None,
+    inputs: InputsConfig | None = None,
+) -> Recording:
     """Read masks and odometry of a recording that carries label pictures.
 
     Args:
         path: A bag or folder that `io.sources` opens.
         on_item: Called with every item, for progress.
+        inputs: Names in it; None for the defaults.
 
     Raises:
         InputError: the recording cannot be read.
     """
     from seg2d3d_ros.io.sources import open_source
 
-    return collect(open_source(path), on_item)
+    return collect(open_source(path, inputs), on_item)
 
 
 def collect(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from seg2d3d_ros.config import InputsConfig
 from seg2d3d_ros.errors import InputError
 from seg2d3d_ros.evaluation.boxes import Box
 from seg2d3d_ros.evaluation.masks import MaskKey, MaskTruth, build_mask_truth
@@ -58,6 +59,7 @@ class Result:
         boxes: Box by instance.
         is_metric: False where the run says that scale is unknown.
         origin: Of the ENU map frame, or None.
+        inputs: Names in the recording, as the run was told.
     """
 
     folder: Path
@@ -69,6 +71,7 @@ class Result:
     boxes: dict[int, Box]
     is_metric: bool
     origin: Origin | None = None
+    inputs: InputsConfig = field(default_factory=InputsConfig)
 
 
 def read_truth(path: str | Path) -> Truth:
@@ -118,7 +121,13 @@ def read_result(folder: str | Path) -> Result:
         {int(i["id"]): _box(i) for i in found.instances if "box" in i},
         found.run["scale"] == "metric",
         _origin(found.run["origin"]),
+        _inputs(found.run.get("config", {}).get("inputs", {})),
     )
+
+
+def _inputs(said: dict[str, Any]) -> InputsConfig:
+    known = {f.name for f in fields(InputsConfig)}
+    return InputsConfig(**{name: value for name, value in said.items() if name in known})
 
 
 def positions_of(vertices: NDArray[Any]) -> FloatArray:

@@ -2,6 +2,7 @@ import argparse
 import json
 from pathlib import Path
 
+import bag_maker
 import numpy as np
 import pytest
 
@@ -109,3 +110,30 @@ def test_run_with_visible_buildings_shows_the_coverage_of_the_paper(
     # least 0.3 count, (1 + 0.75) / 2, and the adjusted one is 1 by construction
     assert header[-2:] == ["legacy", "adjusted"]
     assert row[-2:] == ["0.875", "1.000"]
+
+
+@pytest.mark.parametrize(
+    ("flag", "name", "said"),
+    [("--json", ".", "is a folder"), ("--figure", "x.foo", "one of .png, .svg, .pdf")],
+)
+def test_run_output_that_cannot_be_is_refused_before_anything_is_judged(
+    folders: tuple[Path, Path], tmp_path: Path, capsys, flag: str, name: str, said: str
+) -> None:
+    with pytest.raises(ConfigError, match=said):
+        call(folders[0], "--truth", folders[1], flag, tmp_path / name)
+    assert capsys.readouterr().out == ""
+
+
+def test_run_reads_the_recording_by_the_names_that_the_run_was_told(
+    folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    link = ("chassis", "cam_optical", (1.0, 0.0, 1.0), bag_maker.OPTICAL_QUAT_XYZW)
+    tf = ("/tf_static", bag_maker.START_NS, bag_maker.transforms_message(link))
+    bag_maker.write_bag(tmp_path / "bag", [tf, *bag_maker.drive(tf=False)])
+    arguments = (folders[0], "--truth", folders[1], "--bag", tmp_path / "bag")
+    with pytest.raises(InputError, match="'base_link'"):
+        call(*arguments)
+    run = json.loads((folders[0] / "run.json").read_text())
+    run["config"] = {"inputs": {"base_frame": "chassis", "of_a_later_version": 1}}
+    tables.write_json(folders[0] / "run.json", run)
+    assert call(*arguments) == 0
