@@ -147,11 +147,11 @@ def _point_jacobian(p_cam: FloatArray, R: FloatArray, focal: FloatArray) -> Floa
 
 
 def pose_jacobian(J: FloatArray, q: FloatArray) -> FloatArray:
-    """Return J [[q]x, -I] (n, 2, 6) of the Jacobian by a point, J (n, 2, 3), and q (n, 3).
+    """Return J [[q]x, -I] (n, k, 6) of the Jacobian by a point, J (n, k, 3), and q (n, 3).
 
     It is that by [w, v] if the pose moves the point by q x w - v.
     """
-    out = np.empty((len(q), 2, 6))
+    out = np.empty((*J.shape[:2], 6))
     x, y, z = (q[:, k, None] for k in range(3))
     out[:, :, 0] = z * J[:, :, 1] - y * J[:, :, 2]
     out[:, :, 1] = x * J[:, :, 2] - z * J[:, :, 0]

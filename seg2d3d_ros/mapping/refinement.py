@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from seg2d3d_ros.geometry import bundle, transforms
+from seg2d3d_ros.geometry import bundle, map_bundle, transforms
 from seg2d3d_ros.geometry.triangulation import triangulate
 from seg2d3d_ros.mapping.acceptance import Factors, Judge, errors_px
-from seg2d3d_ros.mapping.sightings import Observed, observed, track_batches
+from seg2d3d_ros.mapping.sightings import MOST_AT_ONCE, Observed, observed, track_batches
 from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.mapping.thinning import num_across, thinned
 from seg2d3d_ros.types import FloatArray, IntArray, Rig
@@ -139,7 +139,11 @@ def _adjust(
     if len(rows) < MIN_OBSERVATIONS:
         return None
     problem = bundle_problem(state, seen, rows, unique, point, factors)
-    result = bundle.adjust(problem, one.solver)
+    # Where thousands of keyframes form loops, no order makes a band of them; cameras that turn
+    # see all of them.
+    is_band = len(seen.keyframes) <= MOST_AT_ONCE and not any(one.solver.sigma_mount_rad)
+    solver = map_bundle if is_band else bundle
+    result = solver.adjust(problem, one.solver)
     for index, T in zip(seen.keyframes, result.T_world_base, strict=True):
         state.frames[index].T_world_base = T
     state.set_points(unique, result.points_world)

@@ -6,7 +6,7 @@ import pytest
 from street_maker import SINGLE, STEREO, TURNED, make_street
 from test_refinement import jittered, poses, state_of
 
-from seg2d3d_ros.geometry import bundle, transforms
+from seg2d3d_ros.geometry import bundle, map_bundle, transforms
 from seg2d3d_ros.mapping.acceptance import Factors, Judge
 from seg2d3d_ros.mapping.refinement import SOLVER, odometry_factors, refine, retriangulate
 from seg2d3d_ros.mapping.sightings import observed
@@ -104,7 +104,7 @@ def test_refine_outcome_that_costs_more_is_put_back_and_reported(street, monkeyp
         T[:, 1, 3] += 0.002 * np.arange(len(T)) ** 2
         return bundle.BundleResult(T, problem.points_world, 2.0, 1.0)
 
-    monkeypatch.setattr(bundle, "adjust", bent)
+    monkeypatch.setattr(map_bundle, "adjust", bent)
     found = refine(state, ())
     assert found.counts["refine_rejected"] == 1.0
     assert found.counts["refine_cost_after"] > found.counts["refine_cost_before"]
