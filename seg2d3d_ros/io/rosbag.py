@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from seg2d3d_ros.config import InputsConfig
-from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.io import pictures
+from seg2d3d_ros.io.dead_reckoning import DeadReckoning
 from seg2d3d_ros.io.rosbag_file import RosbagFile, header_stamp_ns
 from seg2d3d_ros.io.rosbag_rig import read_setup
 from seg2d3d_ros.io.rosbag_topics import IMAGE, choose
@@ -25,7 +25,6 @@ from seg2d3d_ros.types import (
     Frame,
     Item,
     LabelImage,
-    Odometry,
 )
 
 log = logging.getLogger(__name__)
@@ -61,6 +60,7 @@ class RosbagSource:
         self.rig = self._setup.rig
         self._base_frame = inputs.base_frame
         self._skipped: Counter[str] = Counter()
+        self._wheels = DeadReckoning(self._setup.T_child_base)
         self._streams: dict[str, tuple[str, str]] = {}
         for topics in self._setup.cameras:
             self._streams[topics.picture.name] = ("frame", topics.name)
@@ -94,8 +94,12 @@ class RosbagSource:
         return lines + [f"note: {remark}" for remark in self.rig.remarks]
 
     def remarks(self) -> tuple[str, ...]:
-        """Return what was skipped besides pictures in the last iteration, as sentences."""
-        return tuple(f"{n} messages not used: {why}" for why, n in sorted(self._skipped.items()))
+        """Return what the last iteration skipped besides pictures, or took otherwise."""
+        skipped = sorted(self._skipped.items())
+        remarks = [f"{n} messages not used: {why}" for why, n in skipped]
+        if self._wheels.num_integrated:
+            remarks.append(f"the poses of {self._layout.odometry} are empty: its twists are used")
+        return tuple(remarks)
 
     def __iter__(self) -> Iterator[Item]:
         """Yield the items in order of header stamps.
@@ -104,6 +108,7 @@ class RosbagSource:
             InputError: the file is damaged somewhere; what came before it was yielded.
         """
         self._skipped.clear()
+        self._wheels = DeadReckoning(self._setup.T_child_base)
         gate = StampGate()
         with RosbagFile(self.path) as bag:
             for entry in in_stamp_order(self._entries(bag)):
@@ -152,7 +157,7 @@ class RosbagSource:
             labels, reason = pictures.decode_labels(message)
             return reason if labels is None else LabelImage(camera, entry.stamp_ns, labels)
         if kind == "odometry":
-            return odometry_item(message, self._setup.T_child_base, entry.stamp_ns)
+            return self._wheels.item(message, entry.stamp_ns)
         antenna_base = self._setup.antenna_base(self._base_frame, message.header.frame_id)
         return fix_item(message, antenna_base, entry.stamp_ns)
 
@@ -165,31 +170,6 @@ def _frame(message: Any, msgtype: str, camera: Camera, stamp_ns: int) -> Frame |
     if image.shape[:2] != (camera.height_px, camera.width_px):
         return "size_mismatch"
     return Frame(camera.name, stamp_ns, image)
-
-
-def odometry_item(message: Any, T_child_base: FloatArray, stamp_ns: int) -> Odometry | str:
-    """Return nav_msgs/Odometry as the motion of base_link, or the reason why it cannot be used.
-
-    T_odom_base = T_odom_child @ T_child_base. A twist covariance that is not positive is left out.
-    """
-    p, q = message.pose.pose.position, message.pose.pose.orientation
-    quat, position = np.array([q.x, q.y, q.z, q.w]), np.array([p.x, p.y, p.z])
-    if not np.isfinite([*quat, *position]).all() or np.linalg.norm(quat) < 1e-6:
-        return "not_finite"
-    T_odom_base = transforms.from_quaternion(quat, position) @ T_child_base
-    covariance = np.asarray(message.twist.covariance, dtype=float).reshape(6, 6)
-    if not np.isfinite(covariance).all() or not (np.diag(covariance) > 0).all():
-        return Odometry(stamp_ns, T_odom_base)
-    return Odometry(stamp_ns, T_odom_base, _twist_covariance_base(covariance, T_child_base))
-
-
-def _twist_covariance_base(covariance_child: FloatArray, T_child_base: FloatArray) -> FloatArray:
-    """Return J C Jᵀ, v_base = R (v_child + w_child x r), w_base = R w_child, R = R_base_child."""
-    R = T_child_base[:3, :3].T
-    x, y, z = T_child_base[:3, 3]
-    skew = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    J = np.block([[R, -R @ skew], [np.zeros((3, 3)), R]])
-    return J @ covariance_child @ J.T
 
 
 def fix_item(message: Any, antenna_base: FloatArray, stamp_ns: int) -> Fix | str:

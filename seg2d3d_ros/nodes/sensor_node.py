@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from typing import Any
 
+import numpy as np
 from std_srvs.srv import Trigger
 
 from seg2d3d_ros.errors import NodeError
+from seg2d3d_ros.io.dead_reckoning import DeadReckoning
 from seg2d3d_ros.io.rosbag_rig import RigSetup
 from seg2d3d_ros.io.rosbag_topics import Layout
 from seg2d3d_ros.nodes.conversions.inputs import to_item
@@ -43,6 +45,7 @@ class SensorNode(StageNode, ABC):
         self.setup: RigSetup | None = None
         self.worker: Worker | None = None
         self.inputs: Inputs | None = None
+        self._wheels = DeadReckoning(np.eye(4))
         self._gate: Any = None
         self._ready_s = self._first_s = 0.0
         self._is_flushed = False
@@ -115,6 +118,7 @@ class SensorNode(StageNode, ABC):
         try:
             if self.stage is None or self.setup is None:
                 self.setup, self.stage = setup, self.make_stage(setup)
+                self._wheels = DeadReckoning(setup.T_child_base)
             if self._names(setup) != self._names(self.setup):
                 raise RuntimeError("they are others than before: clean up and configure again")
             self.on_ready()
@@ -167,7 +171,10 @@ class SensorNode(StageNode, ABC):
             if kind == "frame":
                 self.accounts.drop(camera, "camera_left_out")
             return None
-        item = to_item(kind, camera, stamp_ns, message, self.setup, self.config.inputs)
+        if kind == "odometry":
+            item: Any = self._wheels.item(message, stamp_ns)
+        else:
+            item = to_item(kind, camera, stamp_ns, message, self.setup, self.config.inputs)
         if isinstance(item, str):
             self.num_skipped[f"{kind}.{item}"] += 1
             return None
@@ -280,4 +287,5 @@ class SensorNode(StageNode, ABC):
             values |= self.accounts.values()
             values |= {f"lost.{k}": v for k, v in sorted(self.inputs.num_lost.items())}
             values |= {f"skipped.{k}": v for k, v in sorted(self.num_skipped.items())}
+            values["odometry_from_twists"] = self._wheels.num_integrated
         return values

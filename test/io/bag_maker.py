@@ -85,9 +85,13 @@ def _pose(xyz, quat_xyzw):
     return make("geometry_msgs/msg/Pose", position=point, orientation=quat)
 
 
-def odometry(stamp_ns, xyz, quat_xyzw=(0, 0, 0, 1), child="base_link", covariance=None):
-    zero = make("geometry_msgs/msg/Vector3", x=0.0, y=0.0, z=0.0)
-    twist = make("geometry_msgs/msg/Twist", linear=zero, angular=zero)
+def odometry(
+    stamp_ns, xyz, quat_xyzw=(0, 0, 0, 1), child="base_link", covariance=None, vw=(0.0, 0.0)
+):
+    """Return (type, message) of an Odometry; `vw` is forward speed and yaw rate."""
+    linear = make("geometry_msgs/msg/Vector3", x=float(vw[0]), y=0.0, z=0.0)
+    angular = make("geometry_msgs/msg/Vector3", x=0.0, y=0.0, z=float(vw[1]))
+    twist = make("geometry_msgs/msg/Twist", linear=linear, angular=angular)
     covariance = np.zeros(36) if covariance is None else np.asarray(covariance, float).ravel()
     name = "nav_msgs/msg/Odometry"
     return name, make(

@@ -8,7 +8,7 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from seg2d3d_ros.config import InputsConfig
 from seg2d3d_ros.io import pictures
-from seg2d3d_ros.io.rosbag import fix_item, odometry_item
+from seg2d3d_ros.io.rosbag import fix_item
 from seg2d3d_ros.io.rosbag_rig import RigSetup
 from seg2d3d_ros.types import Camera, Dropped, Frame, Item, LabelImage
 
@@ -19,8 +19,8 @@ def to_item(
     """Return the item of a message, or the reason why there is none.
 
     Args:
-        kind: `frame`, `labels`, `odometry` or `fix`.
-        camera: Name of the camera, empty for the last two.
+        kind: `frame`, `labels` or `fix`.
+        camera: Name of the camera, empty for fixes.
         stamp_ns: Stamp of the message.
         message: As rclpy brought it.
         setup: The rig and its frames.
@@ -31,8 +31,6 @@ def to_item(
     if kind == "labels":
         labels, reason = pictures.decode_labels(message)
         return reason if labels is None else LabelImage(camera, stamp_ns, labels)
-    if kind == "odometry":
-        return odometry_item(message, setup.T_child_base, stamp_ns)
     antenna_base = setup.antenna_base(inputs.base_frame, message.header.frame_id)
     return fix_item(message, antenna_base, stamp_ns)
 
