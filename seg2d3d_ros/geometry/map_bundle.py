@@ -28,6 +28,7 @@ from seg2d3d_ros.types import FloatArray, IntArray
 
 _FIRST_DAMPING = 1e-4
 _MAX_DAMPING = 1e6
+_GROWTH = 2.0
 _LEAST = 1e-9
 _MIN_DEPTH = 1e-3
 
@@ -50,6 +51,15 @@ class _Equations:
     h: FloatArray
     W: FloatArray
     poses: FactorEquations
+
+
+@dataclass(frozen=True)
+class _Step:
+    """How poses (f, 6) and points (p, 3) move, and by how much cost falls if it is quadratic."""
+
+    poses: FloatArray
+    points: FloatArray
+    fall: float
 
 
 class _Map:
@@ -159,16 +169,13 @@ class _Coupled:
         """Return sums over the pairs of each frame (f, k) of values (b, k)."""
         return np.asarray(self._sum @ values)
 
-    def step(self, sums: _Equations, damping: float) -> tuple[FloatArray, FloatArray]:
-        """Solve for the steps of poses (f, 6) and points (p, 3).
+    def step(self, sums: _Equations, damping: float) -> _Step:
+        """Solve the damped equations.
 
         Raises:
             LinAlgError: the equations are not positive definite.
         """
-        V = sums.V.copy()
-        diagonal = np.arange(3)
-        V[:, diagonal, diagonal] = V[:, diagonal, diagonal] * (1.0 + damping) + _LEAST
-        V_inv = np.linalg.inv(V)
+        V_inv = np.linalg.inv(_damped(sums.V, damping))
         blocks = np.swapaxes(V_inv[self._point] @ sums.W, 1, 2)[self._by_frame]
         Y = sparse.bsr_array(
             (blocks, self._point[self._by_frame], self._frame_ends), shape=self._shape[::-1]
@@ -177,9 +184,7 @@ class _Coupled:
         eliminated = sparse.bsr_array(Y @ W)
         row = np.repeat(np.arange(len(eliminated.indptr) - 1), np.diff(eliminated.indptr))
         poses = sums.poses
-        U = poses.U.copy()
-        diagonal = np.arange(6)
-        U[:, diagonal, diagonal] = U[:, diagonal, diagonal] * (1.0 + damping) + _LEAST
+        U = _damped(poses.U, damping)
         each = np.arange(len(U))
         band = _banded(
             np.concatenate([each, poses.first, row]),
@@ -188,7 +193,21 @@ class _Coupled:
         )
         delta = solveh_banded(band, Y @ sums.h.ravel() - poses.g.ravel(), lower=True)
         rest = sums.h + (W @ delta).reshape(-1, 3)
-        return delta.reshape(-1, 6), -np.matmul(V_inv, rest[:, :, None])[:, :, 0]
+        of_points = -np.matmul(V_inv, rest[:, :, None])[:, :, 0]
+        fall = damping * float((_diagonals(poses.U).ravel() * delta**2).sum())
+        fall += damping * float((_diagonals(sums.V) * of_points**2).sum())
+        fall -= float(poses.g.ravel() @ delta) + float((sums.h * of_points).sum())
+        return _Step(delta.reshape(-1, 6), of_points, 0.5 * fall)
+
+
+def _diagonals(blocks: FloatArray) -> FloatArray:
+    return np.asarray(np.diagonal(blocks, axis1=1, axis2=2))
+
+
+def _damped(blocks: FloatArray, damping: float) -> FloatArray:
+    """Return blocks (m, k, k) with longer diagonals."""
+    more = damping * _diagonals(blocks) + _LEAST
+    return blocks + more[:, :, None] * np.eye(blocks.shape[1])
 
 
 def _banded(row: IntArray, column: IntArray, blocks: FloatArray) -> FloatArray:
@@ -218,20 +237,21 @@ def adjust(problem: BundleProblem, options: BundleOptions) -> BundleResult:
     T, X = problem.T_world_base.copy(), problem.points_world[map.used]
     look = map.look(T, X)
     first = cost = map.cost(look, T)
-    damping = _FIRST_DAMPING
+    damping, growth = _FIRST_DAMPING, _GROWTH
     for _ in range(options.max_iterations if len(map.free) else 0):
         sums = map.linearise(look, T, X)
         while damping <= _MAX_DAMPING:
-            T_new, X_new = _moved(map, sums, damping, T, X)
+            T_new, X_new, expected = _moved(map, sums, damping, T, X)
             look = map.look(T_new, X_new)
             new = map.cost(look, T_new)
             if np.isfinite(new) and new <= cost:
                 break
-            damping *= 10.0
+            damping, growth = damping * growth, 2.0 * growth
         else:
             break
         fall, T, X, cost = cost - new, T_new, X_new, new
-        damping = max(0.1 * damping, _LEAST)
+        gain = fall / max(expected, _LEAST * cost)
+        damping, growth = damping * max(1.0 / 3.0, 1.0 - (2.0 * gain - 1.0) ** 3), _GROWTH
         if fall <= options.function_tolerance * cost:
             break
     points = problem.points_world.copy()
@@ -241,14 +261,14 @@ def adjust(problem: BundleProblem, options: BundleOptions) -> BundleResult:
 
 def _moved(
     map: _Map, sums: _Equations, damping: float, T: FloatArray, X: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """Return poses and points after one damped step; the same where it cannot be solved for."""
+) -> tuple[FloatArray, FloatArray, float]:
+    """Return poses and points after one damped step, and by how much cost should fall."""
     try:
-        of_poses, of_points = map.coupled.step(sums, damping)
+        step = map.coupled.step(sums, damping)
     except LinAlgError:
-        of_poses, of_points = np.full((len(map.free), 6), np.nan), X
+        return np.full_like(T, np.nan), X, 0.0
     T_new = T.copy()
-    R = Rotation.from_rotvec(of_poses[:, :3]).as_matrix()
+    R = Rotation.from_rotvec(step.poses[:, :3]).as_matrix()
     T_new[map.free, :3, :3] = R @ T[map.free, :3, :3]
-    T_new[map.free, :3, 3] += of_poses[:, 3:]
-    return T_new, X + of_points
+    T_new[map.free, :3, 3] += step.poses[:, 3:]
+    return T_new, X + step.points, step.fall
