@@ -65,7 +65,7 @@ class _Found:
 class DepthSampler:
     """Measures depths in every keyframe and hands them over with the cluster it belongs to."""
 
-    def __init__(self, config: Config, rig: Rig, pairs: list[CameraPair]) -> None:
+    def __init__(self, config: Config, rig: Rig, pairs: list[CameraPair], beside: Threads) -> None:
         """Prepare for a rig; pairs of cameras that share most of their view measure each other."""
         segmentation = config.segmentation
         self._buildings = frozenset({0, *segmentation.building_classes})
@@ -74,13 +74,9 @@ class DepthSampler:
         self._flows = [_make_flow() for _ in rig.cameras]
         wide = [(p.a, p.b) for p in pairs if not p.is_narrow]
         self._partner = {**{b: a for a, b in wide}, **dict(wide)}
-        self._threads = Threads(config.runtime.num_threads)
+        self._beside = beside
         self._begun: tuple[LocalFrame, Callable[[], list[DepthSamples]]] | None = None
         self.clear()
-
-    def close(self) -> None:
-        """End the threads; more keyframes may come."""
-        self._threads.close()
 
     def clear(self) -> None:
         """Forget all keyframes and what was measured in them."""
@@ -101,7 +97,7 @@ class DepthSampler:
         shot = _Shot(frame, pictures)
         known = {c: self._landmarks_cam(c, frame, landmarks) for c in cameras}
         views = {c: self._reference(c, shot, known[c][:, 2]) for c in cameras}
-        measured = self._threads.begin(
+        measured = self._beside.begin(
             lambda c: self._measure(c, shot, moment, known[c], views[c]), cameras
         )
         self._begun = (frame, measured)

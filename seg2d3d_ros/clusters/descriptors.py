@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from seg2d3d_ros.clusters.landmarks import DESCRIPTOR_SIZE, LandmarkTable
+from seg2d3d_ros.clusters.threads import Threads
 from seg2d3d_ros.clusters.window import LocalFrame
-from seg2d3d_ros.types import Camera, FloatArray
+from seg2d3d_ros.types import Camera, FloatArray, IntArray
 
 _EVERY = 2
 _PATCH_M = 0.5
-_TYPICAL_DEPTH_M = 20.0
+TYPICAL_DEPTH_M = 20.0
 _SIZE_PX = 4.0
 _LEVELS = 4
 
@@ -25,38 +28,44 @@ class Describer:
     ones of the session, which are those of a typical street.
     """
 
-    def __init__(self, cameras: tuple[Camera, ...]) -> None:
-        """Prepare for the cameras of a rig."""
+    def __init__(self, cameras: tuple[Camera, ...], beside: Threads) -> None:
+        """Prepare for the cameras of a rig; describe in these threads."""
         self._cameras = cameras
-        self._sift = cv2.SIFT.create()
+        self._sifts = [cv2.SIFT.create() for _ in cameras]
+        self._beside = beside
+        self._begun: Callable[[], None] | None = None
         self.start()
 
     def start(self) -> None:
         """Forget the unit of depth: a new session has its own."""
+        self.settle()
         self._unit: float | None = None
         self._num_keyframes = 0
 
-    def push(
+    def begin(
         self,
         keyframe: LocalFrame,
         grays: dict[int, np.ndarray],
         table: LandmarkTable,
         is_metric: bool,
     ) -> None:
-        """Describe the landmarks of a keyframe that are not described yet.
+        """Begin to describe the landmarks of a keyframe that are not described yet.
 
         Args:
             keyframe: The newest keyframe; changes nothing.
             grays: Its pictures (h, w) uint8 by camera.
-            table: Landmarks with their positions in the local frame; takes the descriptors.
+            table: Landmarks with their positions in the local frame; takes the descriptors when
+                they are settled.
             is_metric: The positions are in metres.
         """
         self._num_keyframes += 1
         if self._num_keyframes % _EVERY:
             return
+        self.settle()
         seen = keyframe.seen
         points = table.points(seen.ids)
         wanted = np.isfinite(points[:, 0]) & ~table.is_described(seen.ids)
+        patches: list[tuple[int, IntArray, FloatArray, FloatArray]] = []
         for c in sorted(grays):
             rows = np.flatnonzero(wanted & (seen.camera == c))
             if not len(rows):
@@ -64,12 +73,36 @@ class Describer:
             T_local_cam = keyframe.T_local_base @ self._cameras[c].T_base_cam
             depth = np.linalg.norm(points[rows] - T_local_cam[:3, 3], axis=1)
             if self._unit is None and not is_metric:
-                self._unit = float(np.median(depth)) / _TYPICAL_DEPTH_M
-            patch = _PATCH_M * (1.0 if is_metric or self._unit is None else self._unit)
-            size_px = self._cameras[c].K[0, 0] * patch / np.maximum(depth, 1e-6)
-            table.set_descriptors(
-                seen.ids[rows], describe(self._sift, grays[c], seen.uv_px[rows], size_px)
-            )
+                self._unit = float(np.median(depth)) / TYPICAL_DEPTH_M
+            unit = 1.0 if is_metric or self._unit is None else self._unit
+            size_px = patch_px(self._cameras[c], depth, unit)
+            patches.append((c, seen.ids[rows], seen.uv_px[rows], size_px))
+        described = self._beside.begin(
+            lambda p: describe(self._sifts[p[0]], grays[p[0]], p[2], p[3]), patches
+        )
+
+        def store() -> None:
+            for (_, ids, _, _), found in zip(patches, described(), strict=True):
+                table.set_descriptors(ids, found)
+
+        self._begun = store
+
+    def settle(self) -> None:
+        """Wait for the descriptors that were begun, and store them."""
+        if self._begun is not None:
+            store, self._begun = self._begun, None
+            store()
+
+
+def patch_px(camera: Camera, depth: FloatArray, unit: float) -> FloatArray:
+    """Return how large the patches of landmarks (n,) at some depth are in a picture.
+
+    Args:
+        camera: The camera.
+        depth: (n,) distances in the unit of the map.
+        unit: What counts as a metre in it.
+    """
+    return np.asarray(camera.K[0, 0] * _PATCH_M * unit / np.maximum(depth, 1e-6))
 
 
 def describe(

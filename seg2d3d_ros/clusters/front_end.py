@@ -9,15 +9,15 @@ import cv2
 import numpy as np
 
 from seg2d3d_ros.clusters.assembly import RigFrame
+from seg2d3d_ros.clusters.corners import KeyframeCorners
 from seg2d3d_ros.clusters.descriptors import Describer
 from seg2d3d_ros.clusters.exclusion import Exclusion
 from seg2d3d_ros.clusters.initialization import locate_between, motion_between
 from seg2d3d_ros.clusters.keyframes import KeyframePolicy
-from seg2d3d_ros.clusters.landmarks import LandmarkTable, colors_at
-from seg2d3d_ros.clusters.mask_corners import BuildingCorners
+from seg2d3d_ros.clusters.landmarks import LandmarkTable
 from seg2d3d_ros.clusters.motion import ConstantVelocity, Motion, guess_pixels
 from seg2d3d_ros.clusters.odometry import OdometryBuffer
-from seg2d3d_ros.clusters.overlap import overlapping_pairs
+from seg2d3d_ros.clusters.overlap import CameraPair
 from seg2d3d_ros.clusters.relocation import Relocator, bridge
 from seg2d3d_ros.clusters.threads import Threads
 from seg2d3d_ros.clusters.tracker import Tracker
@@ -37,20 +37,26 @@ _MAX_CORNERS = 800
 class FrontEnd:
     """Follows the rig through one session; the local frame is base_link at its first frame."""
 
-    def __init__(self, config: Config, rig: Rig, odometry: OdometryBuffer) -> None:
-        """Start a new local map."""
+    def __init__(
+        self,
+        config: Config,
+        rig: Rig,
+        odometry: OdometryBuffer,
+        pairs: list[CameraPair],
+        beside: Threads,
+    ) -> None:
+        """Start a new local map; what nothing waits for at once is worked on `beside`."""
         self._config = config.clusters
         self._exclusion = Exclusion(config.segmentation)
         self._policy = KeyframePolicy(config.clusters)
-        self._building_corners = BuildingCorners(config)
         self._rig = rig
         self._odometry = odometry
-        self._pairs = overlapping_pairs(rig)
         self._threads = Threads(config.runtime.num_threads)
         share = max(self._config.max_features // len(rig.cameras), 50)
         settings = (share, self._config.min_feature_distance_px)
         self._trackers = [Tracker(*settings) for _ in rig.cameras]
-        self._describer = Describer(rig.cameras)
+        self._corners = KeyframeCorners(config, rig, pairs, self._trackers, self._threads)
+        self._describer = Describer(rig.cameras, beside)
         self._relocator = Relocator(rig.cameras)
         self._velocity = ConstantVelocity(len(rig.cameras))
         self.map = LocalMap(self._config, rig, LandmarkTable())
@@ -59,6 +65,10 @@ class FrontEnd:
     def close(self) -> None:
         """End the threads; more pictures may come."""
         self._threads.close()
+
+    def settle(self) -> None:
+        """Wait for what is worked on beside: then all landmarks have their descriptors."""
+        self._describer.settle()
 
     def start(self, T_local_base: FloatArray) -> None:
         """Forget the local map and start another at a pose; ids go on counting."""
@@ -209,6 +219,7 @@ class FrontEnd:
             return
         allowed = {c: self._exclusion.allow(c, moment.frames[c].stamp_ns) for c in grays}
         corners = {c: self._trackers[c].find_corners(allowed[c], _MAX_CORNERS) for c in grays}
+        self.settle()
         found = self._relocator.find(grays, corners, self.map, frame.T_local_base)
         if found is None:
             return
@@ -298,8 +309,11 @@ class FrontEnd:
         frame.is_keyframe = True
         self.map.keyframes.append(frame)
         self._policy.add(frame)
-        self._add_corners(frame, moment)
-        self._match_across(frame, grays)
+        self._corners.supply(frame, moment, self.map.landmarks, self._exclusion)
+        across = self._corners.match_across(frame, grays, self.map.landmarks)
+        frame.seen = Seen.joined([self._seen(list(frame.cameras)), *across])
+        matches = [self.num_overlap_matches, *(len(seen.ids) for seen in across)]
+        self.num_overlap_matches = max(matches)
         self.map.triangulate()
         self.map.adjust(self.odometry_priors(self.map.window()))
         if len(self.map.keyframes) == 2 and not self._rig.has_odometry:
@@ -308,7 +322,7 @@ class FrontEnd:
         self._pose = frame.T_local_base
         self._is_located = self._is_located or self._rig.has_odometry
         self._drop_outliers(frame)
-        self._describer.push(frame, grays, self.map.landmarks, self.scale == "metric")
+        self._describer.begin(frame, grays, self.map.landmarks, self.scale == "metric")
         self._pose_of.update(dict.fromkeys(frame.cameras, self._pose))
         for c in frame.cameras:
             self._policy.count(c, len(self._trackers[c].ids))
@@ -339,56 +353,6 @@ class FrontEnd:
                     covariance = self._odometry.covariance(T)
                 priors.append(bundle.RelativePrior(k - 1, k, T, covariance, True))
         return priors
-
-    def _add_corners(self, frame: LocalFrame, moment: RigFrame) -> None:
-        for c in frame.cameras:
-            T_cam_local = transforms.invert(frame.T_local_base @ self._rig.cameras[c].T_base_cam)
-            points = self.map.landmarks.points(self._trackers[c].ids)
-            self._trackers[c].realign(points, T_cam_local)
-            picture = self._exclusion.forbid(c, moment.frames[c].stamp_ns)
-            allowed = None if picture is None else (1 - picture)
-            self._start_tracks(c, self._trackers[c].find_corners(allowed), moment)
-            for pair in self._pairs:
-                if pair.a == c and pair.is_narrow:
-                    common = pair.common_a if allowed is None else pair.common_a * allowed
-                    uv = self._trackers[c].uv_px.astype(int)
-                    num = self._config.overlap_features - int(
-                        pair.common_a[uv[:, 1], uv[:, 0]].sum()
-                    )
-                    self._start_tracks(
-                        c, self._trackers[c].find_corners(common, max(num, 0)), moment
-                    )
-            if c in moment.segmentations:
-                uv = self._building_corners.find(
-                    self._trackers[c], moment.segmentations[c], picture
-                )
-                self._start_tracks(c, uv, moment)
-            self._trackers[c].remember(T_cam_local)
-        frame.seen = self._seen(list(frame.cameras))
-
-    def _start_tracks(self, c: int, uv: FloatArray, moment: RigFrame) -> None:
-        ids = self.map.landmarks.create(len(uv))
-        self.map.landmarks.set_colors(ids, colors_at(moment.frames[c].image, uv))
-        self._trackers[c].add(ids, uv)
-
-    def _match_across(self, frame: LocalFrame, grays: dict[int, np.ndarray]) -> None:
-        extra: list[Seen] = []
-        for pair in self._pairs:
-            if pair.a not in grays or pair.b not in grays:
-                continue
-            ids, uv = self._trackers[pair.a].ids, self._trackers[pair.a].uv_px
-            camera = self._rig.cameras[pair.a]
-            p_cam = transforms.apply(
-                transforms.invert(frame.T_local_base @ camera.T_base_cam),
-                self.map.landmarks.points(ids),
-            )
-            depth = np.where(p_cam[:, 2] > 0.5, np.linalg.norm(p_cam, axis=1), np.nan)
-            found = pair.match(grays[pair.a], grays[pair.b], uv, depth)
-            ideal = models.ideal_pixels(self._rig.cameras[pair.b], found.uv_px)
-            index = np.full(len(found.rows), pair.b, dtype=np.int64)
-            extra.append(Seen(ids[found.rows], index, found.uv_px, ideal))
-            self.num_overlap_matches = max(self.num_overlap_matches, len(found.rows))
-        frame.seen = Seen.joined([frame.seen, *extra])
 
     def _drop_outliers(self, frame: LocalFrame) -> None:
         """End the tracks whose observation in this keyframe was culled."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -14,6 +15,7 @@ from seg2d3d_ros.clusters.front_end import FrontEnd
 from seg2d3d_ros.clusters.odometry import OdometryBuffer
 from seg2d3d_ros.clusters.overlap import overlapping_pairs
 from seg2d3d_ros.clusters.rest import Rest
+from seg2d3d_ros.clusters.threads import Threads
 from seg2d3d_ros.clusters.window import LocalFrame
 from seg2d3d_ros.config import Config
 from seg2d3d_ros.geometry import transforms
@@ -50,13 +52,17 @@ class ClusterStage:
         self._rig = rig
         self._odometry = OdometryBuffer(config.clusters)
         self._assembler = Assembler(config.clusters, rig, expects_segmentation)
-        self._front_end = FrontEnd(config, rig, self._odometry)
         pairs = overlapping_pairs(rig)
-        self._depths = DepthSampler(config, rig, pairs) if config.clusters.depths else None
+        self._beside = Threads(config.runtime.num_threads)
+        self._front_end = FrontEnd(config, rig, self._odometry, pairs, self._beside)
+        self._depths = (
+            DepthSampler(config, rig, pairs, self._beside) if config.clusters.depths else None
+        )
         self._sequence = 0
         self._session = 0
         self._num_overlap = 0
         self._segmentations: list[Segmentation] = []
+        self._cropped: list[Callable[[], list[Segmentation]]] = []
         self._fixes: list[Fix] = []
         self._dropped: list[Dropped] = []
         self._rest = Rest(config.clusters)
@@ -84,8 +90,7 @@ class ClusterStage:
         self._is_finished = True
         clusters.append(self._emit(is_last=True))
         self._front_end.close()
-        if self._depths is not None:
-            self._depths.close()
+        self._beside.close()
         return clusters
 
     @property
@@ -120,9 +125,9 @@ class ClusterStage:
         self._superfluous = frame if self._rest.is_superfluous(frame) else None
         if frame.is_keyframe and self._depths is not None:
             self._depths.add(frame, moment, front_end.map.landmarks)
-        for c, segmentation in moment.segmentations.items():
-            image = moment.frames[c].image if frame.is_keyframe else None
-            self._segmentations.append(self._with_crops(segmentation, image))
+        self._segmentations += moment.segmentations.values()
+        if frame.is_keyframe:
+            self._crop(moment)
         keyframes = sum(f.is_keyframe for f in front_end.frames)
         is_full = frame.is_keyframe and keyframes >= limits.cluster_keyframes
         if is_full or len(front_end.frames) + self._num_forgotten >= _MOST_FRAMES:
@@ -160,6 +165,7 @@ class ClusterStage:
     # -------------------------------------------------------------------------------------- output
 
     def _emit(self, is_last: bool) -> Cluster:
+        self._front_end.settle()
         frames = self._settled_frames()
         position = {id(f): k for k, f in enumerate(frames)}
         landmarks, observations = self._landmarks(frames)
@@ -175,7 +181,7 @@ class ClusterStage:
             observations=observations,
             odometry=self._increments([f for f in frames if f.is_keyframe], position),
             fixes=tuple(self._fixes),
-            segmentations=tuple(self._segmentations),
+            segmentations=self._told_segmentations(),
             dropped=tuple(self._dropped),
             depths=no_depths() if self._depths is None else self._depths.take(position),
         )
@@ -189,7 +195,8 @@ class ClusterStage:
             len(landmarks.ids),
         )
         self._sequence += 1
-        self._segmentations, self._fixes, self._dropped = [], [], []
+        self._segmentations, self._cropped = [], []
+        self._fixes, self._dropped = [], []
         self._superfluous, self._num_forgotten = None, 0
         self._slide()
         return cluster
@@ -262,14 +269,23 @@ class ClusterStage:
             min((int(i.min()) for i in alive if len(i)), default=0)
         )
 
-    def _with_crops(self, segmentation: Segmentation, image: np.ndarray | None) -> Segmentation:
-        if image is None:
-            return segmentation
+    def _crop(self, moment: RigFrame) -> None:
+        """Begin to cut pictures of the masks of buildings out of those of a keyframe."""
         wanted = {0, *self._config.segmentation.building_classes}
-        masks = tuple(
-            _with_crop(m, image) if m.class_id in wanted else m for m in segmentation.masks
-        )
-        return dataclasses.replace(segmentation, masks=masks)
+
+        def crop(c: int) -> Segmentation:
+            segmentation, image = moment.segmentations[c], moment.frames[c].image
+            masks = tuple(
+                _with_crop(m, image) if m.class_id in wanted else m for m in segmentation.masks
+            )
+            return dataclasses.replace(segmentation, masks=masks)
+
+        self._cropped.append(self._beside.begin(crop, moment.segmentations))
+
+    def _told_segmentations(self) -> tuple[Segmentation, ...]:
+        """Return what the cluster says of masks, with the crops of its keyframes."""
+        cropped = {(s.camera, s.stamp_ns): s for done in self._cropped for s in done()}
+        return tuple(cropped.get((s.camera, s.stamp_ns), s) for s in self._segmentations)
 
 
 def _with_crop(mask: Mask, image: np.ndarray) -> Mask:

@@ -120,6 +120,11 @@ class Tracker:
         self.keep(np.zeros(len(self.ids), dtype=bool))
         self._references = ReferencePatches()
 
+    def look_for_corners(self) -> None:
+        """Find all corners of the picture, once; `find_corners` chooses among them."""
+        if self._corners is None and self._image is not None:
+            self._corners = self._peaks(self._image)
+
     def find_corners(self, allowed: np.ndarray | None, num: int | None = None) -> FloatArray:
         """Return new corners (k, 2), strongest of each free cell, evenly over the picture.
 

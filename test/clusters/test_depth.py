@@ -7,6 +7,7 @@ from seg2d3d_ros.clusters.assembly import RigFrame
 from seg2d3d_ros.clusters.depth import DepthSampler
 from seg2d3d_ros.clusters.landmarks import LandmarkTable
 from seg2d3d_ros.clusters.overlap import overlapping_pairs
+from seg2d3d_ros.clusters.threads import Threads
 from seg2d3d_ros.clusters.window import LocalFrame, Seen
 from seg2d3d_ros.config import Config, override
 from seg2d3d_ros.geometry import masks, transforms
@@ -48,7 +49,7 @@ class Walk:
 
     def measure(self, num=None, segmentations=None):
         """Samples of all keyframes together."""
-        sampler = DepthSampler(CONFIG, self.rig, overlapping_pairs(self.rig))
+        sampler = DepthSampler(CONFIG, self.rig, overlapping_pairs(self.rig), Threads(1))
         position = {}
         self.frames = []
         for k in range(num or len(self.poses)):
@@ -119,7 +120,7 @@ def test_sampler_standing_rig_measures_nothing(corridor, make_camera):
 
 def test_sampler_wrong_pose_is_caught_by_the_epipolar_check(walk, samples):
     wrong = Walk(walk.corridor, walk.rig)
-    sampler = DepthSampler(CONFIG, wrong.rig, [])
+    sampler = DepthSampler(CONFIG, wrong.rig, [], Threads(1))
     tilt = transforms.exp([0.03, 0.03, 0.0, 0.0, 0.0, 0.0])
     position = {}
     kept = []
@@ -160,7 +161,7 @@ def test_sampler_only_pixels_of_buildings_are_measured_and_carry_their_mask(walk
 def test_sampler_too_few_landmarks_are_no_guess(walk):
     frame, moment, table = walk.keyframe(0)
     second, later, _ = walk.keyframe(1)
-    sampler = DepthSampler(CONFIG, walk.rig, [])
+    sampler = DepthSampler(CONFIG, walk.rig, [], Threads(1))
     sampler.add(frame, moment, table)
     bare = replace(second, seen=second.seen.rows(np.arange(len(second.seen.ids)) < 5))
     empty = LandmarkTable()
@@ -176,13 +177,15 @@ def test_sampler_same_pictures_give_the_same_bits_with_any_number_of_threads(
     found = []
     for threads in (1, 2):
         walk = Walk(corridor, rig, num=3)
-        sampler = DepthSampler(override(CONFIG, {"runtime.num_threads": threads}), rig, [])
+        beside = Threads(threads)
+        sampler = DepthSampler(CONFIG, rig, [], beside)
         frames = []
         for k in range(3):
             frame, moment, table = walk.keyframe(k)
             sampler.add(frame, moment, table)
             frames.append(frame)
         found.append(sampler.take({id(f): k for k, f in enumerate(frames)}))
+        beside.close()
     assert len(found[0].label) > 100
     for name, value in vars(found[0]).items():
         np.testing.assert_array_equal(value, getattr(found[1], name))

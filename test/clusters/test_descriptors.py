@@ -6,6 +6,7 @@ import pytest
 
 from seg2d3d_ros.clusters.descriptors import Describer
 from seg2d3d_ros.clusters.landmarks import LandmarkTable
+from seg2d3d_ros.clusters.threads import Threads
 from seg2d3d_ros.clusters.window import LocalFrame, Seen
 from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.types import Camera
@@ -45,7 +46,8 @@ def describe(describer, table, texture, distance_m, points_m, unit=1.0):
     seen = Seen(ids, np.zeros(len(ids), dtype=np.int64), uv, uv)
     frame = LocalFrame(0, np.eye(4), True, (0,), (0,), seen)
     for _ in range(2):
-        describer.push(frame, {0: picture}, table, unit == 1.0)
+        describer.begin(frame, {0: picture}, table, unit == 1.0)
+    describer.settle()
     return table.descriptors(ids)
 
 
@@ -63,49 +65,70 @@ def points_m():
 
 def test_describe_from_half_the_distance_finds_the_same_points(points_m):
     table = LandmarkTable()
-    far = describe(Describer((CAMERA,)), table, wall(), 16.0, points_m)
-    near = describe(Describer((CAMERA,)), table, wall(), 8.0, points_m)
+    far = describe(Describer((CAMERA,), Threads(1)), table, wall(), 16.0, points_m)
+    near = describe(Describer((CAMERA,), Threads(1)), table, wall(), 8.0, points_m)
     assert matched(far, near) > 0.9
     # Another wall has nothing in common with it: the share is that of chance, 1 in 60.
-    other = describe(Describer((CAMERA,)), table, wall(7), 8.0, points_m)
+    other = describe(Describer((CAMERA,), Threads(1)), table, wall(7), 8.0, points_m)
     assert matched(far, other) < 0.2
 
 
 def test_describe_unknown_scale_takes_the_first_depths_as_unit(points_m):
     table = LandmarkTable()
-    metric = describe(Describer((CAMERA,)), table, wall(), 20.0, points_m)
-    unscaled = describe(Describer((CAMERA,)), table, wall(), 20.0, points_m, unit=0.01)
+    metric = describe(Describer((CAMERA,), Threads(1)), table, wall(), 20.0, points_m)
+    unscaled = describe(Describer((CAMERA,), Threads(1)), table, wall(), 20.0, points_m, unit=0.01)
     # The median of the distances is 1 % above the 20 m straight ahead; that changes little.
     assert np.abs(unscaled.astype(float) - metric).max() < 10
     assert matched(unscaled, metric) == 1.0
 
 
 def test_describe_again_keeps_the_first_descriptor(points_m):
-    table, describer = LandmarkTable(), Describer((CAMERA,))
+    table, describer = LandmarkTable(), Describer((CAMERA,), Threads(1))
     first = describe(describer, table, wall(), 12.0, points_m).copy()
     picture, uv = view(wall(3), 12.0, points_m)
     ids = np.arange(1, 61)
     seen = Seen(ids, np.zeros(60, dtype=np.int64), uv, uv)
     frame = LocalFrame(0, np.eye(4), True, (0,), (0,), seen)
     for _ in range(2):
-        describer.push(frame, {0: picture}, table, True)
+        describer.begin(frame, {0: picture}, table, True)
+    describer.settle()
     np.testing.assert_array_equal(table.descriptors(ids), first)
 
 
 def test_describe_landmark_without_position_waits(points_m):
-    table, describer = LandmarkTable(), Describer((CAMERA,))
+    table, describer = LandmarkTable(), Describer((CAMERA,), Threads(1))
     describe(describer, table, wall(), 12.0, points_m)
     ids = table.create(1)
     picture, uv = view(wall(), 12.0, points_m[:1])
     seen = Seen(ids, np.zeros(1, dtype=np.int64), uv, uv)
     frame = LocalFrame(0, np.eye(4), True, (0,), (0,), seen)
     for _ in range(2):
-        describer.push(frame, {0: picture}, table, True)
+        describer.begin(frame, {0: picture}, table, True)
+    describer.settle()
     assert not table.is_described(ids).any()
     table.set_points(ids, np.array([[12.0, 0.0, 0.0]]))
     for _ in range(2):
-        describer.push(frame, {0: picture}, table, True)
+        describer.begin(frame, {0: picture}, table, True)
+    describer.settle()
     assert table.is_described(ids).all()
+
+
+def test_describe_beside_stores_the_same_and_only_when_settled(points_m):
+    table, beside = LandmarkTable(), Threads(2)
+    expected = describe(Describer((CAMERA,), Threads(1)), table, wall(), 12.0, points_m)
+    describer = Describer((CAMERA,), beside)
+    picture, uv = view(wall(), 12.0, points_m)
+    ids = table.create(60)
+    table.set_points(ids, table.points(ids - 60))
+    frame = LocalFrame(
+        0, np.eye(4), True, (0,), (0,), Seen(ids, np.zeros(60, dtype=np.int64), uv, uv)
+    )
+    for _ in range(2):
+        describer.begin(frame, {0: picture}, table, True)
+    assert not table.is_described(ids).any()
+    describer.settle()
+    beside.close()
+    np.testing.assert_array_equal(table.descriptors(ids), expected)
 
 
 def test_table_drops_descriptors_with_their_rows():

@@ -1,0 +1,111 @@
+"""What a keyframe does for the tracks: old ones put right, new corners, matches across cameras."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from seg2d3d_ros.clusters.assembly import RigFrame
+from seg2d3d_ros.clusters.exclusion import Exclusion
+from seg2d3d_ros.clusters.landmarks import LandmarkTable, colors_at
+from seg2d3d_ros.clusters.mask_corners import BuildingCorners
+from seg2d3d_ros.clusters.overlap import CameraPair
+from seg2d3d_ros.clusters.threads import Threads
+from seg2d3d_ros.clusters.tracker import Tracker
+from seg2d3d_ros.clusters.window import LocalFrame, Seen
+from seg2d3d_ros.config import Config
+from seg2d3d_ros.geometry import cameras as models
+from seg2d3d_ros.geometry import transforms
+from seg2d3d_ros.types import FloatArray, Rig
+
+
+class KeyframeCorners:
+    """Corners of all cameras; works on the cameras in parallel and numbers corners in order."""
+
+    def __init__(
+        self,
+        config: Config,
+        rig: Rig,
+        pairs: list[CameraPair],
+        trackers: list[Tracker],
+        threads: Threads,
+    ) -> None:
+        """Work on these trackers, one for each camera, with these threads."""
+        self._num_overlap = config.clusters.overlap_features
+        self._of_buildings = BuildingCorners(config)
+        self._rig = rig
+        self._pairs = pairs
+        self._trackers = trackers
+        self._threads = threads
+
+    def supply(
+        self, frame: LocalFrame, moment: RigFrame, table: LandmarkTable, exclusion: Exclusion
+    ) -> None:
+        """Put the tracks of a new keyframe right, and start new ones where there are too few.
+
+        Args:
+            frame: The keyframe, located.
+            moment: Its pictures, which the trackers saw last, and their masks.
+            table: Landmarks; numbers and colours of new tracks are added.
+            exclusion: Where no track may start.
+        """
+        T_cam_local = {
+            c: transforms.invert(frame.T_local_base @ self._rig.cameras[c].T_base_cam)
+            for c in frame.cameras
+        }
+
+        def prepare(c: int) -> None:
+            tracker = self._trackers[c]
+            tracker.realign(table.points(tracker.ids), T_cam_local[c])
+            tracker.look_for_corners()
+
+        self._threads.map(prepare, frame.cameras)
+        for c in frame.cameras:
+            blocked = exclusion.forbid(c, moment.frames[c].stamp_ns)
+            self._start_tracks(c, moment, table, blocked)
+        self._threads.map(lambda c: self._trackers[c].remember(T_cam_local[c]), frame.cameras)
+
+    def _start_tracks(
+        self, c: int, moment: RigFrame, table: LandmarkTable, blocked: np.ndarray | None
+    ) -> None:
+        """Fill a camera up: anywhere, where another camera looks too, and on buildings."""
+        tracker, image = self._trackers[c], moment.frames[c].image
+
+        def start(uv_px: FloatArray) -> None:
+            ids = table.create(len(uv_px))
+            table.set_colors(ids, colors_at(image, uv_px))
+            tracker.add(ids, uv_px)
+
+        allowed = None if blocked is None else (1 - blocked)
+        start(tracker.find_corners(allowed))
+        for pair in self._pairs:
+            if pair.a == c and pair.is_narrow:
+                uv = tracker.uv_px.astype(int)
+                num = self._num_overlap - int(pair.common_a[uv[:, 1], uv[:, 0]].sum())
+                common = pair.common_a if allowed is None else pair.common_a * allowed
+                start(tracker.find_corners(common, max(num, 0)))
+        if c in moment.segmentations:
+            start(self._of_buildings.find(tracker, moment.segmentations[c], blocked))
+
+    def match_across(
+        self, frame: LocalFrame, grays: dict[int, np.ndarray], table: LandmarkTable
+    ) -> list[Seen]:
+        """Return where tracks of one camera are seen in another, for each pair of cameras.
+
+        Args:
+            frame: A keyframe.
+            grays: Its pictures (h, w) uint8 by camera.
+            table: Landmarks, whose depths are guesses.
+        """
+
+        def match(pair: CameraPair) -> Seen:
+            tracker, T_base_cam = self._trackers[pair.a], self._rig.cameras[pair.a].T_base_cam
+            T_cam_local = transforms.invert(frame.T_local_base @ T_base_cam)
+            p_cam = transforms.apply(T_cam_local, table.points(tracker.ids))
+            depth = np.where(p_cam[:, 2] > 0.5, np.linalg.norm(p_cam, axis=1), np.nan)
+            found = pair.match(grays[pair.a], grays[pair.b], tracker.uv_px, depth)
+            ideal = models.ideal_pixels(self._rig.cameras[pair.b], found.uv_px)
+            index = np.full(len(found.rows), pair.b, dtype=np.int64)
+            return Seen(tracker.ids[found.rows], index, found.uv_px, ideal)
+
+        here = [pair for pair in self._pairs if pair.a in grays and pair.b in grays]
+        return self._threads.map(match, here)
