@@ -84,7 +84,8 @@ class MaskLinker:
         ]
         found += [_link(state, other, now) for other in beside if other.frame == frame]
         self._links[frame, camera] = _joined(found)
-        self._recent[camera] = [*recent, now][-_STEPS:]
+        if now.numbers:  # where not every picture has masks, the next that has some is meant
+            self._recent[camera] = [*recent, now][-_STEPS:]
 
     def among(self, pictures: Iterable[tuple[int, int]]) -> MaskLinks:
         """Return the links between the masks of pictures, given by (frame, camera)."""

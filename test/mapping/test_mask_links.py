@@ -99,6 +99,13 @@ def test_mask_linker_a_picture_without_masks_is_bridged():
     assert {pair for pair, w in links.items() if w > 0.55} == {((0, h), (2, h)) for h in (0, 1)}
 
 
+def test_mask_linker_masks_in_each_fourth_picture_only_are_linked():
+    links = found(drive([[[0], [1]], [], [], [], [[0], [1]], [], [], [], [[0], [1]]], step_m=0.2))
+    strong = {pair for pair, w in links.items() if w > 0.55}
+    steps = ((0, 4), (4, 8), (0, 8))
+    assert strong == {((i, h), (j, h)) for i, j in steps for h in (0, 1)}
+
+
 def test_mask_linker_a_mask_over_two_houses_is_not_the_same_as_one():
     links = found(drive([[[0], [1]], [[0, 1]]]))
     assert all(w < 0.75 for w in links.values())
