@@ -19,6 +19,7 @@ import numpy as np
 
 from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.geometry.bundle import BundleOptions, BundleProblem, BundleResult, RelativePrior
+from seg2d3d_ros.geometry.pose import by_pose
 from seg2d3d_ros.types import FloatArray, IntArray
 
 _ODOMETRY_LOSS = 3.0
@@ -126,10 +127,9 @@ class _Window:
         V = _sums(self._point, M.reshape(9, -1), num).reshape(3, 3, -1)
         h = _sums(self._point, J[0] * r[0] + J[1] * r[1], num)
         q = at.q[:, rows]
-        by_pose = _by_pose(q, J[:, :, rows].swapaxes(0, 1))
-        U, g = self._poses(by_pose, r[:, rows])
+        U, g = self._poses(by_pose(q, J[:, :, rows].swapaxes(0, 1)), r[:, rows])
         self._add_odometry(T, U, g)
-        W = _sums(self._pair, _by_pose(q, M[:, :, rows]).reshape(18, -1), num * len(self.free))
+        W = _sums(self._pair, by_pose(q, M[:, :, rows]).reshape(18, -1), num * len(self.free))
         W = W.reshape(6, 3, len(g), num).transpose(2, 0, 1, 3).reshape(g.size, 3, num)
         return _Equations(U.reshape(g.size, g.size), g.ravel(), V, h, W)
 
@@ -219,17 +219,6 @@ def _sums(index: IntArray, values: FloatArray, num: int) -> FloatArray:
     out = np.empty((len(values), num))
     for k, row in enumerate(values):
         out[k] = np.bincount(index, row, num)
-    return out
-
-
-def _by_pose(q: FloatArray, J: FloatArray) -> FloatArray:
-    """Return [[q]x, -I]^T J (6, k, n) of q (3, n) and J (3, k, n)."""
-    x, y, z = q
-    out = np.empty((6, *J.shape[1:]))
-    np.subtract(z * J[1], y * J[2], out=out[0])
-    np.subtract(x * J[2], z * J[0], out=out[1])
-    np.subtract(y * J[0], x * J[1], out=out[2])
-    np.negative(J, out=out[3:])
     return out
 
 

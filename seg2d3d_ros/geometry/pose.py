@@ -13,6 +13,7 @@ from seg2d3d_ros.types import Camera, FloatArray, IntArray
 
 _MIN_IN_CAMERA = 8
 _MIN_AGREEING = 6
+_MIN_DEPTH = 0.1
 
 
 @dataclass(frozen=True)
@@ -95,61 +96,96 @@ def refine_rig_pose(
     The pose is updated on the right: T <- T exp([w, v]), so p_base moves by -v - w x p_base.
     """
     T = T_world_base.copy()
-    R_cam_base, t_cam_base, focal = _extrinsics(obs)
-    error = _errors(obs, T, R_cam_base, t_cam_base, focal)[0]
+    columns = _Columns(obs)
+    at = columns.errors(T)
     finest = 0.5 * max_error_px
-    width = max(finest, 1.5 * float(np.median(error)) if len(error) else finest)
+    width = max(finest, 1.5 * float(np.median(at.error)) if len(at.error) else finest)
+    T_prior_world = None if prior is None else transforms.invert(prior.T_world_base)
     for _ in range(max_iterations):
-        error, residual, p_base, p_cam = _errors(obs, T, R_cam_base, t_cam_base, focal)
-        front = p_cam[:, 2] > 0.1
-        weight = front / (1.0 + (error / width) ** 2)
-        J = pose_jacobian(_point_jacobian(p_cam, R_cam_base, focal), p_base).reshape(-1, 6)
-        weighted = (J * np.repeat(weight, 2)[:, None]).T
-        H = weighted @ J + 1e-9 * np.eye(6)
-        g = weighted @ residual.ravel()
-        if prior is not None:
-            delta = transforms.invert(prior.T_world_base) @ T
+        weight = (at.z > _MIN_DEPTH) / (1.0 + (at.error / width) ** 2)
+        J = by_pose(at.p_base, columns.point_jacobian(at))
+        weighted = (J * weight).reshape(6, -1)
+        H = weighted @ J.reshape(6, -1).T + 1e-9 * np.eye(6)
+        g = weighted @ at.residual.ravel()
+        if prior is not None and T_prior_world is not None:
+            delta = T_prior_world @ T
             e = np.concatenate([transforms.rotation_vector(delta[:3, :3]), delta[:3, 3]])
             H += prior.information
             g += prior.information @ e
         step = -np.linalg.solve(H, g)
         T = T @ transforms.exp(step)
+        at = columns.errors(T)
         if width <= finest and np.abs(step).max() < 1e-5:
             break
         width = max(finest, 0.6 * width)
-    error, _, _, p_cam = _errors(obs, T, R_cam_base, t_cam_base, focal)
-    return RigPose(T, (error < max_error_px) & (p_cam[:, 2] > 0.1), error)
+    return RigPose(T, (at.error < max_error_px) & (at.z > _MIN_DEPTH), at.error)
 
 
-def _extrinsics(obs: RigObservations) -> tuple[FloatArray, FloatArray, FloatArray]:
-    T = np.stack([transforms.invert(c.T_base_cam) for c in obs.cameras])[obs.camera]
-    focal = np.array([(c.K[0, 0], c.K[1, 1]) for c in obs.cameras])[obs.camera]
-    return T[:, :3, :3], T[:, :3, 3], focal
+@dataclass(frozen=True)
+class _Errors:
+    """How known points are seen from a pose, one to a column.
+
+    Attributes:
+        error: (n,) pixels, 1e6 behind the camera.
+        residual: (2, n) pixels.
+        p_base: (3, n).
+        z: (n,) depths.
+        xy: (2, n) ideal image coordinates.
+    """
+
+    error: FloatArray
+    residual: FloatArray
+    p_base: FloatArray
+    z: FloatArray
+    xy: FloatArray
 
 
-def _errors(
-    obs: RigObservations, T: FloatArray, R: FloatArray, t: FloatArray, focal: FloatArray
-) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-    p_base = (obs.points_world - T[:3, 3]) @ T[:3, :3]
-    p_cam = np.einsum("nij,nj->ni", R, p_base) + t
-    z = np.where(np.abs(p_cam[:, 2]) < 1e-6, 1e-6, p_cam[:, 2])
-    residual = (p_cam[:, :2] / z[:, None] - obs.xy) * focal
-    error = np.linalg.norm(residual, axis=1)
-    error[p_cam[:, 2] <= 0.1] = 1e6
-    return error, residual, p_base, p_cam
+class _Columns:
+    """Observations, one to a column, with what belongs to their cameras."""
+
+    def __init__(self, obs: RigObservations) -> None:
+        T = np.stack([transforms.invert(c.T_base_cam) for c in obs.cameras])
+        self._R = np.take(T[:, :3, :3].reshape(-1, 9).T, obs.camera, axis=1).reshape(3, 3, -1)
+        self._t = np.take(T[:, :3, 3].T, obs.camera, axis=1)
+        focal = np.array([(c.K[0, 0], c.K[1, 1]) for c in obs.cameras])
+        self._focal = np.take(focal.T, obs.camera, axis=1)
+        self._points = np.ascontiguousarray(obs.points_world.T)
+        self._xy = np.ascontiguousarray(obs.xy.T)
+
+    def errors(self, T: FloatArray) -> _Errors:
+        """Return the errors at a pose (4, 4)."""
+        R, p_base = self._R, T[:3, :3].T @ (self._points - T[:3, 3, None])
+        p_cam = R[:, 0] * p_base[0] + R[:, 1] * p_base[1] + R[:, 2] * p_base[2] + self._t
+        z = np.where(np.abs(p_cam[2]) < 1e-6, 1e-6, p_cam[2])
+        xy = p_cam[:2] / z
+        residual = (xy - self._xy) * self._focal
+        error = np.sqrt(residual[0] ** 2 + residual[1] ** 2)
+        error[z <= _MIN_DEPTH] = 1e6
+        return _Errors(error, residual, p_base, z, xy)
+
+    def point_jacobian(self, at: _Errors) -> FloatArray:
+        """Return d pixel / d p_base, (3, 2, n)."""
+        return (self._focal / at.z) * (self._R[:2] - at.xy[:, None] * self._R[2]).swapaxes(0, 1)
 
 
-def _point_jacobian(p_cam: FloatArray, R: FloatArray, focal: FloatArray) -> FloatArray:
-    """Return d pixel / d p_base (n, 2, 3)."""
-    z = np.where(np.abs(p_cam[:, 2]) < 1e-6, 1e-6, p_cam[:, 2])[:, None]
-    xy = p_cam[:, :2] / z
-    return (focal / z)[:, :, None] * (R[:, :2] - xy[:, :, None] * R[:, 2:])
+def by_pose(q: FloatArray, J: FloatArray) -> FloatArray:
+    """Return [[q]x, -I]^T J (6, k, n) of points q (3, n) and Jacobians by them, J (3, k, n).
+
+    It is the Jacobian by [w, v] if the pose moves the point by q x w - v.
+    """
+    x, y, z = q
+    out = np.empty((6, *J.shape[1:]))
+    np.subtract(z * J[1], y * J[2], out=out[0])
+    np.subtract(x * J[2], z * J[0], out=out[1])
+    np.subtract(y * J[0], x * J[1], out=out[2])
+    np.negative(J, out=out[3:])
+    return out
 
 
 def pose_jacobian(J: FloatArray, q: FloatArray) -> FloatArray:
     """Return J [[q]x, -I] (n, k, 6) of the Jacobian by a point, J (n, k, 3), and q (n, 3).
 
-    It is that by [w, v] if the pose moves the point by q x w - v.
+    The same as `by_pose`, one point to a row.
     """
     out = np.empty((*J.shape[:2], 6))
     x, y, z = (q[:, k, None] for k in range(3))
