@@ -106,13 +106,23 @@ class Pipeline:
         self._segmentation_worker.put(item)
         return self._take_updates()
 
-    def finish(self) -> MapUpdate:
-        """Work everything off, refine, and return the whole map."""
+    def finish(self, meanwhile: Callable[[MapUpdate], None] | None = None) -> MapUpdate:
+        """Work everything off, refine, and return the whole map.
+
+        Args:
+            meanwhile: Gets the whole map, if need be while mapping writes its state.
+        """
         for worker in (self._segmentation_worker, self._cluster_worker, self._map_worker):
             worker.close()
         full = self._mapping.finish()
-        if self._keeps_state:
+        beside = partial(meanwhile, full) if meanwhile is not None else _nothing
+        if not self._keeps_state:
+            beside()
+        elif isinstance(self._mapping, MappingApart):
+            self._mapping.keep(beside)
+        else:
             self._mapping.keep()
+            beside()
         self.segmentation.backend.close()
         self._end_mapping()
         self._finished_s = time.perf_counter()
@@ -203,6 +213,10 @@ def _make_mapping(config: Config, blocks: BlockStore | None, is_continued: bool)
     return MappingStage(config, blocks)
 
 
+def _nothing() -> None:
+    pass
+
+
 def _make_alone(make: Callable[[], MappingStage], num_processes: int) -> MappingStage:
     """Make a stage in a process where nothing else runs, so that it may fork."""
     cv2.setNumThreads(1)  # a fork would wait for threads that it does not have
@@ -250,10 +264,12 @@ class MappingApart:
             setattr(self, name, self._process.call(name))
         return full
 
-    def keep(self) -> None:
-        """Write the state of the stage into the store."""
+    def keep(self, meanwhile: Callable[[], None]) -> None:
+        """Write the state of the stage into the store, and do something else meanwhile."""
         assert self._blocks is not None
-        self._blocks.catch_up(self._process.call("keep"))
+        self._process.ask("keep")
+        meanwhile()
+        self._blocks.catch_up(self._process.hear())
 
     def end(self) -> None:
         """End the process, whatever it does."""

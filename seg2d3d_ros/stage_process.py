@@ -75,8 +75,25 @@ class StageProcess:
             StageError: the process was killed.
             Exception: what the stage raised.
         """
+        self.ask(name, *arguments)
+        return self.hear()
+
+    def ask(self, name: str, *arguments: Any) -> None:
+        """Begin a call; `hear` has to come before the next one.
+
+        Raises:
+            StageError: the process was killed.
+        """
         self.wait_until_made()
         self._send((name, arguments))
+
+    def hear(self) -> Any:
+        """Wait for the answer to what was asked.
+
+        Raises:
+            StageError: the process was killed.
+            Exception: what the stage raised.
+        """
         return self._receive()
 
     def end(self) -> None:

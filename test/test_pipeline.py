@@ -121,9 +121,9 @@ def run(items, config=CONFIG, **options):
     pipeline = Pipeline(config, RIG, HousesBackend(), **options)
     updates = [u for item in items for u in pipeline.push(item)]
     nothing = Fix(START_NS, np.nan, 0.0, 0.0)
-    for _ in range(
-        200 if any(isinstance(i, Frame) for i in items) else 0
-    ):  # until the stages have worked off what was pushed
+    waits = 3000 if options.get("is_mapping_apart") else 200
+    # until the stages have worked off what was pushed
+    for _ in range(waits if any(isinstance(i, Frame) for i in items) else 0):
         time.sleep(0.01)
         updates += pipeline.push(nothing)
         if len(updates) >= 2:
@@ -200,6 +200,17 @@ def test_pipeline_two_runs_are_equal_bit_by_bit(ran, items):
     reports = [p.report("wall") for p in (pipeline, other)]
     assert reports[0].counts == reports[1].counts
     assert reports[0].frames == reports[1].frames
+
+
+@pytest.mark.parametrize("is_apart", [False, True])
+def test_pipeline_hands_the_map_out_before_its_state_is_kept_elsewhere(items, is_apart):
+    store, seen = MemoryStore(), []
+    pipeline = Pipeline(CONFIG, RIG, HousesBackend(), blocks=store, is_mapping_apart=is_apart)
+    for item in items[:60]:
+        pipeline.push(item)
+    full = pipeline.finish(lambda m: seen.append((id(m), "stage/state" in store.names())))
+    assert seen == [(id(full), not is_apart)]
+    assert "stage/state" in store.names()
 
 
 def test_pipeline_without_any_picture_gives_an_empty_full_map():

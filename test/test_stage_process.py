@@ -45,6 +45,16 @@ def test_stage_process_answers_calls_and_attributes_from_elsewhere(stage):
     assert stage.call("pid") != os.getpid()
 
 
+def test_stage_process_asked_works_while_its_owner_does_something_else(stage):
+    stage.ask("sleep", 0.2)
+    time.sleep(0.2)
+    assert stage.hear() is None
+    stage.ask("refuse")
+    with pytest.raises(ResultError, match="no"):
+        stage.hear()
+    assert stage.call("total") == 3
+
+
 def test_stage_process_error_is_raised_here_and_the_stage_goes_on(stage):
     with pytest.raises(ResultError) as raised:
         stage.call("refuse")

@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import signal
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -122,8 +123,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _map(pipeline: Pipeline, source: Source, args: argparse.Namespace, blocks: FolderStore) -> int:
     from seg2d3d_ros.io.disk_room import DiskRoom
+    from seg2d3d_ros.io.map_picture import draw_map, import_drawing
     from seg2d3d_ros.io.result import write_result
 
+    pictures: list[bytes] = []
     feed, room = Feed(), DiskRoom([blocks.folder.parent, args.out.absolute().parent])
     try:
         with _sigterm_sets(feed):
@@ -131,13 +134,14 @@ def _map(pipeline: Pipeline, source: Source, args: argparse.Namespace, blocks: F
             if not feed.num_frames:
                 raise feed.error or InputError(_nothing_usable(feed))
             with progress("refining"):
-                full = pipeline.finish()
+                threading.Thread(target=import_drawing, daemon=True).start()
+                full = pipeline.finish(lambda m: pictures.append(draw_map(m, source.name)))
     except BaseException:
         pipeline.abort()
         raise
     onto = () if args.onto is None else (f"added to the map of {args.onto.name}",)
     report = pipeline.report(source.name, (*source.remarks(), *onto, *feed.remarks))
-    write_result(args.out, full, report, args.overwrite, blocks)
+    write_result(args.out, full, report, args.overwrite, blocks, *pictures)
     _print_summary(full, report, args.out)
     if feed.error is not None:
         print(f"seg2d3d: error: {feed.error}; what came before is mapped", file=sys.stderr)

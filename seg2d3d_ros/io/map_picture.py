@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,12 @@ _DPI = 150
 _LONG_SIDE_IN, _SHORT_SIDE_IN, _HEAD_IN = 12.0, 4.5, 0.42
 _REACH_M = 40.0  # points further from the trajectory than this do not stretch the picture
 _PAPER, _INK, _PATH = "#ffffff", "#222222", "#0b3d91"
+
+
+def import_drawing() -> None:
+    """Import all that draws: it takes as long as drawing, and may be done beside other work."""
+    for name in ("backends.backend_agg", "figure", "lines", "patches", "patheffects"):
+        importlib.import_module(f"matplotlib.{name}")
 
 
 def draw_map(map: MapUpdate, title: str = "") -> bytes:

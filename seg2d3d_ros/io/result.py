@@ -97,6 +97,7 @@ def write_result(
     report: RunReport,
     overwrite: bool = False,
     blocks: BlockStore | None = None,
+    picture: bytes | None = None,
 ) -> Path:
     """Write a full map and the report of its run as a result folder.
 
@@ -108,6 +109,7 @@ def write_result(
         report: What the run did.
         overwrite: Replace a result that is there already; anything else is never replaced.
         blocks: What the frames of the map saw and showed, to be kept in `map/` with it.
+        picture: What `draw_map` drew of it, titled by the source; is drawn without it.
 
     Raises:
         ResultError: something is there that may not be replaced, or the disk refuses.
@@ -119,7 +121,7 @@ def write_result(
         partial.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
-        _write_files(partial, map, report)
+        _write_files(partial, map, report, picture or draw_map(map, report.source))
         save_map(partial / "map", map, blocks)
         _swap(partial, folder.absolute())
     except OSError as error:
@@ -144,7 +146,7 @@ def _swap(partial: Path, folder: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _write_files(folder: Path, map: MapUpdate, report: RunReport) -> None:
+def _write_files(folder: Path, map: MapUpdate, report: RunReport, picture: bytes) -> None:
     trajectory = map.trajectory
     write_tum(folder / "trajectory.tum", trajectory.stamps_ns, trajectory.T_map_base)
     tables.write_csv(
@@ -161,7 +163,6 @@ def _write_files(folder: Path, map: MapUpdate, report: RunReport) -> None:
     tables.write_json(
         folder / "instances.json", {"version": tables.INSTANCES_VERSION, "instances": instances}
     )
-    picture = draw_map(map, report.source)
     (folder / "map.png").write_bytes(picture)
     (folder / "report.html").write_text(render_report(map, report, picture), encoding="utf-8")
     tables.write_json(folder / "run.json", run_record(map, report))
