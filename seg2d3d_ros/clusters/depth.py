@@ -186,8 +186,8 @@ class DepthSampler:
         for before in reversed(self._shots):
             if c in before.pictures:
                 T_local_ref = before.frame.T_local_base @ self._rig.cameras[c].T_base_cam
-                T = transforms.invert(T_local_ref) @ T_local_cam
-                if float(np.linalg.norm(T[:3, 3])) >= wanted:
+                if float(np.linalg.norm((T_local_ref - T_local_cam)[:3, 3])) >= wanted:
+                    T = transforms.invert(T_local_ref) @ T_local_cam
                     return c, before.pictures[c], T
         return None
 

@@ -50,7 +50,9 @@ class ReferencePatches:
             uv_px: (n, 2) where they are in it.
             T_cam_local: (4, 4) pose of the camera.
         """
-        new = ~np.isin(ids, self.ids)
+        new = ~_is_among(self.ids, ids)
+        if not new.any():
+            return
         at = np.floor(uv_px[new] + 0.5).astype(np.int64)
         half = _KEPT_PX // 2
         around = np.arange(_KEPT_PX)
@@ -67,7 +69,7 @@ class ReferencePatches:
 
     def keep(self, ids: IntArray) -> None:
         """Forget all corners but these (n,)."""
-        rows = np.isin(self.ids, ids)
+        rows = _is_among(np.sort(ids), self.ids)
         self.ids, self._patches = self.ids[rows], self._patches[rows]
         self._center_px, self._depth_row = self._center_px[rows], self._depth_row[rows]
 
@@ -140,6 +142,11 @@ class ReferencePatches:
         size = (-(-len(kept) // _COLUMNS) * _KEPT_PX, _COLUMNS * _KEPT_PX)
         source = _sheet(kept, size).astype(np.float32)
         return cv2.remap(source, map_u, map_v, cv2.INTER_LINEAR).reshape(shape)
+
+
+def _is_among(known: IntArray, ids: IntArray) -> NDArray[np.bool_]:
+    """Return which ids (n,) are among known ones, ascending; faster than NumPy for a few."""
+    return np.append(known, -1)[np.searchsorted(known, ids)] == ids
 
 
 def _match_brightness(

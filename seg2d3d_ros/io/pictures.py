@@ -87,7 +87,7 @@ def _rows(message: Any, channels: int, depth: int) -> NDArray[Any] | None:
     pixels = data[: step * height].reshape(height, step)[:, :row]
     if depth == 2:
         order = ">u2" if message.is_bigendian else "<u2"
-        pixels = np.ascontiguousarray(pixels).view(order).astype(np.uint16)
+        pixels = np.ascontiguousarray(pixels).view(order).astype(np.uint16, copy=False)
     return pixels if channels == 1 else pixels.reshape(height, width, channels)
 
 

@@ -80,9 +80,9 @@ def _encode_rows(
     width = x1 - x0
     start = (row - y0) * width + column - x0
     end = start + length
-    apart = start[1:] != end[:-1]
-    start, end = start[np.r_[True, apart]], end[np.r_[apart, True]]
-    runs = np.stack((start, end), axis=1).ravel()
+    is_apart = np.ones(len(start) + 1, bool)
+    np.not_equal(start[1:], end[:-1], out=is_apart[1:-1])
+    runs = np.stack((start[is_apart[:-1]], end[is_apart[1:]]), axis=1).ravel()
     if runs[-1] == width * (y1 - y0):
         runs = runs[:-1]
     return (x0, y0, x1, y1), runs.astype(np.uint32)
