@@ -19,7 +19,11 @@ from seg2d3d_ros.types import FloatArray, Rig
 
 
 class KeyframeCorners:
-    """Corners of all cameras; works on the cameras in parallel and numbers corners in order."""
+    """Corners of all cameras; works on the cameras in parallel and numbers corners in order.
+
+    Attributes:
+        rig: The cameras, as they sit.
+    """
 
     def __init__(
         self,
@@ -32,7 +36,7 @@ class KeyframeCorners:
         """Work on these trackers, one for each camera, with these threads."""
         self._num_overlap = config.clusters.overlap_features
         self._of_buildings = BuildingCorners(config)
-        self._rig = rig
+        self.rig = rig
         self._pairs = pairs
         self._trackers = trackers
         self._threads = threads
@@ -49,7 +53,7 @@ class KeyframeCorners:
             exclusion: Where no track may start.
         """
         T_cam_local = {
-            c: transforms.invert(frame.T_local_base @ self._rig.cameras[c].T_base_cam)
+            c: transforms.invert(frame.T_local_base @ self.rig.cameras[c].T_base_cam)
             for c in frame.cameras
         }
 
@@ -98,12 +102,12 @@ class KeyframeCorners:
         """
 
         def match(pair: CameraPair) -> Seen:
-            tracker, T_base_cam = self._trackers[pair.a], self._rig.cameras[pair.a].T_base_cam
+            tracker, T_base_cam = self._trackers[pair.a], self.rig.cameras[pair.a].T_base_cam
             T_cam_local = transforms.invert(frame.T_local_base @ T_base_cam)
             p_cam = transforms.apply(T_cam_local, table.points(tracker.ids))
             depth = np.where(p_cam[:, 2] > 0.5, np.linalg.norm(p_cam, axis=1), np.nan)
             found = pair.match(grays[pair.a], grays[pair.b], tracker.uv_px, depth)
-            ideal = models.ideal_pixels(self._rig.cameras[pair.b], found.uv_px)
+            ideal = models.ideal_pixels(self.rig.cameras[pair.b], found.uv_px)
             index = np.full(len(found.rows), pair.b, dtype=np.int64)
             return Seen(tracker.ids[found.rows], index, found.uv_px, ideal)
 

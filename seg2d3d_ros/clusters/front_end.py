@@ -18,6 +18,7 @@ from seg2d3d_ros.clusters.landmarks import LandmarkTable
 from seg2d3d_ros.clusters.motion import ConstantVelocity, Motion, guess_pixels
 from seg2d3d_ros.clusters.odometry import OdometryBuffer
 from seg2d3d_ros.clusters.overlap import CameraPair
+from seg2d3d_ros.clusters.pair_turn import turned_apart
 from seg2d3d_ros.clusters.relocation import Relocator, bridge
 from seg2d3d_ros.clusters.threads import Threads
 from seg2d3d_ros.clusters.tracker import Tracker
@@ -49,7 +50,7 @@ class FrontEnd:
         self._config = config.clusters
         self._exclusion = Exclusion(config.segmentation)
         self._policy = KeyframePolicy(config.clusters)
-        self._rig = rig
+        self._rig, self._pairs = rig, pairs
         self._odometry = odometry
         self._threads = Threads(config.runtime.num_threads)
         share = max(self._config.max_features // len(rig.cameras), 50)
@@ -312,6 +313,7 @@ class FrontEnd:
         self._corners.supply(frame, moment, self.map.landmarks, self._exclusion)
         across = self._corners.match_across(frame, grays, self.map.landmarks)
         frame.seen = Seen.joined([self._seen(list(frame.cameras)), *across])
+        self._turn_cameras()
         matches = [self.num_overlap_matches, *(len(seen.ids) for seen in across)]
         self.num_overlap_matches = max(matches)
         self.map.triangulate()
@@ -326,6 +328,26 @@ class FrontEnd:
         self._pose_of.update(dict.fromkeys(frame.cameras, self._pose))
         for c in frame.cameras:
             self._policy.count(c, len(self._trackers[c].ids))
+
+    def _turn_cameras(self) -> None:
+        """Go on with cameras as they evidently sit, so that matches between them are found.
+
+        Which of two is turned is not asked here: the map finds that out from the whole drive.
+        """
+        for pair in self._pairs if self._rig.has_odometry else ():
+            turn = pair.find_turn()
+            if turn is None:
+                continue
+            _LOG.warning(
+                "%s and %s are turned against each other by %.1f deg more than stated",
+                *(self._rig.cameras[c].name for c in (pair.a, pair.b)),
+                np.rad2deg(np.linalg.norm(turn)),
+            )
+            self._rig = self.map.rig = self._corners.rig = turned_apart(
+                self._rig, pair.a, pair.b, turn
+            )
+            for other in self._pairs:
+                other.mount(self._rig)
 
     def _tie(self, frame: LocalFrame, motion: Motion | None) -> None:
         """Tie a keyframe to the one before by odometry; cameras that fire in turn by velocity."""

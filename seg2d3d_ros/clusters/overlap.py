@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from seg2d3d_ros.clusters.pair_turn import PairTurn
 from seg2d3d_ros.clusters.tracker import flow
 from seg2d3d_ros.geometry import cameras as models
 from seg2d3d_ros.geometry import transforms
@@ -17,6 +18,8 @@ _MIN_DISPARITY_PX = 2.0
 # A narrow strip of common view has no room for deep pyramids; several depths are tried instead.
 _NUM_LEVELS = 2
 _MIN_SHARE = 0.04
+# 1 - correlation of patches that show the same.
+_ALIKE = 0.35
 _FULL_SHARE = 0.5
 
 
@@ -38,7 +41,13 @@ class CameraPair:
     def __init__(self, rig: Rig, a: int, b: int, shared: float = 1.0) -> None:
         """Prepare the map that turns pictures of camera index `a` into the orientation of `b`."""
         self.a, self.b, self.shared = a, b, shared
-        self._cam_a, self._cam_b = rig.cameras[a], rig.cameras[b]
+        self._turn = PairTurn(models.focal_px(rig.cameras[b]))
+        self.mount(rig)
+
+    def mount(self, rig: Rig) -> None:
+        """Take the cameras as they sit on a rig; what was matched on another one is forgotten."""
+        self._turn.clear()
+        self._cam_a, self._cam_b = rig.cameras[self.a], rig.cameras[self.b]
         self._T_b_a = transforms.invert(self._cam_b.T_base_cam) @ self._cam_a.T_base_cam
         grid = np.stack(
             np.meshgrid(np.arange(self._cam_b.width_px), np.arange(self._cam_b.height_px)), axis=-1
@@ -53,6 +62,13 @@ class CameraPair:
     def is_narrow(self) -> bool:
         """Return True if only a small part of a's picture is seen by b too."""
         return self.shared < _FULL_SHARE
+
+    def find_turn(self) -> FloatArray | None:
+        """Return by what w (3,) R_b_a is otherwise than on the rig: R_b_a = exp(w) @ R_b_a(rig).
+
+        None while matches do not tell, or tell that it is right.
+        """
+        return self._turn.find()
 
     def match(
         self, image_a: np.ndarray, image_b: np.ndarray, uv_a: FloatArray, depth_m: FloatArray
@@ -76,14 +92,25 @@ class CameraPair:
         uv, good = flow(turned, image_b, at_infinity[rows], guess, num_levels=_NUM_LEVELS)
         rows, uv = rows[good], uv[good]
         error = self._dissimilarity(turned, image_b, at_infinity[rows], uv)
+        self._learn(
+            at_infinity[rows], guess[good], uv, np.isfinite(depth_m[rows]) & (error < _ALIKE)
+        )
         error[self._epipolar_px(rays_a[rows], uv) > 1.0] = np.inf
         order = np.lexsort((error, rows))
         first = order[np.flatnonzero(np.diff(rows[order], prepend=-1))]
         best = np.full((len(uv_a), 2), np.nan)
         best_error = np.full(len(uv_a), np.inf)
         best[rows[first]], best_error[rows[first]] = uv[first], error[first]
-        found = np.flatnonzero((best_error < 0.35) & self._is_near(at_infinity, best, depth_m))
+        found = np.flatnonzero((best_error < _ALIKE) & self._is_near(at_infinity, best, depth_m))
         return OverlapMatches(found, best[found])
+
+    def _learn(
+        self, infinity_px: FloatArray, guess_px: FloatArray, uv_px: FloatArray, rows: np.ndarray
+    ) -> None:
+        """Remember some matches (n, 2), whether they lie on the epipolar line or not."""
+        self._turn.add(
+            *(models.normalize(self._cam_b, p[rows]) for p in (infinity_px, guess_px, uv_px))
+        )
 
     def _guesses(
         self, rays_a: FloatArray, visible: np.ndarray, depth_m: FloatArray

@@ -19,6 +19,8 @@ _MAX_STRETCHES = 6
 _LANDMARKS_PER_PICTURE = 100
 _MIN_WRONG_RAD = np.deg2rad(0.5)
 _MIN_SIGMAS = 5.0
+# That one of two is wrong is certain by then.
+_BLAME_SIGMAS = 3.0
 _MIN_SIGMA_RAD = np.deg2rad(0.02)
 _MIN_STRETCHES = 4
 # What is told by the prior more than by pictures is not tested.
@@ -164,9 +166,9 @@ class _Evidence:
         (yaw_a, sigmas_a, _), (yaw_b, sigmas_b, _) = (
             self._test(self._select([c])[2:]) for c in (a, b)
         )
-        if sigmas_a >= _MIN_SIGMAS and abs(yaw_b[0]) < _MOST_INNOCENT * abs(yaw_a[0]):
+        if sigmas_a >= _BLAME_SIGMAS and abs(yaw_b[0]) < _MOST_INNOCENT * abs(yaw_a[0]):
             return replace(e, against=())
-        if sigmas_b >= _MIN_SIGMAS and abs(yaw_a[0]) < _MOST_INNOCENT * abs(yaw_b[0]):
+        if sigmas_b >= _BLAME_SIGMAS and abs(yaw_a[0]) < _MOST_INNOCENT * abs(yaw_b[0]):
             return MountError((b,), (), -e.rotvec_base, e.sigma_rad)
         return e
 
@@ -224,6 +226,8 @@ def _stretch(state: MapState, keyframes: list[int]) -> Stretch:
     position = {index: k for k, index in enumerate(keyframes)}
     columns = [np.concatenate(a) for a in (frame, camera, ids)]
     keep = _thinned(*columns)
+    if state.rig is None or not state.rig.has_odometry:
+        keep &= _is_own(columns[1], columns[2])
     unique, point = np.unique(columns[2][keep], return_inverse=True)
     return Stretch(
         cameras=state.cameras,
@@ -242,20 +246,24 @@ def _stretch(state: MapState, keyframes: list[int]) -> Stretch:
 
 
 def _thinned(frame: IntArray, camera: IntArray, ids: IntArray) -> np.ndarray:
-    """Return which observations (n,) belong to the landmarks seen most often in each picture.
-
-    Of a landmark that several cameras saw only one camera's observations stay: matches between
-    cameras were found, and kept, on the strength of the mounting that is in question.
-    """
-    first = np.full(int(ids.max(initial=-1)) + 1, 64)
-    np.minimum.at(first, ids, camera)
-    own = camera == first[ids]
+    """Return which observations (n,) belong to the landmarks seen most often in each picture."""
     _, index, count = np.unique(ids, return_inverse=True, return_counts=True)
     picture = frame * 64 + camera
     order = np.lexsort((ids, -count[index], picture))
     rank = np.empty(len(order), dtype=np.int64)
     rank[order] = np.arange(len(order)) - np.searchsorted(picture[order], picture[order])
-    return np.isin(ids, ids[rank < _LANDMARKS_PER_PICTURE]) & (count[index] >= 2) & own
+    return np.isin(ids, ids[rank < _LANDMARKS_PER_PICTURE]) & (count[index] >= 2)
+
+
+def _is_own(camera: IntArray, ids: IntArray) -> np.ndarray:
+    """Return which observations (n,) are those of the first camera that saw their landmark.
+
+    Without odometry matches between cameras are found, and kept, on the strength of the mounting
+    that is in question; with it, cameras that do not sit as stated are turned before they match.
+    """
+    first = np.full(int(ids.max(initial=-1)) + 1, 64)
+    np.minimum.at(first, ids, camera)
+    return np.asarray(camera == first[ids])
 
 
 def _turned(camera: Camera, rotvec_base: FloatArray) -> Camera:

@@ -10,6 +10,7 @@ from seg2d3d_ros.types import FloatArray, IntArray
 
 LANDMARKS_PER_PICTURE = 300
 _NEAREST = 20
+_NEAREST_OF_LOOSE = 60
 _ENOUGH_VIEWS = 4
 _MOST_VIEWS = 6
 
@@ -38,12 +39,16 @@ def thinned(state: MapState, seen: Observed, per_picture: int = LANDMARKS_PER_PI
 
 
 def near_matches(state: MapState, seen: Observed, per_picture: int) -> Observed:
-    """Leave out matches across cameras but the nearest 20, a third of `per_picture` at most."""
+    """Leave out matches across cameras but the nearest 20, a third of `per_picture` at most.
+
+    The nearest 60 where cameras may still sit otherwise: near ones alone take a turn for metres.
+    """
+    nearest = _NEAREST_OF_LOOSE if any(state.sigma_mount_rad) else _NEAREST
     is_match = np.flatnonzero(_is_match(seen))
     matched = _rows(seen, is_match)
     rank = _rank(matched.frame * 64 + matched.camera, _distance_m(state, matched), matched.ids)
     keep = np.ones(len(seen.ids), dtype=bool)
-    keep[is_match] = rank < min(_NEAREST, per_picture // 3)
+    keep[is_match] = rank < min(nearest, per_picture // 3)
     return _rows(seen, keep)
 
 

@@ -1,0 +1,102 @@
+"""How far two cameras that see the same things are turned against each other from what is stated.
+
+Matches across cameras are looked for near where the stated mounting puts them. A camera that sits
+a degree off leaves few of them, or wrong ones, and these tell the metres. What lies around those
+places, found by flow whatever the epipolar line says, tells the turn.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from seg2d3d_ros.geometry import transforms
+from seg2d3d_ros.types import Camera, FloatArray, Rig
+
+_KEYFRAMES = 5
+_MIN_MATCHES = 100
+_MIN_TURN_RAD = np.deg2rad(0.4)
+_LEAST_GAIN = 0.5
+_SIGMA_TURN_RAD = np.deg2rad(2.0)
+_SIGMA_SCALE = 0.05
+_FIRST_LOSS_PX, _LAST_LOSS_PX, _NARROWING = 8.0, 1.0, 0.7
+_ROUNDS = 10
+
+
+class PairTurn:
+    """Gathers matches of some keyframes and says by what turn they fit best."""
+
+    def __init__(self, focal_px: float) -> None:
+        """Start without matches; `focal_px` is that of the camera they are found in."""
+        self._focal_px = focal_px
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget all matches."""
+        self._parts: list[tuple[FloatArray, FloatArray, FloatArray]] = []
+
+    def add(self, xy_infinity: FloatArray, xy_stated: FloatArray, xy_found: FloatArray) -> None:
+        """Take the matches of a keyframe, image coordinates (n, 2) of the second camera.
+
+        Args:
+            xy_infinity: Where the corners were if they lay infinitely far away.
+            xy_stated: Where they should be by their depth and the stated mounting.
+            xy_found: Where they are.
+        """
+        self._parts.append((xy_infinity, xy_stated, xy_found))
+
+    def find(self) -> FloatArray | None:
+        """Return the turn (3,) once it is known, and begin anew.
+
+        Returns:
+            The rotation vector w with R_b_a(true) = exp(w) @ R_b_a(stated), rad; None while there
+            are too few matches, or where it is too small or explains too little.
+        """
+        if len(self._parts) < _KEYFRAMES or sum(len(p[0]) for p in self._parts) < _MIN_MATCHES:
+            return None
+        infinity, stated, found = (np.concatenate(p) for p in zip(*self._parts, strict=True))
+        self.clear()
+        J = np.concatenate([_turning(stated), (stated - infinity)[:, :, None]], axis=2)
+        J, e = self._focal_px * J, self._focal_px * (found - stated)
+        x = self._fit(J, e)
+        before, after = (np.median(np.linalg.norm(e - J @ y, axis=1)) for y in (0.0 * x, x))
+        if np.linalg.norm(x[:3]) < _MIN_TURN_RAD or after > _LEAST_GAIN * before:
+            return None
+        return x[:3]
+
+    def _fit(self, J: FloatArray, e: FloatArray) -> FloatArray:
+        """Return turn and relative error of the scale (4,) that explain residuals e (n, 2) px."""
+        prior = np.diag([_SIGMA_TURN_RAD**-2.0] * 3 + [_SIGMA_SCALE**-2.0])
+        x = np.zeros(4)
+        for k in range(_ROUNDS):
+            loss_px = max(_LAST_LOSS_PX, _FIRST_LOSS_PX * _NARROWING**k)
+            squared = np.square(e - J @ x).sum(axis=1)
+            weight = 1.0 / (1.0 + squared / loss_px**2)
+            A = np.einsum("n,nij,nik->jk", weight, J, J) + prior
+            x = np.linalg.solve(A, np.einsum("n,nij,ni->j", weight, J, e))
+        return x
+
+
+def _turning(xy: FloatArray) -> FloatArray:
+    """Return how image coordinates (n, 2) move when what is seen turns by w: (n, 2, 3)."""
+    x, y = xy.T
+    one = np.ones(len(xy))
+    return np.stack(
+        [np.stack([-x * y, one + x * x, -y], 1), np.stack([-one - y * y, x * y, x], 1)], axis=1
+    )
+
+
+def turned_apart(rig: Rig, a: int, b: int, turn: FloatArray) -> Rig:
+    """Return a rig of which two cameras share a turn (3,) with R_b_a = exp(turn) @ R_b_a(rig)."""
+    half = 0.5 * rig.cameras[b].T_base_cam[:3, :3] @ turn
+    cameras = list(rig.cameras)
+    cameras[a] = _turned(cameras[a], half)
+    cameras[b] = _turned(cameras[b], -half)
+    return replace(rig, cameras=tuple(cameras))
+
+
+def _turned(camera: Camera, rotvec_base: FloatArray) -> Camera:
+    R = transforms.exp(np.r_[rotvec_base, np.zeros(3)])[:3, :3]
+    T = camera.T_base_cam
+    return replace(camera, T_base_cam=transforms.rigid(R @ T[:3, :3], T[:3, 3]))

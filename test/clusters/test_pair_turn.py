@@ -1,0 +1,139 @@
+"""Cameras that are turned against each other, told by where they see the same corners."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from seg2d3d_ros.clusters.overlap import CameraPair
+from seg2d3d_ros.clusters.pair_turn import PairTurn, turned_apart
+from seg2d3d_ros.clusters.stage import ClusterStage
+from seg2d3d_ros.clusters.tracker import Tracker
+from seg2d3d_ros.config import Config, override
+from seg2d3d_ros.geometry import transforms
+from seg2d3d_ros.types import Rig
+
+FOCAL_PX = 300.0
+BASELINE_M = 0.5
+
+
+def turn_of(axis, angle_deg):
+    return np.deg2rad(angle_deg) * np.eye(3)["xyz".index(axis)]
+
+
+def told(turn, num=200, scale=1.0, noise_px=0.2, seed=0):
+    """What a second camera half a metre aside sees of points 4 to 20 m away, five keyframes."""
+    rng = np.random.default_rng(seed)
+    out = PairTurn(FOCAL_PX)
+    R = transforms.exp(np.r_[turn, np.zeros(3)])[:3, :3]
+    for _ in range(5):
+        rays = np.c_[rng.uniform(-0.8, 0.8, (num // 5, 2)), np.ones(num // 5)]
+        far = rays * rng.uniform(4.0, 20.0, (num // 5, 1))
+        offset = np.array([-BASELINE_M, 0.0, 0.0])
+        stated, true = far * scale + offset, (far + offset) @ R.T
+        noise = noise_px / FOCAL_PX * rng.standard_normal((num // 5, 2))
+        out.add(rays[:, :2], stated[:, :2] / stated[:, 2:], true[:, :2] / true[:, 2:] + noise)
+    return out
+
+
+@pytest.mark.parametrize("axis", "xyz")
+@pytest.mark.parametrize("angle_deg", [1.0, -1.0])
+def test_find_turn_of_a_degree_is_told_beside_odometry_of_wrong_scale(axis, angle_deg):
+    found = told(turn_of(axis, angle_deg), scale=1.02).find()
+    # 0.2 px of 300 px over 200 matches is 0.003 deg; depth tells yaw from scale, ten times worse
+    np.testing.assert_allclose(np.rad2deg(found), np.rad2deg(turn_of(axis, angle_deg)), atol=0.05)
+
+
+def test_find_third_of_matches_wrong_does_not_matter():
+    turn = told(turn_of("y", 1.0))
+    rng = np.random.default_rng(1)
+    for _, _, found in turn._parts:
+        found[::3] += rng.uniform(-0.3, 0.3, found[::3].shape)
+    np.testing.assert_allclose(np.rad2deg(turn.find()), [0.0, 1.0, 0.0], atol=0.1)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"turn": turn_of("y", 0.3)},
+        {"turn": np.zeros(3), "scale": 1.05},
+        {"turn": turn_of("y", 1.0), "num": 60},
+        {"turn": turn_of("y", 1.0), "noise_px": 30.0},
+    ],
+    ids=["small", "scale", "few", "noise"],
+)
+def test_find_what_is_small_or_unsure_is_no_turn(given):
+    assert told(**given).find() is None
+
+
+def test_find_begins_anew_after_it_has_told():
+    turn = told(turn_of("y", 1.0))
+    assert turn.find() is not None
+    assert turn.find() is None
+
+
+def test_turned_apart_gives_the_turn_between_two_cameras_half_to_each(make_camera):
+    rig = Rig((make_camera("a", 0.3, 35.0), make_camera("b", -0.3, -35.0)))
+    w = np.array([0.01, -0.02, 0.015])
+    R_b_a = [
+        r.cameras[1].T_base_cam[:3, :3].T @ r.cameras[0].T_base_cam[:3, :3]
+        for r in (rig, turned_apart(rig, 0, 1, w))
+    ]
+    np.testing.assert_allclose(R_b_a[1], transforms.exp(np.r_[w, 0, 0, 0])[:3, :3] @ R_b_a[0])
+    for before, after in zip(rig.cameras, turned_apart(rig, 0, 1, w).cameras, strict=True):
+        apart = transforms.invert(before.T_base_cam) @ after.T_base_cam
+        assert transforms.angle_rad(apart) == pytest.approx(0.5 * np.linalg.norm(w))
+        np.testing.assert_array_equal(after.T_base_cam[:3, 3], before.T_base_cam[:3, 3])
+
+
+def pitched(rig, camera, angle_deg):
+    """The rig as it is stated when one of its cameras truly looks up or down from there."""
+    cameras = list(rig.cameras)
+    T = cameras[camera].T_base_cam
+    R = transforms.exp([0, np.deg2rad(angle_deg), 0, 0, 0, 0])[:3, :3]
+    wrong = transforms.rigid(R @ T[:3, :3], T[:3, 3])
+    cameras[camera] = replace(cameras[camera], T_base_cam=wrong)
+    return replace(rig, cameras=tuple(cameras))
+
+
+def num_across(clusters):
+    """How many observations there are of landmarks that another camera saw at the same moment."""
+    num = 0
+    for c in clusters:
+        moment = c.observations.frame * 100_000 + c.observations.landmark
+        _, at, count = np.unique(moment, return_inverse=True, return_counts=True)
+        num += int((count[at] > 1).sum())
+    return num
+
+
+def test_stage_camera_that_looks_up_a_degree_is_matched_all_the_same(stereo_drive):
+    rig = replace(stereo_drive.rig, has_odometry=True)
+    items = replace(stereo_drive, rig=rig).items()
+    found = []
+    for stated in (rig, pitched(rig, 1, 1.5)):
+        stage = ClusterStage(override(Config(), {"clusters.depths": False}), stated, False)
+        clusters = [c for item in items for c in stage.push(item)] + stage.finish()
+        # what is stated stays: the map says what is wrong
+        assert all(c.rig == stated for c in clusters)
+        found.append(num_across(clusters))
+    # the first few of a dozen keyframes tell the turn
+    assert found[1] > 0.4 * found[0] > 100
+
+
+def test_match_tells_the_turn_of_the_second_camera(corridor, make_camera):
+    rig = Rig((make_camera("a", 0.3), make_camera("b", -0.3)))
+    pose = transforms.rigid(np.eye(3), [45.0, 0.5, 0.0])
+    pair = CameraPair(pitched(rig, 1, 1.0), 0, 1)
+    for k in range(5):
+        at = pose @ transforms.rigid(np.eye(3), [1.0 * k, 0.0, 0.0])
+        images = [corridor.render(c, at) for c in rig.cameras]
+        tracker = Tracker(200, 8)
+        tracker.advance(images[0], tracker.uv_px)
+        uv = tracker.find_corners(None)
+        points, _, _ = corridor.hit(rig.cameras[0], at, uv)
+        T_cam_world = transforms.invert(at @ rig.cameras[0].T_base_cam)
+        depth = np.linalg.norm(transforms.apply(T_cam_world, points), axis=1)
+        pair.match(*images, uv, depth)
+    # stated is R_y too much, and y of base_link is -x of the optical frame; flow of half a pixel
+    # over hundreds of matches, some of them deformed
+    np.testing.assert_allclose(np.rad2deg(pair.find_turn()), [-1.0, 0.0, 0.0], atol=0.15)
