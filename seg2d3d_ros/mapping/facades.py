@@ -16,6 +16,10 @@ CELL_M = 0.4
 _INLIER_M = 0.2
 _MAX_PLANES = 6
 _MIN_AREA_M2 = 3.0
+# Four landmarks tell where a wall stands whose direction is known, and masks how far it goes: so
+# much farther than where it was measured well.
+_MIN_HEADED_AREA_M2 = 0.5
+_HEADED_REACH = 1.7
 _MIN_WALL_SHARE = 0.08
 _MIN_ROOF_SHARE = 0.03
 # Walls stand at right angles, but for one as large as this share of the largest.
@@ -127,7 +131,8 @@ def find_all_facades(
     """Find the planes of all buildings, by instance.
 
     Points far away scatter along the rays and tell little of a wall's direction: such walls take
-    it from the nearest building, within 40 m, whose walls are well known, up to right angles.
+    it from the nearest building, within 40 m, whose walls are well known, up to right angles. Few
+    points are enough then, and more is left to the masks: such a plane may go on farther.
 
     Args:
         surfaces: Measured points by instance.
@@ -142,7 +147,8 @@ def find_all_facades(
         distance, k = tree.query(surfaces[i].points[:, :2].mean(axis=0))
         if distance < _NEIGHBOUR_M:
             heading = found[sure[int(k)]][0].heading_rad
-            found[i] = find_facades(surfaces[i], reach_m, seed=i, heading_rad=heading)
+            farther = _HEADED_REACH * reach_m
+            found[i] = find_facades(surfaces[i], farther, seed=i, heading_rad=heading)
     return found
 
 
@@ -163,9 +169,9 @@ def find_facades(
     """
     rng = np.random.default_rng(seed)
     total = float(surface.area_m2.sum())
-    least_wall, least_roof = (
-        max(_MIN_AREA_M2, share * total) for share in (_MIN_WALL_SHARE, _MIN_ROOF_SHARE)
-    )
+    least = _MIN_AREA_M2 if heading_rad is None else _MIN_HEADED_AREA_M2
+    least_wall = max(least, _MIN_WALL_SHARE * total)
+    least_roof = max(_MIN_AREA_M2, _MIN_ROOF_SHARE * total)
     found: list[Facade] = []
     largest_m2, rest = 0.0, surface
     while len(found) < _MAX_PLANES:

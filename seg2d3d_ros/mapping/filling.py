@@ -33,8 +33,10 @@ _DEPTH_SLACK_M = 0.75
 _DEPTH_SLACK_RATIO = 0.03
 # Coarser than what was measured.
 _LEAST_SIGMA_M = 0.12
-# Landmarks that scatter more tell nothing; no more than this counts of what they do.
-_MAX_LANDMARK_SIGMA_M = 1.5
+# Landmarks that scatter more tell nothing; no more than this counts of what they do. Their sigma
+# is that of rays which miss by a pixel, and they miss by less than half of one.
+_MAX_LANDMARK_SIGMA_M = 12.0
+_EDGES_PER_SIGMA = 0.8
 _LANDMARK_EDGES_M = (0.2, 1.6)
 _LANDMARK_AREA_M2 = 0.16
 # Ground and sky hide nothing: road, sidewalk, parking, rail track, terrain, sky.
@@ -198,7 +200,8 @@ def _surfaces(
     path = np.stack([f.T_world_base[:3, 3] for f in state.frames if f.is_keyframe])
     toward = path[cKDTree(path).query(points)[1]] - points
     toward /= np.maximum(np.linalg.norm(toward, axis=1, keepdims=True), 1e-9)
-    edge = np.clip(2.0 * landmarks.sigma_m[usable].astype(np.float64), *_LANDMARK_EDGES_M)
+    scatter = _EDGES_PER_SIGMA * landmarks.sigma_m[usable].astype(np.float64)
+    edge = np.clip(scatter, *_LANDMARK_EDGES_M)
     surface = MeasuredSurface(
         points=np.concatenate([measured.points, points]),
         edge_m=np.concatenate([measured.edge_m, edge]),

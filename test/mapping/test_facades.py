@@ -152,6 +152,18 @@ def test_find_all_facades_beyond_forty_metres_there_is_no_neighbour():
     assert abs(apart[0].normal[1]) < np.cos(np.deg2rad(10.0))
 
 
+def test_find_all_facades_four_points_are_a_wall_where_a_neighbour_tells_its_direction():
+    near = surface(wall([0, 0], [10, 0], 6))
+    some = np.array([[14.0, 0.5, 1.0], [20.0, 0.6, 1.5], [16.0, 0.4, 3.0], [19.0, 0.5, 4.0]])
+    far = surface(some, 0.4)
+    assert find_all_facades({5: far}, 3.0)[5] == []
+    (found,) = find_all_facades({3: near, 5: far}, 3.0)[5]
+    assert found.offset_m * found.normal[1] == pytest.approx(0.5, abs=0.1)
+    assert find_all_facades({3: near, 5: far.take(np.arange(3))}, 3.0)[5] == []
+    # more is left to the masks than beyond a wall that is known well
+    assert np.ptp(found.centers()[:, 0]) > 6.0 + 2 * 4.0
+
+
 def test_among_like_drops_strays_and_keeps_corners():
     cells = np.zeros((8, 8), bool)
     cells[1:4, 1:4] = True

@@ -172,7 +172,7 @@ def test_filled_landmarks_find_the_plane_where_no_depth_was_measured():
     assert len(made.ids) > 100
     assert np.abs(made.points[:, 1]).max() < 0.15
     assert set(made.instances.tolist()) == {7}
-    unsure = fill(street((OWN,)), elsewhere, 9, known=landmarks(corners, sigma=2.0))
+    unsure = fill(street((OWN,)), elsewhere, 9, known=landmarks(corners, sigma=20.0))
     assert len(unsure.ids) == 0
 
 
