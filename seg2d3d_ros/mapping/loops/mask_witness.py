@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from seg2d3d_ros.mapping.incidence import incidence
 from seg2d3d_ros.mapping.state import MapState
@@ -87,6 +86,8 @@ def one_to_one(old: IntArray, new: IntArray) -> float | None:
     Returns:
         The share; None where there are too few, or both show a single house, which says nothing.
     """
+    from scipy.optimize import linear_sum_assignment  # a tenth of a second; few drives close loops
+
     a, row = np.unique(old, return_inverse=True)
     b, column = np.unique(new, return_inverse=True)
     if len(old) < _MIN_LANDMARKS or len(a) == len(b) == 1:
