@@ -133,8 +133,8 @@ def contains_each(
 
 def area(bbox_px: Box, runs: Runs) -> int:
     """Return the number of pixels in the mask."""
-    signed = runs.astype(np.int64)
-    total = int(signed[1::2].sum() - signed[::2].sum())
+    ends, starts = runs[1::2], runs[::2]
+    total = int(np.add.reduce(ends, dtype=np.int64) - np.add.reduce(starts, dtype=np.int64))
     if len(runs) % 2:
         x0, y0, x1, y1 = bbox_px
         total += (x1 - x0) * (y1 - y0)

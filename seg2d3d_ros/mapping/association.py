@@ -27,7 +27,7 @@ from seg2d3d_ros.mapping.labels import LabelVotes, may_join
 from seg2d3d_ros.mapping.owners import PlaceOwners
 from seg2d3d_ros.mapping.partition import Edges, greedy_partition
 from seg2d3d_ros.mapping.state import MapState
-from seg2d3d_ros.mapping.visibility import LAYER_RATIO, LabelledPoints, show
+from seg2d3d_ros.mapping.visibility import LabelledPoints, are_in_front, show
 from seg2d3d_ros.mapping.votes import PictureVotes, VoteGraph, picture_votes, place_keys
 from seg2d3d_ros.types import EventKind, FloatArray, InstanceEvent, IntArray
 
@@ -290,12 +290,11 @@ class Associator(Association):
 
     def _landmarks_in_masks(self, state: MapState) -> tuple[IntArray, IntArray]:
         """Return the mask (n,) and the instance (n,) of each landmark followed in a picture."""
-        rows, owners = [_NONE], [_NONE]
-        for k, picture in enumerate(self.pictures):
-            if picture.is_voting:
-                rows.append(mask_key(k, picture.seen.mask))
-                owners.append(self.instances_of(state, picture.seen.ids))
-        return np.concatenate(rows), np.concatenate(owners)
+        voting = [(k, p.seen) for k, p in enumerate(self.pictures) if p.is_voting]
+        rows = np.concatenate([_NONE, *(mask_key(k, seen.mask) for k, seen in voting)])
+        ids = np.concatenate([_NONE, *(seen.ids for _, seen in voting)])
+        known, index = np.unique(ids, return_inverse=True)
+        return rows, self.instances_of(state, known)[index]
 
     def _points_in_masks(self, state: MapState) -> tuple[IntArray, IntArray]:
         """Return the mask (n,) and the instance (n,) of each point that should be seen in one.
@@ -329,9 +328,7 @@ class Associator(Association):
         for j, inside in zip(places, contains_each(runs, shown.uv_px), strict=True):
             depth = shown.depth_m[inside]
             if len(depth):
-                # What shines through from behind a facade does not count.
-                front = depth <= LAYER_RATIO * np.quantile(depth, 0.25)
-                found = shown.instances[inside][front]
+                found = shown.instances[inside][are_in_front(depth)]
                 rows.append(mask_key(number, np.full(len(found), j)))
                 owners.append(found)
         return np.concatenate(rows), np.concatenate(owners)

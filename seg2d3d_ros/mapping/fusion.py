@@ -110,11 +110,11 @@ def sum_up(samples: PlacedSamples, edge_m: float) -> Chunk:
         "colors": samples.colors_rgb[usable].astype(np.float64),
         "toward": samples.toward[usable],
     }
-    seen = np.unique(np.stack([parent, keyframe], axis=1), axis=0)
+    seen = _grouped({"key": parent, "keyframe": keyframe}, ("key", "keyframe"))
     name = (samples.instance[usable] << 16) + samples.class_id[usable]
     return Chunk(
         _grouped(voxels, ("key", "parent")),
-        _grouped({"key": seen[:, 0], "num": np.ones(len(seen))}, ("key",)),
+        _grouped({"key": seen["key"], "num": np.ones(len(seen["key"]))}, ("key",)),
         _grouped({"key": key, "name": name, "num": np.ones(len(key))}, ("key", "name")),
         edge_m,
     )

@@ -78,6 +78,7 @@ def measure_mounts(stretch: Stretch, max_iterations: int = 20) -> MountEvidence 
     """
     turn = np.zeros((len(stretch.cameras), 3))
     scale, T, points = 1.0, stretch.T_world_base.copy(), stretch.points_world.copy()
+    odometry = [(o, _information(o)) for o in stretch.odometry]
     num = 6 * len(T)
     step = np.inf
     for k in range(max_iterations):
@@ -88,7 +89,7 @@ def measure_mounts(stretch: Stretch, max_iterations: int = 20) -> MountEvidence 
         if normal is None:
             return None
         H, g = normal.H, normal.g
-        _add_odometry(H, g, stretch.odometry, T, scale)
+        _add_odometry(H, g, odometry, T, scale)
         _add_prior(H, g, turn, scale, num)
         free = np.arange(6, len(g))
         dx = np.zeros(len(g))
@@ -122,13 +123,14 @@ class _Normal:
 
     H: FloatArray
     g: FloatArray
-    V_inv: sparse.csr_array
-    W: sparse.csr_array
+    V_inv: FloatArray
+    W: FloatArray
     g_point: FloatArray
 
     def step_of_points(self, dx: FloatArray) -> FloatArray:
         """Return how the points (p, 3) follow a step of all else."""
-        return np.asarray(-(self.V_inv @ (self.g_point + self.W.T @ dx)).reshape(-1, 3))
+        rest = (self.g_point + self.W.T @ dx).reshape(-1, 3)
+        return np.asarray(-np.einsum("pij,pj->pi", self.V_inv, rest))
 
 
 def _linearize(stretch: Stretch, turn: FloatArray, loss_px: float) -> _Normal | None:
@@ -172,15 +174,17 @@ def _eliminate(
     width = num + 3 * len(stretch.cameras) + 1
     A = _sparse(J, np.concatenate([of_pose, of_mount], axis=1), width)
     B = _sparse(J_point, of_point, 3 * num_points)
+    order = np.argsort(stretch.point[rows], kind="stable")
+    points, starts = np.unique(stretch.point[rows][order], return_index=True)
     V = np.zeros((num_points, 3, 3))
-    np.add.at(V, stretch.point[rows], np.swapaxes(J_point, 1, 2) @ J_point)
-    block = np.arange(num_points)
-    V_inv = sparse.bsr_array(
-        (np.linalg.inv(V + 1e-6 * np.eye(3)), block, np.arange(num_points + 1))
-    ).tocsr()
-    W, g_point = A.T @ B, B.T @ r
-    WV = W @ V_inv
-    return _Normal((A.T @ A - WV @ W.T).toarray(), A.T @ r - WV @ g_point, V_inv, W, g_point)
+    V[points] = np.add.reduceat((np.swapaxes(J_point, 1, 2) @ J_point)[order], starts, axis=0)
+    V_inv = np.asarray(np.linalg.inv(V + 1e-6 * np.eye(3)), dtype=np.float64)
+    # Most poses of so short a stretch see most of its points: these are hardly sparse.
+    W, g_point = (A.T @ B).toarray(), B.T @ r
+    by_point = np.swapaxes(W.reshape(width, num_points, 3), 0, 1)
+    WV = np.swapaxes(by_point @ V_inv, 0, 1).reshape(width, -1)
+    H = (A.T @ A).toarray() - WV @ W.T
+    return _Normal(H, A.T @ r - WV @ g_point, V_inv, W, g_point)
 
 
 def _sparse(J: FloatArray, columns: IntArray, width: int) -> sparse.csr_array:
@@ -195,28 +199,36 @@ def _sparse(J: FloatArray, columns: IntArray, width: int) -> sparse.csr_array:
 def _add_odometry(
     H: FloatArray,
     g: FloatArray,
-    odometry: tuple[RelativePose, ...],
+    odometry: list[tuple[RelativePose, FloatArray]],
     T: FloatArray,
     scale: float,
 ) -> None:
-    for o in odometry:
+    """Add increments with their information (6, 6)."""
+    for o, information in odometry:
         told = o.T_i_j.copy()
         told[:3, 3] *= scale
         T_i_j = transforms.invert(T[o.frame_i]) @ T[o.frame_j]
         R = T_i_j[:3, :3]
-        e = np.r_[Rotation.from_matrix(told[:3, :3].T @ R).as_rotvec(), T_i_j[:3, 3] - told[:3, 3]]
-        covariance = o.covariance.copy()
-        covariance[4, 4] += (_LEVER_M * transforms.angle_rad(o.T_i_j)) ** 2
-        information = np.linalg.inv(covariance)
-        information /= 1.0 + float(e @ information @ e) / _ODOMETRY_LOSS**2
-        J = np.zeros((6, len(g)))
+        turned = transforms.rotation_vector(told[:3, :3].T @ R)
+        e = np.concatenate([turned, T_i_j[:3, 3] - told[:3, 3]])
+        weighed = information / (1.0 + float(e @ information @ e) / _ODOMETRY_LOSS**2)
+        # By the poses i and j, and by the scale.
+        J = np.zeros((6, 13))
+        J[:3, :3], J[:3, 6:9] = -R.T, np.eye(3)
+        J[3:, :3] = _cross(T_i_j[None, :3, 3])[0]
+        J[3:, 3:6], J[3:, 9:12] = -np.eye(3), R
+        J[3:, 12] = -o.T_i_j[:3, 3]
         i, j = 6 * o.frame_i, 6 * o.frame_j
-        J[:3, i : i + 3], J[:3, j : j + 3] = -R.T, np.eye(3)
-        J[3:, i : i + 3] = _cross(T_i_j[None, :3, 3])[0]
-        J[3:, i + 3 : i + 6], J[3:, j + 3 : j + 6] = -np.eye(3), R
-        J[3:, -1] = -o.T_i_j[:3, 3]
-        H += J.T @ information @ J
-        g += J.T @ information @ e
+        at = np.r_[i : i + 6, j : j + 6, len(g) - 1]
+        H[at[:, None], at] += J.T @ weighed @ J
+        g[at] += J.T @ weighed @ e
+
+
+def _information(o: RelativePose) -> FloatArray:
+    """Return the information (6, 6) of an increment, its lever included."""
+    covariance = o.covariance.copy()
+    covariance[4, 4] += (_LEVER_M * transforms.angle_rad(o.T_i_j)) ** 2
+    return np.asarray(np.linalg.inv(covariance), dtype=np.float64)
 
 
 def _add_prior(H: FloatArray, g: FloatArray, turn: FloatArray, scale: float, num: int) -> None:

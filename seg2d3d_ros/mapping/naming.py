@@ -14,7 +14,7 @@ from seg2d3d_ros.mapping.agreement import Evidence
 from seg2d3d_ros.mapping.identities import Picture
 from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.mapping.visibility import LabelledPoints, Shown, hidden_by_neighbours, show
-from seg2d3d_ros.types import IntArray, Mask
+from seg2d3d_ros.types import IntArray
 
 _TRACKED_WEIGHT = 0.75
 _ENOUGH_TRACKED = 6.0
@@ -61,31 +61,30 @@ def weigh_picture(
     if not named:
         return out
     regions = [(m.bbox_px, m.runs) for m in masks]
+    areas = [pixel_masks.area(*region) for region in regions]
     shown = show(state, picture.frame, picture.camera, labelled, range_m)
-    shown, inside = _facing(shown, regions, named)
+    inside = pixel_masks.contains_each(regions, shown.uv_px)
+    rows = _facing(shown, inside, areas, named)
+    shown, inside = shown.take(rows), inside[:, rows]
     is_free = ~inside.any(axis=0)
     total = Counter(shown.instances[inside[named].any(axis=0)].tolist())
     for k in named:
         own = instance_of[picture.seen.mask == k]
         out[k].update(_tracked(own[own > 0]))
-        out[k].update(_covered(masks[k], shown, inside[k] | is_free))
+        out[k].update(_covered(regions[k], areas[k], shown, inside[k] | is_free))
         here = Counter(shown.instances[inside[k]].tolist())
         shares = {i: n / total[i] * min(n / _ENOUGH_SHOWN, 1.0) for i, n in here.items()}
         out[k].update(Counter(shares))  # type: ignore[arg-type]
     return out
 
 
-def _facing(
-    shown: Shown, regions: list[tuple[Box, Runs]], named: list[int]
-) -> tuple[Shown, np.ndarray]:
-    """Leave out points behind another building of their mask; say what each mask (m, n) holds."""
-    inside = pixel_masks.contains_each(regions, shown.uv_px)
+def _facing(shown: Shown, inside: np.ndarray, areas: list[int], named: list[int]) -> IntArray:
+    """Return the points that no other building of their mask hides, `inside` (m, n) its masks."""
     held = inside[named]
     mask = np.where(held.any(axis=0), np.array(named)[held.argmax(axis=0)], -1)
-    edge = np.sqrt([float(pixel_masks.area(*region)) for region in regions])
+    edge = np.sqrt(np.array(areas, dtype=np.float64))
     reach = np.maximum(_LEAST_REACH_PX, _HIDING_REACH * edge[mask])
-    rows = np.flatnonzero(~hidden_by_neighbours(shown, mask, reach))
-    return Shown(shown.uv_px[rows], shown.depth_m[rows], shown.instances[rows]), inside[:, rows]
+    return np.flatnonzero(~hidden_by_neighbours(shown, mask, reach))
 
 
 def _tracked(instances: IntArray) -> Evidence:
@@ -94,14 +93,13 @@ def _tracked(instances: IntArray) -> Evidence:
     return Counter({i: weight * n / len(instances) for i, n in _counted(instances)})
 
 
-def _covered(mask: Mask, shown: Shown, may_count: np.ndarray) -> Evidence:
+def _covered(region: tuple[Box, Runs], size: int, shown: Shown, may_count: np.ndarray) -> Evidence:
     """Return shares of the mask's area, each pixel going to the nearest of the points allowed."""
     if not may_count.any():
         return Counter()
     instances = shown.instances[may_count]
-    size = pixel_masks.area(mask.bbox_px, mask.runs)
     step = max(1, size // _NUM_SAMPLES)
-    pixels = pixel_masks.every_nth_pixel(mask.bbox_px, mask.runs, step)
+    pixels = pixel_masks.every_nth_pixel(*region, step)
     reach = max(4.0, 0.4 * float(np.sqrt(size)))
     tree = cKDTree(shown.uv_px[may_count], balanced_tree=False)
     distance, row = map(np.asarray, tree.query(pixels, distance_upper_bound=reach))

@@ -173,20 +173,27 @@ class Roster:
             return
         self._index()
         labelled = self._labelled(pictures)
-        weigh = partial(self._weigh_picture, labelled)
+        weigh = partial(self._weigh_picture, labelled, *self._confirmed(pictures))
         found = forks.in_order(weigh, pictures, _MANY_PICTURES)
         for picture, of_picture in zip(pictures, found, strict=True):
             evidence[picture.frame, picture.camera] = of_picture
 
-    def _weigh_picture(self, labelled: LabelledPoints, picture: Picture) -> PictureEvidence:
-        instance_of = self.decided(picture.seen.ids)
+    def _confirmed(self, pictures: list[Picture]) -> tuple[IntArray, IntArray]:
+        """Return the landmarks in masks of pictures (n,), sorted, and their instance, if shown."""
+        ids = np.unique(np.concatenate([p.seen.ids for p in pictures]))
+        instance_of = self.decided(ids)
         known = [i for i in np.unique(instance_of).tolist() if self.is_confirmed(i)]
         instance_of[~np.isin(instance_of, np.array(known, dtype=np.int64))] = 0
+        return ids, instance_of
+
+    def _weigh_picture(
+        self, labelled: LabelledPoints, ids: IntArray, instance_of: IntArray, picture: Picture
+    ) -> PictureEvidence:
         votes = weigh_picture(
             self._state,
             picture,
             labelled,
-            instance_of,
+            instance_of[np.searchsorted(ids, picture.seen.ids)],
             self._associator.building_classes,
             self._options.naming_range_m * self._state.unit,
         )

@@ -107,11 +107,11 @@ class SurfaceMap:
         depth = a["depth_m"].astype(np.float64) * unit
         points, toward = np.zeros((2, len(depth), 3))
         instance = np.zeros(len(depth), dtype=np.int64)
-        picture, index = np.unique(
-            np.stack([a["frame"], a["camera"]], axis=1), axis=0, return_inverse=True
-        )
-        for k, (frame, c) in enumerate(picture.tolist()):
-            rows = np.flatnonzero(index.ravel() == k)
+        order = np.lexsort((a["camera"], a["frame"]))
+        frames, by = a["frame"][order], a["camera"][order]
+        ends = np.flatnonzero((np.diff(frames) != 0) | (np.diff(by) != 0)) + 1
+        for rows in np.split(order, ends) if len(order) else []:
+            frame, c = int(a["frame"][rows[0]]), int(a["camera"][rows[0]])
             xy = models.normalize(cameras[c], a["uv_px"][rows].astype(np.float64))
             T_world_cam = self._state.frames[frame].T_world_base @ cameras[c].T_base_cam
             p_cam = np.c_[xy, np.ones(len(rows))] * depth[rows, None]

@@ -78,6 +78,10 @@ class Shown:
     depth_m: FloatArray
     instances: IntArray
 
+    def take(self, rows: IntArray) -> Shown:
+        """Return some of the points."""
+        return Shown(self.uv_px[rows], self.depth_m[rows], self.instances[rows])
+
 
 def show(
     state: MapState, frame: int, camera: int, labelled: LabelledPoints, range_m: float
@@ -116,6 +120,18 @@ def show(
     return Shown(uv[visible], depth[visible], labelled.instances[near[visible]])
 
 
+def are_in_front(depth_m: FloatArray) -> np.ndarray:
+    """Return which points of a mask (n, at least one) do not shine through from behind it.
+
+    The front is where the first quartile of all depths is, as `np.quantile` interpolates it.
+    """
+    ascending = np.sort(depth_m)
+    low, part = divmod(0.25 * (len(depth_m) - 1), 1.0)
+    a, b = ascending[int(low)], ascending[min(int(low) + 1, len(depth_m) - 1)]
+    front = a + (b - a) * part if part < 0.5 else b - (b - a) * (1.0 - part)
+    return np.asarray(depth_m <= LAYER_RATIO * front)
+
+
 def hidden_by_neighbours(shown: Shown, mask: IntArray, reach_px: FloatArray) -> np.ndarray:
     """Return which points (n,) shine through another instance in front of them in their mask.
 
@@ -131,11 +147,30 @@ def hidden_by_neighbours(shown: Shown, mask: IntArray, reach_px: FloatArray) -> 
     rows = np.flatnonzero(mask >= 0)
     if len(rows) <= _NUM_IN_FRONT:
         return hidden
+    behind = rows[_may_be_hidden(shown, mask, rows)]
+    if not len(behind):
+        return hidden
     num = min(_NUM_NEIGHBOURS + 1, len(rows))
-    distance, near = cKDTree(shown.uv_px[rows]).query(shown.uv_px[rows], k=num)
+    distance, near = cKDTree(shown.uv_px[rows]).query(shown.uv_px[behind], k=num)
     near = rows[near]
-    in_front = (distance <= reach_px[rows, None]) & (mask[near] == mask[rows, None])
-    in_front &= shown.instances[near] != shown.instances[rows, None]
-    in_front &= _IN_FRONT_RATIO * shown.depth_m[near] < shown.depth_m[rows, None]
-    hidden[rows] = in_front.sum(axis=1) >= _NUM_IN_FRONT
+    in_front = (distance <= reach_px[behind, None]) & (mask[near] == mask[behind, None])
+    in_front &= shown.instances[near] != shown.instances[behind, None]
+    in_front &= _IN_FRONT_RATIO * shown.depth_m[near] < shown.depth_m[behind, None]
+    hidden[behind] = in_front.sum(axis=1) >= _NUM_IN_FRONT
     return hidden
+
+
+def _may_be_hidden(shown: Shown, mask: IntArray, rows: IntArray) -> np.ndarray:
+    """Return which points (n,), of those at `rows`, have another instance nearer in their mask."""
+    found = np.zeros(len(rows), dtype=bool)
+    owner, depth = shown.instances[rows], shown.depth_m[rows]
+    for k in np.unique(mask[rows]).tolist():
+        own = np.flatnonzero(mask[rows] == k)
+        for i in np.unique(owner[own]).tolist():
+            others = depth[own[owner[own] != i]]
+            if len(others) >= _NUM_IN_FRONT:
+                behind = own[owner[own] == i]
+                found[behind] = (
+                    _IN_FRONT_RATIO * np.sort(others)[_NUM_IN_FRONT - 1] < depth[behind]
+                )
+    return found

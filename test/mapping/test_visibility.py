@@ -1,10 +1,17 @@
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seg2d3d_ros.geometry import cameras as models
 from seg2d3d_ros.geometry import transforms
-from seg2d3d_ros.mapping.visibility import LabelledPoints, Shown, hidden_by_neighbours
+from seg2d3d_ros.mapping.visibility import (
+    LAYER_RATIO,
+    LabelledPoints,
+    Shown,
+    are_in_front,
+    hidden_by_neighbours,
+)
 from seg2d3d_ros.types import Camera, Distortion
 
 K = np.array([[400.0, 0, 319.5], [0, 400.0, 191.5], [0, 0, 1]])
@@ -71,3 +78,12 @@ def test_hidden_by_neighbours_only_those_of_the_same_mask_within_reach_count():
     assert hidden(BESIDE, [30, 30, 50, 50], [3, 3, 8, 8], [-1, -1, -1, -1]) == [0, 0, 0, 0]
     assert hidden(BESIDE, [30, 30, 50, 50], [3, 3, 8, 8], [0, 0, 0, 0], reach=2.0) == [0, 0, 0, 0]
     assert hidden(np.zeros((0, 2)), [], [], []) == []
+
+
+@pytest.mark.parametrize("num", [1, 2, 3, 4, 5, 8, 31])
+def test_are_in_front_compares_with_the_first_quartile_of_numpy(num):
+    for seed in range(20):
+        depth = 10.0 * np.random.default_rng(seed).lognormal(size=num)
+        expected = depth <= LAYER_RATIO * np.quantile(depth, 0.25)
+        assert np.array_equal(are_in_front(depth), expected)
+        assert are_in_front(depth).any()
