@@ -35,6 +35,7 @@ COMMANDS = (
     "split",
     "undo",
     "truth",
+    "align",
 )
 GOOD, MENDABLE, OUR_FAULT, INTERRUPTED = 0, 1, 2, 130
 # What disks, rights and pipes refuse; any other OSError is our fault.

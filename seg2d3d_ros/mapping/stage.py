@@ -85,7 +85,8 @@ class MappingStage:
         cluster = self._state.renamed(self._continuation.renumber(cluster, self._state.rig))
         self._full = None
         self._sequence = cluster.sequence
-        self._scale = cluster.scale
+        if cluster.session == 0 or not self._state.frames:
+            self._scale = cluster.scale  # the map's is that of its first session
         self._align(cluster)
         increment = self._state.add(cluster, self._T_world_local)
         if self._scale == "unknown" and self._state.unit == 1.0:
@@ -138,6 +139,11 @@ class MappingStage:
         self.refinement_s += time.perf_counter() - start
         self._full = self.snapshot()
         return self._full
+
+    @property
+    def state(self) -> MapState:
+        """Return frames, landmarks and what was seen; to be read, not changed."""
+        return self._state
 
     @property
     def remarks(self) -> tuple[str, ...]:

@@ -198,8 +198,9 @@ class MapState:
 
         p_new = S @ p_old; a landmark follows the frame that saw it first in its newest cluster.
         """
-        scale, mount = np.cbrt(np.linalg.det(motion[:, :3, :3])), self._mount_base()
+        scale = np.cbrt(np.linalg.det(motion[:, :3, :3]))
         for f, S, grown in zip(self.frames, motion, scale, strict=True):
+            mount = self._mount_base(f)
             f.T_world_base = _carried(S, f.T_world_base, mount)
             lever = f.T_ref_base[:3, :3] @ mount - mount
             f.T_ref_base = f.T_ref_base.copy()
@@ -218,18 +219,20 @@ class MapState:
         self.growth *= scale
         self._points = transforms.apply(S, self._points)
         self._sigma = (self._sigma * scale).astype(np.float32)
-        mount = self._mount_base()
         for f in self.frames:
+            mount = self._mount_base(f)
             f.T_world_base = _carried(S, f.T_world_base, mount)
             f.T_ref_base = f.T_ref_base.copy()
             lever = f.T_ref_base[:3, :3] @ mount - mount
             f.T_ref_base[:3, 3] = scale * (f.T_ref_base[:3, 3] + lever) - lever
 
-    def _mount_base(self) -> FloatArray:
-        """Return the middle of the cameras in base_link (3,)."""
-        if not self.cameras:
+    def _mount_base(self, frame: MapFrame | Keyframe) -> FloatArray:
+        """Return the middle of the cameras of a frame in base_link (3,)."""
+        if not frame.cameras:
             return np.zeros(3)
-        return np.asarray(np.mean([c.T_base_cam[:3, 3] for c in self.cameras], axis=0))
+        return np.asarray(
+            np.mean([self.cameras[c].T_base_cam[:3, 3] for c in frame.cameras], axis=0)
+        )
 
     # ---------------------------------------------------------------- frames
 
@@ -278,7 +281,7 @@ class MapState:
         self, cluster: Cluster, frame: Keyframe, T_world_local: FloatArray
     ) -> tuple[int, bool]:
         key = (cluster.session, frame.stamp_ns)
-        T = _carried(T_world_local, frame.T_local_base, self._mount_base())
+        T = _carried(T_world_local, frame.T_local_base, self._mount_base(frame))
         is_new = key not in self._by_stamp
         if is_new:
             made = MapFrame(

@@ -1,6 +1,7 @@
 """explain, merge, split, undo and export on the result of a replay."""
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from seg2d3d_ros.cli.main import main
+from seg2d3d_ros.io.colmap_model import read_colmap
 from seg2d3d_ros.io.result import read_result
 from seg2d3d_ros.io.saved_map import open_map
 
@@ -88,6 +90,49 @@ def test_explain_prints_rivals_and_decisions_and_json(result, capsys):
     assert other in {r["id"] for r in record["rivals"]}
     assert keeper not in {r["id"] for r in record["rivals"]}
     assert sum(record["masks_by_class"].values()) == record["num_views"]
+
+
+def test_export_colmap_model_with_pictures_can_be_read_and_aligned_again(
+    result, drive, tmp_path, capsys
+):
+    model, recording = tmp_path / "model", str(drive / "bag")
+    assert main(["export", str(result), "--colmap", str(model), "--recording", recording]) == 0
+    found = read_colmap(model / "sparse" / "0", is_metric=True)
+    with (result / "keyframes.csv").open() as lines:
+        assert len(found.frames) == len(lines.readlines()) - 1
+    assert all((model / "images" / name).is_file() for name in found.files)
+    both = tmp_path / "both"
+    assert (
+        main(
+            [
+                *map(str, ["align", model / "sparse" / "0", "--metric"]),
+                *map(str, ["--pictures", model / "images", "--onto", result, "--out", both]),
+            ]
+        )
+        == 0
+    )
+    said = capsys.readouterr().out
+    # laid onto the map it was written from, it lies where it was, in the same metres
+    unit = float(re.search(r"([0-9.]+) m per unit", said).group(1))
+    assert unit == pytest.approx(1.0, abs=1e-6)
+    told = np.loadtxt(both / "trajectory.tum")
+    known = np.loadtxt(result / "trajectory.tum")
+    assert len(told) == len(known) + len(found.files) // len(found.rig.cameras)
+    assert set(told[:, 0]) == set(known[:, 0])
+    counts = json.loads((both / "run.json").read_text())["counts"]
+    assert counts["parts"] == 1 and counts["join_residual_m"] < 0.1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["{result}"], "nothing to write"),
+        (["{result}", "--out", "a.geojson", "--recording", "bag"], "--recording is about"),
+    ],
+)
+def test_export_without_a_target_is_refused(result, arguments, said, capsys):
+    assert main(["export", *[a.format(result=result) for a in arguments]]) == 1
+    assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

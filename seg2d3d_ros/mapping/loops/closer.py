@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from seg2d3d_ros.geometry import transforms
+from seg2d3d_ros.geometry.alignment import align_points
 from seg2d3d_ros.geometry.bundle import PositionPrior
 from seg2d3d_ros.mapping.loops.detector import LoopDetector
-from seg2d3d_ros.mapping.loops.loop import CONTRADICTED, Loop, supports
+from seg2d3d_ros.mapping.loops.loop import CONTRADICTED, Loop, Wishes, supports
 from seg2d3d_ros.mapping.loops.neighbourhood import settle
 from seg2d3d_ros.mapping.loops.pose_graph import (
     Anchor,
@@ -26,6 +27,8 @@ from seg2d3d_ros.types import Cluster, FloatArray, IntArray
 _LOG = logging.getLogger(__name__)
 _MIN_SUPPORT = 2
 _MIN_JOINING = 3
+_MIN_SHARED = 30
+_LANDMARK_SIGMA_M = 0.3
 _MAX_GAP_M = 0.6
 _MAX_GAP_RAD = np.deg2rad(1.5)
 _MAX_STRAIN = 25.0
@@ -160,17 +163,42 @@ class LoopCloser:
         votes = self._supports(apart, apart)
         if votes.max(initial=0) < _MIN_JOINING - 1:
             return None
-        best = self._loops[apart[int(np.argmax(votes))]]
+        first = int(np.argmax(votes))
+        best, agree = self._loops[apart[first]], Wishes([self._loops[k] for k in apart], poses)
         keeper, other = sorted((self._sessions.group(best.old), self._sessions.group(best.new)))
         S = best.motion(poses)
         if self._sessions.group(best.old) != keeper:
             S = np.asarray(np.linalg.inv(S), dtype=np.float64)
+        S = self._aligned([apart[k] for k in np.flatnonzero(agree.agree(first))], keeper, other, S)
         motion: FloatArray = np.tile(np.eye(4), (len(poses), 1, 1))
         motion[self._sessions.frames(other)] = S
         self._move(motion)
         self._sessions.join(keeper, other)
         _LOG.info("session %d joined to %d by %d loops", other, keeper, int(votes.max()) + 1)
         return motion[-1]
+
+    def _aligned(self, agreed: list[int], keeper: int, other: int, S: FloatArray) -> FloatArray:
+        """Return how `other` fits onto `keeper` by all landmarks that loops (numbers) match.
+
+        What one loop tells (S) stands where these are too few or lie on a line.
+        """
+        state, pairs = self._state, [np.zeros((0, 2), dtype=np.int64)]
+        for k in agreed:
+            loop = self._loops[k]
+            groups = self._sessions.group(loop.old), self._sessions.group(loop.new)
+            pair = np.stack([loop.landmarks_old, loop.landmarks_new], axis=1)
+            if sorted(groups) == [keeper, other]:
+                pairs.append(pair if groups[0] == keeper else pair[:, ::-1])
+        ids = np.concatenate(pairs)
+        here, there = state.points(ids[:, 0]), state.points(ids[:, 1])
+        known = np.isfinite(here[:, 0]) & np.isfinite(there[:, 0])
+        is_metric = all(self._sessions.is_group_metric(g) for g in (keeper, other))
+        delta_m = _LANDMARK_SIGMA_M * state.unit
+        found = align_points(here[known], there[known], not is_metric, delta_m=delta_m)
+        if known.sum() < _MIN_SHARED or found.is_degenerate:
+            return S
+        self.counts["join_residual_m"] = found.residual_m
+        return found.S_a_b
 
     def _supports(self, among: list[int], asking: list[int]) -> IntArray:
         """Return how many loops (numbers) back each of some; note those that masks contradict."""

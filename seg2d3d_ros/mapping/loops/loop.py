@@ -53,6 +53,30 @@ class Loop:
         return replace(self, S_old_new=S)
 
 
+class Wishes:
+    """How each of some loops wants its later frame to move, to see which of them agree."""
+
+    def __init__(self, loops: Sequence[Loop], poses: FloatArray) -> None:
+        """Take loops (n) and the poses (f, 4, 4) of all frames in the world."""
+        old, self._new = (
+            np.array([getattr(loop, k) for loop in loops], dtype=np.int64) for k in ("old", "new")
+        )
+        motion = poses[old] @ np.reshape([loop.S_old_new for loop in loops], (-1, 4, 4))
+        self._motion = motion @ transforms.invert(poses[self._new])
+        self._place = poses[self._new][:, :3, 3]
+        R = self._motion[:, :3, :3]
+        self._moved = np.einsum("nij,nj->ni", R, self._place) + self._motion[:, :3, 3]
+        self._R = R / np.cbrt(np.linalg.det(R))[:, None, None]
+
+    def agree(self, k: int) -> np.ndarray:
+        """Return which loops (n,) ask for the same motion as the k-th within some degrees, a m."""
+        gap = np.linalg.norm(transforms.apply(self._motion[k], self._place) - self._moved, axis=1)
+        # trace(A^T B) of rotations is 1 + 2 cos of the angle between them.
+        cosine = (np.einsum("ij,nij->n", self._R[k], self._R) - 1.0) / 2.0
+        agree = (gap < _AGREE_M) & (cosine > np.cos(_AGREE_RAD))
+        return np.asarray(agree & (np.abs(self._new - self._new[k]) <= _NEAR_FRAMES))
+
+
 def supports(loops: Sequence[Loop], poses: FloatArray, asking: Sequence[int]) -> IntArray:
     """Count for some loops how many others, seen close to them, ask for the same motion.
 
@@ -67,20 +91,11 @@ def supports(loops: Sequence[Loop], poses: FloatArray, asking: Sequence[int]) ->
     """
     if not len(loops):
         return np.zeros(len(asking), dtype=np.int64)
-    old, new = (np.array([getattr(loop, k) for loop in loops]) for k in ("old", "new"))
-    motion = poses[old] @ np.stack([loop.S_old_new for loop in loops])
-    motion = motion @ transforms.invert(poses[new])
-    place = poses[new][:, :3, 3]
-    moved = np.einsum("nij,nj->ni", motion[:, :3, :3], place) + motion[:, :3, 3]
-    R = motion[:, :3, :3] / np.cbrt(np.linalg.det(motion[:, :3, :3]))[:, None, None]
+    wishes, new = Wishes(loops, poses), np.array([loop.new for loop in loops])
     agreement = np.array([loop.agreement for loop in loops])
     counts = []
     for k in asking:
-        gap = np.linalg.norm(transforms.apply(motion[k], place) - moved, axis=1)
-        # trace(A^T B) of rotations is 1 + 2 cos of the angle between them.
-        cosine = (np.einsum("ij,nij->n", R[k], R) - 1.0) / 2.0
-        agree = (gap < _AGREE_M) & (cosine > np.cos(_AGREE_RAD))
-        agree &= np.abs(new - new[k]) <= _NEAR_FRAMES
+        agree = wishes.agree(k)
         said = agreement[agree & np.isfinite(agreement)]
         is_contradicted = len(said) > 0 and said.mean() < _MIN_AGREEMENT
         counts.append(CONTRADICTED if is_contradicted else int((agree & (new != new[k])).sum()))

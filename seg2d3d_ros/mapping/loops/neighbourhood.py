@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.geometry.bundle import PositionPrior
-from seg2d3d_ros.mapping.acceptance import Judge
+from seg2d3d_ros.mapping.acceptance import Factors, Judge
 from seg2d3d_ros.mapping.loops.loop import Loop
 from seg2d3d_ros.mapping.regions import (
     REGION_SOLVER,
@@ -38,7 +39,8 @@ def settle(
     """Adjust both ends of loops, and where the pose graph bent the map most, all else held.
 
     At most 120 keyframes move, whatever the length of the map. The outcome is kept only if it
-    costs less and leaves neither odometry nor GNSS further behind.
+    costs less and leaves neither odometry nor GNSS further behind. GNSS has no say in it: what it
+    knows of the whole the pose graph has heard, and a part must not be torn from the rest.
 
     Args:
         state: The map, bent and its landmarks merged; changed in place.
@@ -52,13 +54,16 @@ def settle(
     """
     keyframes = keyframes_of(state)
     free = set(_free(state, keyframes, loops, bend).tolist())
-    if not positions:
-        free.discard(0)
+    free.discard(0)
     near = {j for k in free for j in range(k - _MARGIN, k + _MARGIN + 1)}
     held = near.intersection(range(len(keyframes))).difference(free)
     region = Region(tuple(sorted(free)), tuple(sorted(held)))
-    problem = region_problem(state, keyframes, region, FactorsByFrame(state, positions))
-    return None if problem is None else _adjust(state, problem)
+    problem = region_problem(state, keyframes, region, FactorsByFrame(state, ()))
+    if problem is None:
+        return None
+    moving = {keyframes[k] for k in free}
+    fixes = tuple(p for p in positions if p.frame in moving)
+    return _adjust(state, problem, replace(problem.factors, positions=fixes))
 
 
 def _free(
@@ -85,11 +90,11 @@ def _most_bent(state: MapState, keyframes: list[int], bend: FloatArray) -> IntAr
     return 1 + much[np.argsort(-apart[much], kind="stable")][:_MOST_BENT]
 
 
-def _adjust(state: MapState, problem: RegionProblem) -> FloatArray | None:
+def _adjust(state: MapState, problem: RegionProblem, known: Factors) -> FloatArray | None:
     """Adjust the region and carry all that hangs on it along; None if it was put back."""
     judge = Judge(state, problem.seen)
     adjust_region(state, problem)
-    verdict = judge.compare(problem.used, problem.factors, REGION_SOLVER)
+    verdict = judge.compare(problem.used, known, REGION_SOLVER)
     found = [state.frames[k].T_world_base for k in problem.seen.keyframes]
     points = state.points(problem.landmarks)
     judge.put_back()

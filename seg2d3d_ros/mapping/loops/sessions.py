@@ -54,6 +54,10 @@ class Sessions:
         """Return whether the session of a frame is in metres."""
         return self._is_metric[self._of_frame[frame]]
 
+    def is_group_metric(self, group: int) -> bool:
+        """Return whether a group is in metres."""
+        return all(self._is_metric[s] for s, g in self._group.items() if g == group)
+
     def join(self, keeper: int, other: int) -> None:
         """Make two groups one."""
         for session, group in self._group.items():
