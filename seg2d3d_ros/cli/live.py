@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     if args.out is not None:
         check_target(args.out, args.overwrite)
     with stop_on_signals() as stopped, ros_graph(), Graph(_options(args)) as graph:
-        remote = Remote(args.namespace)
+        remote = Remote(args.namespace, lambda: "mapping" in graph.dead())
         try:
             graph.wait_until_active(remote, stopped.is_set)
             if stopped.is_set():
@@ -74,12 +74,12 @@ def run(args: argparse.Namespace) -> int:
             where = f" and writes {args.out}" if args.out is not None else ""
             print(f"the nodes are active; Ctrl-C finishes the map{where}", flush=True)
             end_s = time.monotonic() + args.duration_s
-            while not stopped.wait(_POLL_S):
-                graph.check()
+            while not (stopped.wait(_POLL_S) or graph.dead()):
                 if args.duration_s and time.monotonic() > end_s:
                     break
             if args.out is not None:
                 finish(graph, remote, args.out, args.finish_timeout_s)
+            graph.check()
         finally:
             remote.close()
     return 0
@@ -105,18 +105,20 @@ def _options(args: argparse.Namespace) -> GraphOptions:
 
 
 def finish(graph: Graph, remote: Remote, out: Path, timeout_s: float) -> None:
-    """Finish the run, save it and say so.
+    """Finish the run, save it and say so; without the other nodes, as far as it came.
 
     Raises:
         ResultError: nothing could be saved.
         NodeError: a node has ended or does not answer.
     """
+    if "mapping" in graph.dead():
+        graph.check()
     with progress("finishing"):
         ended = remote.finish(timeout_s)
     if not ended.success:
         print(f"warning: {ended.message}", flush=True)
-    graph.check()
     if not ended.num_clusters:
+        graph.check()
         raise ResultError(f"nothing to save: {ended.message}")
     folder = remote.save_map(str(out.absolute()), _SAVE_S)
     print(

@@ -115,15 +115,22 @@ class Graph:
         """Check that all nodes run.
 
         Raises:
-            NodeError: one has ended over something that the user can mend.
+            NodeError: one has ended over something that the user can mend, or was killed.
             RuntimeError: one has ended otherwise.
         """
         dead = self.dead()
+        if not dead:
+            return
         names = ", ".join(f"'{name}' (exit code {code})" for name, code in dead.items())
-        if set(dead.values()) == {1}:
-            raise NodeError(f"node {names} has ended; its last lines above say why")
-        if dead:
-            raise RuntimeError(f"node {names} has ended by itself")
+        codes = set(dead.values())
+        if codes <= {1, -signal.SIGKILL, -signal.SIGTERM}:
+            cure = (
+                "its last lines above say why"
+                if codes == {1}
+                else "it was killed, mostly because memory ran out: see to memory and start again"
+            )
+            raise NodeError(f"node {names} has ended; {cure}")
+        raise RuntimeError(f"node {names} has ended by itself")
 
     def wait_until_active(self, remote: Remote, should_stop: Callable[[], bool]) -> None:
         """Wait until all nodes are active.

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _OTHERS = ("segmentation", "clusters")
 _FIND_S = 3.0
+_POLL_S = 0.1
 
 
 class MapServices:
@@ -135,9 +136,13 @@ class MapServices:
         done = threading.Event()
         future = client.call_async(request)
         future.add_done_callback(lambda _: done.set())
-        if not done.wait(max(0.0, limit_s - time.monotonic())):
-            client.remove_pending_request(future)
-            return None
+        seen_s = time.monotonic()
+        while not done.wait(_POLL_S):
+            now_s = time.monotonic()
+            seen_s = now_s if client.service_is_ready() else seen_s
+            if now_s > min(limit_s, seen_s + _FIND_S):  # too late, or the node was killed
+                client.remove_pending_request(future)
+                return None
         return future.result()
 
     def _save_map(self, request: SaveMap.Request, response: SaveMap.Response) -> SaveMap.Response:

@@ -22,8 +22,14 @@ _CALL_S = 5.0
 class Remote:
     """A small node that calls the services of the others; needs rclpy to be initialized."""
 
-    def __init__(self, namespace: str = "") -> None:
-        """Make the clients; `namespace` is that of the nodes."""
+    def __init__(self, namespace: str = "", has_ended: Callable[[], bool] = lambda: False) -> None:
+        """Make the clients.
+
+        Args:
+            namespace: That of the nodes.
+            has_ended: Tells that the mapping node is gone, so that no answer is waited for.
+        """
+        self._has_ended = has_ended
         self._node = Node("remote", namespace=namespace, use_global_arguments=False)
         self._states = {n: self._node.create_client(GetState, f"{n}/get_state") for n in NODES}
         self._finish = self._node.create_client(Finish, "mapping/finish")
@@ -58,7 +64,8 @@ class Remote:
         Raises:
             NodeError: the mapping node does not answer in time.
         """
-        return _require(self._finish, Finish.Request(timeout_s=float(timeout_s)), timeout_s + 60)
+        request = Finish.Request(timeout_s=float(timeout_s))
+        return self._require(self._finish, request, timeout_s + 60)
 
     def save_map(self, folder: str, timeout_s: float) -> str:
         """Write the result folder; return its absolute path.
@@ -67,10 +74,21 @@ class Remote:
             ResultError: it could not be written.
             NodeError: the mapping node does not answer in time.
         """
-        response = _require(self._save, SaveMap.Request(folder=folder), timeout_s)
+        response = self._require(self._save, SaveMap.Request(folder=folder), timeout_s)
         if not response.success:
             raise ResultError(response.message)
         return response.folder
+
+    def _require(self, client: Any, request: Any, timeout_s: float) -> Any:
+        is_there = client.wait_for_service(_CALL_S)
+        response = _call(client, request, timeout_s, self._has_ended) if is_there else None
+        if response is None and self._has_ended():
+            raise NodeError(f"{client.srv_name} cannot answer: node 'mapping' has ended")
+        if response is None:
+            raise NodeError(
+                f"{client.srv_name} did not answer within {timeout_s:.0f} s; is the node active?"
+            )
+        return response
 
 
 def _is_active(client: Any) -> bool:
@@ -80,20 +98,15 @@ def _is_active(client: Any) -> bool:
     return response is not None and response.current_state.label == "active"
 
 
-def _require(client: Any, request: Any, timeout_s: float) -> Any:
-    response = _call(client, request, timeout_s) if client.wait_for_service(_CALL_S) else None
-    if response is None:
-        raise NodeError(
-            f"{client.srv_name} did not answer within {timeout_s:.0f} s; is the node active?"
-        )
-    return response
-
-
-def _call(client: Any, request: Any, timeout_s: float) -> Any:
+def _call(
+    client: Any, request: Any, timeout_s: float, has_ended: Callable[[], bool] = lambda: False
+) -> Any:
     done = threading.Event()
     future = client.call_async(request)
     future.add_done_callback(lambda _: done.set())
-    if not done.wait(timeout_s):
-        client.remove_pending_request(future)
-        return None
+    limit_s = time.monotonic() + timeout_s
+    while not done.wait(_POLL_S):
+        if has_ended() or time.monotonic() > limit_s:
+            client.remove_pending_request(future)
+            return None
     return future.result()

@@ -5,6 +5,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 
 import numpy as np
@@ -123,7 +124,8 @@ def live(ros_domain, tmp_path):
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-    assert "the nodes are active" in process.stdout.readline()
+    while "the nodes are active" not in (line := process.stdout.readline()):
+        assert line, process.wait()
     children = psutil.Process(process.pid).children()
     yield process, children
     for child in children:
@@ -139,8 +141,38 @@ def test_live_node_killed_stops_the_others_and_reports_it(live):
     victim = next(c for c in children if "clusters_node" in " ".join(c.cmdline()))
     victim.kill()
     text, _ = process.communicate(timeout=60)
-    assert process.returncode == 2
-    assert "node 'clusters' (exit code -9) has ended" in text
+    assert process.returncode == 1
+    assert "node 'clusters' (exit code -9) has ended; it was killed" in text
+    assert not any(child.is_running() for child in children)
+
+
+@pytest.mark.parametrize("victim", ["segmentation", "clusters"])
+def test_live_node_killed_on_the_way_saves_what_was_mapped(graph, live, drive, tmp_path, victim):
+    process, children = live
+    player = Player(drive / "bag", PlayOptions(rate=2.0, min_subscribers=2, max_waiting=8))
+    assert player.wait_for_subscribers(never)
+    assert player.play().is_complete
+    player.close()
+    time.sleep(3.0)  # clusters are on their way; the last is sent at flush only
+    next(c for c in children if "segmentation_node" in " ".join(c.cmdline())).kill()
+    text, _ = process.communicate(timeout=120)
+    assert process.returncode == 1, text
+    assert "node 'segmentation' does not answer" in text
+    assert "node 'segmentation' (exit code -9) has ended; it was killed" in text
+    run = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert run["num_keyframes"] >= 20 and run["num_instances"] > 0
+
+
+def test_live_mapping_killed_while_it_finishes_ends_at_once(live):
+    process, children = live
+    mapping = next(c for c in children if "mapping_node" in " ".join(c.cmdline()))
+    mapping.suspend()  # so that it is still finishing when it is killed
+    process.send_signal(signal.SIGINT)
+    time.sleep(2.0)
+    mapping.kill()
+    text, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "node 'mapping' has ended" in text
     assert not any(child.is_running() for child in children)
 
 
