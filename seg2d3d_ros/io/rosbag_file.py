@@ -39,12 +39,15 @@ class RosbagFile:
             self._reader.open()
         except Exception as error:
             raise InputError(
-                f"cannot open the recording {path.name}: {error}. If it was cut off, try "
-                "`ros2 bag reindex` or `mcap recover`"
+                f"cannot open the recording {path.name}: {str(error).rstrip('.')}. If it was cut "
+                "off, try `ros2 bag reindex` or `mcap recover`"
             ) from error
         if not self._reader.message_count:
             self.close()
-            raise InputError(f"the recording {path.name} is empty: it holds no messages")
+            raise InputError(
+                f"the recording {path.name} is empty: it holds no messages; needed are pictures "
+                "of a camera and their camera_info. Record them, for instance by `ros2 bag record --all`"
+            )
 
     def __enter__(self) -> RosbagFile:
         """Return itself."""

@@ -121,7 +121,8 @@ def _intrinsics(
             if info is None:
                 raise CalibrationError(
                     f"camera '{topics.name}' has pictures ({topics.picture.name}, "
-                    f"{topics.picture.num_messages}) but no camera_info beside them"
+                    f"{topics.picture.num_messages}) but no camera_info beside them. Record it "
+                    "too; calibrate the camera if its driver publishes none"
                 )
             camera = calibration.camera_from_info(topics.name, info, topics.is_rectified, size_px)
         except CalibrationError as error:

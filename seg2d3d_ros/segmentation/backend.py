@@ -121,7 +121,13 @@ def choose_backend(config: Config, rig: Rig) -> Choice:
     if wanted != "auto":
         if wanted not in backend_names():
             raise BackendError(_unknown(wanted))
-        return Choice(wanted, f"backend '{wanted}' because segmentation.backend asks for it")
+        reason = f"backend '{wanted}' because segmentation.backend asks for it"
+        if wanted == "labels" and rig.cameras and not rig.has_labels:
+            reason += (
+                "; but no camera brings masks (a topic `labels` beside its pictures), so that "
+                "there will be no instances"
+            )
+        return Choice(wanted, reason)
     if rig.has_labels:
         cameras = ", ".join(sorted(rig.has_labels))
         return Choice("labels", f"backend 'labels' because {cameras} bring masks made elsewhere")

@@ -58,8 +58,8 @@ class SimulationOptions:
     # ----------------------------------------------------------------------------------- cameras
     cameras: str = option(
         "front_left,front_right",
-        "Cameras: front, stereo, side, quad, or names out of front, front_left, front_right, "
-        "left, right, rear joined by commas.",
+        "Cameras: front, stereo, side (right), quad, or names out of front, front_left, "
+        "front_right, left, right, rear joined by commas.",
     )
     width_px: int = option(640, "Width of the pictures.", 64, 4096)
     height_px: int = option(384, "Height of the pictures.", 64, 4096)

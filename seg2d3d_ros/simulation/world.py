@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from seg2d3d_ros.errors import ConfigError
 from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.simulation import route, sensors
 from seg2d3d_ros.simulation.options import SimulationOptions
@@ -14,11 +15,12 @@ from seg2d3d_ros.simulation.render import Renderer, Rendering, camera_rays
 from seg2d3d_ros.simulation.rig import build_rig
 from seg2d3d_ros.simulation.street import build_street
 from seg2d3d_ros.simulation.truth import Place
-from seg2d3d_ros.types import FloatArray
+from seg2d3d_ros.types import FloatArray, Rig
 
 _EPOCH_NS = 1_700_000_000_123_456_789
 _EPOCH_STEP_NS = 10_000 * 10**9
 _LEAD_M = 14.0
+_PREFIX = "camera_"
 
 
 @dataclass(frozen=True)
@@ -48,10 +50,11 @@ class World:
             ConfigError: the options contradict each other.
         """
         self._options = options
+        self.rig = build_rig(options)
+        _check_stopped(options.stop_camera, self.rig)
         line, path = route.plan(options)
         self.drive = route.Drive(path, options)
         self.street = build_street(options, line)
-        self.rig = build_rig(options)
         self.start_ns = _EPOCH_NS + options.seed * _EPOCH_STEP_NS
         self.place = self._place()
         self.rays = [camera_rays(camera) for camera in self.rig.cameras]
@@ -89,7 +92,7 @@ class World:
 
     def _is_off(self, camera: str, time_s: float) -> bool:
         options = self._options
-        if camera.removeprefix("camera_") != options.stop_camera.removeprefix("camera_"):
+        if camera.removeprefix(_PREFIX) != options.stop_camera.removeprefix(_PREFIX):
             return False
         since = time_s - self.drive.duration_s / 2
         return since > 0 and (options.stop_s == 0 or since < options.stop_s)
@@ -124,3 +127,9 @@ class World:
         T = self.drive.pose_at(min(place_m, self.drive.length_m), is_level=True)
         ahead = max(0.0, place_m - self.drive.length_m)
         return T @ transforms.rigid(np.eye(3), [ahead, 0.0, 0.0])
+
+
+def _check_stopped(name: str, rig: Rig) -> None:
+    names = [camera.name.removeprefix(_PREFIX) for camera in rig.cameras]
+    if name and name.removeprefix(_PREFIX) not in names:
+        raise ConfigError(f"stop_camera is '{name}'; the cameras are {', '.join(names)}")

@@ -29,6 +29,12 @@ def test_choose_backend_named_wins_over_labels():
     assert choose_backend(config, make_rig(["front"])).name == "classical"
 
 
+def test_choose_backend_labels_asked_for_but_not_there_says_what_that_means():
+    config = override(Config(), {"segmentation.backend": "labels"})
+    assert "there will be no instances" in choose_backend(config, make_rig()).reason
+    assert "no instances" not in choose_backend(config, make_rig(["front"])).reason
+
+
 def test_choose_backend_misspelt_name_proposes_the_nearest():
     config = override(Config(), {"segmentation.backend": "clasical"})
     with pytest.raises(BackendError, match="did you mean 'classical'"):

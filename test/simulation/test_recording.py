@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from seg2d3d_ros.errors import InputError
+from seg2d3d_ros.errors import ConfigError, InputError
 from seg2d3d_ros.geometry import cameras, transforms
 from seg2d3d_ros.simulation import SimulationOptions, simulate
 from seg2d3d_ros.simulation.rig import build_rig
@@ -321,6 +321,13 @@ def test_simulate_into_a_used_folder_is_refused(tmp_path):
     (tmp_path / "truth").mkdir()
     with pytest.raises(InputError, match="exists already; choose another folder"):
         simulate(SimulationOptions(length_m=12.0), tmp_path)
+
+
+def test_simulate_stopping_a_camera_that_is_not_there_is_refused(tmp_path):
+    options = SimulationOptions(length_m=12.0, cameras="side", stop_camera="left")
+    with pytest.raises(ConfigError, match="stop_camera is 'left'; the cameras are right"):
+        simulate(options, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
 
 
 def test_simulate_interrupted_leaves_nothing(tmp_path):
