@@ -46,7 +46,7 @@ class RosbagFile:
             self.close()
             raise InputError(
                 f"the recording {path.name} is empty: it holds no messages; needed are pictures "
-                "of a camera and their camera_info. Record them, for instance by `ros2 bag record --all`"
+                "of a camera and their camera_info. Record them, say by `ros2 bag record --all`"
             )
 
     def __enter__(self) -> RosbagFile:
