@@ -140,11 +140,17 @@ def _read_trajectory(path: Path) -> Poses:
 
 
 def _check(poses: Poses, path: Path) -> Poses:
+    """Return the poses in order of stamps: of two drives on one map, the older may come last."""
     if not np.isfinite(poses.T_world_body).all():
         raise InputError(f"{path} holds a pose that is not finite")
-    if np.any(np.diff(poses.stamps_ns) <= 0):
-        raise InputError(f"{path}: stamps must increase from line to line; sort the file by stamp")
-    return poses
+    order = np.argsort(poses.stamps_ns)
+    num_twice = int((np.diff(poses.stamps_ns[order]) == 0).sum())
+    if num_twice:
+        raise InputError(
+            f"{path}: {num_twice} stamps are there twice; each may be there once. A recording "
+            "that was mapped twice (--onto, or played again) is judged by one pass over it"
+        )
+    return Poses(poses.stamps_ns[order], poses.T_world_body[order])
 
 
 def read_kitti_poses(path: Path) -> Poses:

@@ -133,7 +133,7 @@ def test_evaluate_folder_without_run_names_what_is_missing(folders: tuple[Path, 
 
 @pytest.mark.parametrize(
     ("line", "complaint"),
-    [("2 0 0 nan 0 0 0 1", "not finite"), ("1 0 0 0 0 0 0 1", "increase")],
+    [("2 0 0 nan 0 0 0 1", "not finite"), ("1 0 0 0 0 0 0 1", "1 stamps are there twice")],
 )
 def test_read_truth_unusable_pose_is_an_input_error(
     folders: tuple[Path, Path], line: str, complaint: str
@@ -141,6 +141,16 @@ def test_read_truth_unusable_pose_is_an_input_error(
     (folders[1] / "trajectory.tum").write_text("1 0 0 0 0 0 0 1\n" + line + "\n")
     with pytest.raises(InputError, match=complaint):
         read_truth(folders[1])
+
+
+def test_read_truth_of_an_older_drive_that_came_last_is_put_in_order(
+    folders: tuple[Path, Path],
+) -> None:
+    text = "5 5 0 0 0 0 0 1\n6 6 0 0 0 0 0 1\n1 1 0 0 0 0 0 1\n2 2 0 0 0 0 0 1\n"
+    (folders[1] / "trajectory.tum").write_text(text)
+    found = read_truth(folders[1]).trajectory
+    assert (found.stamps_ns // 10**9).tolist() == [1, 2, 5, 6]
+    assert found.positions[:, 0].tolist() == [1, 2, 5, 6]
 
 
 def test_read_truth_damaged_mask_row_is_an_input_error(folders: tuple[Path, Path]) -> None:
