@@ -12,7 +12,7 @@ LANDMARKS_PER_PICTURE = 300
 _NEAREST = 20
 _NEAREST_OF_LOOSE = 60
 _ENOUGH_VIEWS = 4
-_MOST_VIEWS = 6
+_MOST_VIEWS = 9
 
 
 def thinned(state: MapState, seen: Observed, per_picture: int = LANDMARKS_PER_PICTURE) -> Observed:
@@ -53,7 +53,7 @@ def near_matches(state: MapState, seen: Observed, per_picture: int) -> Observed:
 
 
 def _spread_views(seen: Observed) -> Observed:
-    """Keep the first and last moment of each landmark and about six others, evenly."""
+    """Keep the first and last moment of each landmark and about nine others, evenly."""
     unique, index = np.unique(seen.ids, return_inverse=True)
     order = np.lexsort((seen.frame, index))
     is_new = np.diff(index[order], prepend=-1) != 0

@@ -66,7 +66,7 @@ def test_thinned_landmarks_keep_their_first_and_last_and_few_other_views():
     assert num_across(kept) == 0
     ids, count = np.unique(kept.ids, return_counts=True)
     assert len(ids) >= 300
-    assert count.max() <= 8
+    assert count.max() <= 11  # nine, the first and the last
     for i in ids[::20]:
         before, after = seen.frame[seen.ids == i], kept.frame[kept.ids == i]
         assert (after.min(), after.max()) == (before.min(), before.max())
