@@ -81,7 +81,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(f"error: {error}", MENDABLE, argv)
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("seg2d3d_ros"):
-            return _complain(f"internal error: {error}", OUR_FAULT, argv)
+            text = f"internal error: {error}. After a `git pull`, `make setup` makes it known"
+            return _complain(text, OUR_FAULT, argv)
         text = f"error: this needs the Python module '{error.name}', which is not installed here"
         return _complain(f"{text}; `make setup` installs everything", MENDABLE, argv)
     except OSError as error:

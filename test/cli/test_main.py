@@ -114,6 +114,7 @@ def test_main_missing_library_can_be_mended_missing_own_module_not(command, caps
     own = ModuleNotFoundError("No module named 'seg2d3d_ros.x'", name="seg2d3d_ros.x")
     command.run = raising(own)
     assert cli.main(["fake"]) == 2
+    assert "`make setup`" in capsys.readouterr().err
 
 
 def test_main_help_lists_what_exists_only(command, capsys, monkeypatch):
