@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from seg2d3d_ros.clusters.assembly import RigFrame
@@ -15,7 +17,7 @@ from seg2d3d_ros.clusters.window import LocalFrame, Seen
 from seg2d3d_ros.config import Config
 from seg2d3d_ros.geometry import cameras as models
 from seg2d3d_ros.geometry import transforms
-from seg2d3d_ros.types import FloatArray, Rig
+from seg2d3d_ros.types import FloatArray, IntArray, Rig
 
 
 class KeyframeCorners:
@@ -57,38 +59,39 @@ class KeyframeCorners:
             for c in frame.cameras
         }
 
-        def prepare(c: int) -> None:
-            tracker = self._trackers[c]
+        def prepare(c: int) -> tuple[np.ndarray, IntArray] | None:
+            tracker, segmentation = self._trackers[c], moment.segmentations.get(c)
             tracker.realign(table.points(tracker.ids), T_cam_local[c])
             tracker.look_for_corners()
+            return None if segmentation is None else self._of_buildings.regions(segmentation)
 
-        self._threads.map(prepare, frame.cameras)
-        for c in frame.cameras:
+        prepared = self._threads.map(prepare, frame.cameras)
+        for c, buildings in zip(frame.cameras, prepared, strict=True):
             blocked = exclusion.forbid(c, moment.frames[c].stamp_ns)
-            self._start_tracks(c, moment, table, blocked)
+            for uv_px in self._new_corners(c, blocked, buildings):
+                ids = table.create(len(uv_px))
+                table.set_colors(ids, colors_at(moment.frames[c].image, uv_px))
+                self._trackers[c].add(ids, uv_px)
         self._threads.map(lambda c: self._trackers[c].remember(T_cam_local[c]), frame.cameras)
 
-    def _start_tracks(
-        self, c: int, moment: RigFrame, table: LandmarkTable, blocked: np.ndarray | None
-    ) -> None:
-        """Fill a camera up: anywhere, where another camera looks too, and on buildings."""
-        tracker, image = self._trackers[c], moment.frames[c].image
+    def _new_corners(
+        self, c: int, blocked: np.ndarray | None, buildings: tuple[np.ndarray, IntArray] | None
+    ) -> Iterator[FloatArray]:
+        """Yield corners (n, 2): anywhere, where another camera looks too, and on buildings.
 
-        def start(uv_px: FloatArray) -> None:
-            ids = table.create(len(uv_px))
-            table.set_colors(ids, colors_at(image, uv_px))
-            tracker.add(ids, uv_px)
-
+        What is yielded must be tracked before the next is asked for.
+        """
+        tracker = self._trackers[c]
         allowed = None if blocked is None else (1 - blocked)
-        start(tracker.find_corners(allowed))
+        yield tracker.find_corners(allowed)
         for pair in self._pairs:
             if pair.a == c and pair.is_narrow:
                 uv = tracker.uv_px.astype(int)
                 num = self._num_overlap - int(pair.common_a[uv[:, 1], uv[:, 0]].sum())
                 common = pair.common_a if allowed is None else pair.common_a * allowed
-                start(tracker.find_corners(common, max(num, 0)))
-        if c in moment.segmentations:
-            start(self._of_buildings.find(tracker, moment.segmentations[c], blocked))
+                yield tracker.find_corners(common, max(num, 0))
+        if buildings is not None:
+            yield self._of_buildings.find(tracker, buildings, blocked)
 
     def match_across(
         self, frame: LocalFrame, grays: dict[int, np.ndarray], table: LandmarkTable

@@ -22,6 +22,7 @@ from seg2d3d_ros.clusters.pair_turn import turned_apart
 from seg2d3d_ros.clusters.relocation import Relocator, bridge
 from seg2d3d_ros.clusters.threads import Threads
 from seg2d3d_ros.clusters.tracker import Tracker
+from seg2d3d_ros.clusters.turning import Turning
 from seg2d3d_ros.clusters.window import LocalFrame, LocalMap, Seen
 from seg2d3d_ros.config import Config
 from seg2d3d_ros.geometry import bundle, transforms
@@ -83,6 +84,7 @@ class FrontEnd:
         self._is_located = False
         self._num_coasted = 0
         self._told_ns = 0
+        self._turning = Turning()
         self._policy.clear()
         self._exclusion.clear()
         # By camera: where base_link was when its last picture was taken.
@@ -95,6 +97,8 @@ class FrontEnd:
 
         In the dark there is nothing to begin another map with: that may last as long as a gap.
         """
+        if self._turning.is_lost:
+            return True
         if not self._is_adrift:
             return False
         dark_s = (self.frames[-1].stamp_ns - self._told_ns) * 1e-9
@@ -122,14 +126,11 @@ class FrontEnd:
         """Take the pictures of one moment; the frame returned is a keyframe if it became one."""
         motion, predicted = self._predict(moment.stamp_ns)
         grays = self._advance(moment, predicted)
-        for c in moment.frames:
-            picture = self._exclusion.look(c, moment.segmentations.get(c))
-            if picture is not None:
-                at = np.round(self._trackers[c].uv_px).astype(int)
-                self._trackers[c].keep(picture[at[:, 1], at[:, 0]] == 0)
         frame = self._locate(moment, predicted, motion)
         if len(frame.seen.ids) < _MIN_INLIERS and self._has_motion():
             self._relocate(frame, moment, grays)
+        if self._is_located and len(self._rig.cameras) == 1 and not self._rig.has_odometry:
+            self._turning.hold(frame, self.map)
         self._move_on(frame)
         self.frames.append(frame)
         if self._is_keyframe(frame):
@@ -154,10 +155,16 @@ class FrontEnd:
         return motion, self._pose if motion is None else self._pose @ motion.T_i_j
 
     def _advance(self, moment: RigFrame, predicted: FloatArray) -> dict[int, np.ndarray]:
+        """Follow the tracks, end those on what moves, and return the grey pictures by camera."""
+
         def work(c: int) -> tuple[int, np.ndarray]:
-            image = moment.frames[c].image
+            image, tracker = moment.frames[c].image, self._trackers[c]
             gray = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
-            self._trackers[c].advance(gray, self._guess(c, predicted))
+            tracker.advance(gray, self._guess(c, predicted))
+            never = self._exclusion.look(c, moment.segmentations.get(c))
+            if never is not None:
+                at = np.round(tracker.uv_px).astype(int)
+                tracker.keep(never[at[:, 1], at[:, 0]] == 0)
             return c, gray
 
         return dict(self._threads.map(work, sorted(moment.frames)))
@@ -355,6 +362,9 @@ class FrontEnd:
             return
         last, before = self.map.keyframes[-1], self.frames[-2]
         frame.T_prev_base = self._odometry.increment(last.stamp_ns, frame.stamp_ns)
+        if self._turning.is_active:
+            turn = self._turning.motion(last, frame)
+            frame.T_prev_base, frame.prev_covariance = turn.T_i_j, turn.covariance
         if self._rig.has_odometry or motion is None or before.status != "tracked":
             return
         if not set(frame.cameras) & set(before.cameras):

@@ -25,23 +25,23 @@ class BuildingCorners:
         self._classes = frozenset(config.segmentation.building_classes)
 
     def find(
-        self, tracker: Tracker, segmentation: Segmentation, blocked: np.ndarray | None
+        self, tracker: Tracker, regions: tuple[np.ndarray, IntArray], blocked: np.ndarray | None
     ) -> FloatArray:
         """Return new corners (k, 2) of the picture that the tracker saw last.
 
         Args:
             tracker: Tracks of the camera.
-            segmentation: Masks of the picture.
+            regions: Masks of the picture, as `regions` gives them; blocked pixels are taken out.
             blocked: (h, w) uint8, non-zero where no landmark may be; None for nowhere.
         """
-        regions, num = self._regions(segmentation)
+        region, num = regions
         if blocked is not None:
-            regions[blocked > 0] = 0
+            region[blocked > 0] = 0
         u, v = np.round(tracker.uv_px).astype(np.int64).T
-        have = np.bincount(regions[v, u], minlength=len(num))
-        return tracker.find_corners_in(regions, np.maximum(num - have, 0))
+        have = np.bincount(region[v, u], minlength=len(num))
+        return tracker.find_corners_in(region, np.maximum(num - have, 0))
 
-    def _regions(self, segmentation: Segmentation) -> tuple[np.ndarray, IntArray]:
+    def regions(self, segmentation: Segmentation) -> tuple[np.ndarray, IntArray]:
         """Say which pixels belong to which mask, and how many corners each one should have.
 
         Where masks overlap, the smallest one counts. Silhouettes are left out: a corner there

@@ -126,16 +126,13 @@ class LocalMap:
         first = int(wanted[0])
         is_wanted = np.zeros(int(wanted[-1]) + 1 - first, dtype=bool)
         is_wanted[wanted - first] = True
-        parts: list[Seen] = []
-        keyframe: list[IntArray] = []
-        for k, kept in enumerate(self.keyframes):
-            at = kept.seen.ids - first
-            rows = np.flatnonzero((at >= 0) & (at < len(is_wanted)))
-            rows = rows[is_wanted[at[rows]]]
-            parts.append(kept.seen.rows(rows))
-            keyframe.append(np.full(len(rows), k))
-        seen = Seen.joined(parts)
-        T = np.stack([k.T_local_base for k in self.keyframes])[np.concatenate(keyframe)]
+        seen = Seen.joined([kept.seen for kept in self.keyframes])
+        num = [len(kept.seen.ids) for kept in self.keyframes]
+        at = seen.ids - first
+        rows = np.flatnonzero((at >= 0) & (at < len(is_wanted)))
+        rows = rows[is_wanted[at[rows]]]
+        seen, keyframe = seen.rows(rows), np.repeat(np.arange(len(num)), num)[rows]
+        T = np.stack([kept.T_local_base for kept in self.keyframes])[keyframe]
         centers, rays = self.rays_base(seen)
         centers = np.einsum("nij,nj->ni", T[:, :3, :3], centers) + T[:, :3, 3]
         return seen.ids, centers, np.einsum("nij,nj->ni", T[:, :3, :3], rays), seen.camera

@@ -36,7 +36,8 @@ def mask(region, label=11001, class_id=11):
 def find(tracker, *regions, blocked=None, num=24):
     config = override(Config(), {"clusters.building_features": num})
     made = Segmentation("c", 0, SHAPE[1], SHAPE[0], tuple(regions))
-    return BuildingCorners(config).find(tracker, made, blocked)
+    corners = BuildingCorners(config)
+    return corners.find(tracker, corners.regions(made), blocked)
 
 
 def test_building_corners_plain_facade_gets_its_share(tracker):
