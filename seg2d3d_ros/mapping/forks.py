@@ -28,6 +28,11 @@ def allow(num: int) -> None:
     _num_processes = min(num, os.cpu_count() or 1)
 
 
+def num_allowed() -> int:
+    """Return how many may work at a time: what threads do has to end before the next fork."""
+    return _num_processes
+
+
 def in_order(
     work: Callable[[Item], Result], items: Sequence[Item], least: int = 2
 ) -> list[Result]:

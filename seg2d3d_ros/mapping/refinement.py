@@ -9,6 +9,7 @@ import numpy as np
 
 from seg2d3d_ros.geometry import bundle, map_bundle, transforms
 from seg2d3d_ros.geometry.triangulation import triangulate
+from seg2d3d_ros.mapping import forks
 from seg2d3d_ros.mapping.acceptance import Factors, Judge, errors_px
 from seg2d3d_ros.mapping.sightings import MOST_AT_ONCE, Observed, observed, track_batches
 from seg2d3d_ros.mapping.state import MapState
@@ -95,7 +96,9 @@ def _adjust_twice(
     state: MapState, seen: Observed, positions: tuple[bundle.PositionPrior, ...], trust: float
 ) -> list[_Adjusted]:
     """Adjust in two rounds, or until one fails; the second corrects odometry by `trust`."""
-    solver = replace(SOLVER, sigma_mount_rad=state.sigma_mount_rad)
+    solver = replace(
+        SOLVER, sigma_mount_rad=state.sigma_mount_rad, num_threads=forks.num_allowed()
+    )
     first = _Round(4 * MAX_ERROR_PX, _FAINT if trust else 1.0, solver)
     last = _Round(MAX_ERROR_PX, 1.0, replace(solver, max_iterations=_LAST_ITERATIONS))
     done: list[_Adjusted] = []
@@ -142,8 +145,11 @@ def _adjust(
     # Where thousands of keyframes form loops, no order makes a band of them; cameras that turn
     # see all of them.
     is_band = len(seen.keyframes) <= MOST_AT_ONCE and not any(one.solver.sigma_mount_rad)
-    solver = map_bundle if is_band else bundle
-    result = solver.adjust(problem, one.solver)
+    if is_band:
+        result = map_bundle.adjust(problem, one.solver)
+    else:
+        # With several threads Ceres adds up in the order in which they come.
+        result = bundle.adjust(problem, replace(one.solver, num_threads=1))
     for index, T in zip(seen.keyframes, result.T_world_base, strict=True):
         state.frames[index].T_world_base = T
     state.set_points(unique, result.points_world)

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from seg2d3d_ros.geometry import bundle
+from seg2d3d_ros.geometry import bundle, map_bundle
+from seg2d3d_ros.mapping import forks
 from seg2d3d_ros.mapping.acceptance import Factors, errors_px
 from seg2d3d_ros.mapping.refinement import (
     MAX_ERROR_PX,
@@ -183,7 +184,8 @@ def region_problem(
 
 def adjust_region(state: MapState, problem: RegionProblem) -> None:
     """Adjust a region; frames between keyframes and other landmarks are left where they are."""
-    result = bundle.adjust(problem.bundle, REGION_SOLVER)
+    solver = replace(REGION_SOLVER, num_threads=forks.num_allowed())
+    result = map_bundle.adjust(problem.bundle, solver)
     free = ~problem.bundle.is_constant
     for k, T, moves in zip(problem.seen.keyframes, result.T_world_base, free, strict=True):
         if moves:

@@ -188,3 +188,30 @@ def test_adjust_frame_that_nothing_speaks_of_stays(stereo_street):
     np.testing.assert_allclose(
         np.delete(result.T_world_base, 5, 0), np.delete(truth, 5, 0), atol=1e-6
     )
+
+
+def test_adjust_with_threads_gives_the_same_bit_by_bit(stereo_street):
+    problem = disturb(stereo_street.problem(0.4))
+    alone, *others = (
+        adjust(problem, BundleOptions(max_iterations=8, num_threads=n)) for n in (1, 2, 3, 7)
+    )
+    for other in others:
+        assert other.T_world_base.tobytes() == alone.T_world_base.tobytes()
+        assert other.points_world.tobytes() == alone.points_world.tobytes()
+        assert other.final_cost == alone.final_cost
+
+
+@pytest.mark.parametrize("num_points", [0, 1, 2, 3, 5])
+def test_adjust_fewer_points_than_shares_still_adjusts_them(stereo_street, num_points):
+    truth = replace(stereo_street.problem(), is_constant=np.ones(8, dtype=bool))
+    constant = truth.is_constant.copy()
+    constant[5] = False
+    rows = np.isin(truth.point, np.unique(truth.point)[:num_points])
+    names = ("frame", "camera", "point", "uv_ideal_px")
+    few = {n: getattr(truth, n)[rows] for n in names}
+    problem = disturb(replace(truth, is_constant=constant, **few))
+    result = adjust(problem, EXACT)
+    seen = np.unique(few["point"])
+    np.testing.assert_allclose(result.points_world[seen], truth.points_world[seen], atol=1e-5)
+    unseen = np.setdiff1d(np.arange(len(truth.points_world)), seen)
+    assert np.array_equal(result.points_world[unseen], problem.points_world[unseen])
