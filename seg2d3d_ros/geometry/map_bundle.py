@@ -169,7 +169,7 @@ def _descended(map: _Map, at: _Place, options: BundleOptions) -> _Place:
         else:
             return at
         fall, at = at.cost - new.cost, new
-        gain = fall / max(expected, LEAST_DAMPING * at.cost)
+        gain = fall / max(expected, LEAST_DAMPING * at.cost, np.finfo(float).tiny)
         damping, growth = damping * max(1.0 / 3.0, 1.0 - (2.0 * gain - 1.0) ** 3), _GROWTH
         if fall <= options.function_tolerance * at.cost:
             break
