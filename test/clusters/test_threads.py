@@ -24,6 +24,15 @@ def test_map_uses_as_many_threads_as_asked_for():
     threads.close()
 
 
+def test_map_works_on_the_last_item_itself():
+    threads, here = Threads(2), threading.get_ident()
+    assert threads.map(lambda _: threading.get_ident(), []) == []
+    assert threads.map(lambda _: threading.get_ident(), [0]) == [here]
+    first, last = threads.map(lambda _: threading.get_ident(), range(2))
+    threads.close()
+    assert first != here == last
+
+
 def test_map_raises_what_the_work_raises():
     threads = Threads(2)
     with pytest.raises(ZeroDivisionError):
