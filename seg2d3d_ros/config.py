@@ -44,6 +44,11 @@ class InputsConfig:
     cameras: list[str] = option([], "Names of the cameras to use; empty for all that are found.")
     odometry_topic: str = option("", "nav_msgs/Odometry topic; empty: found, 'none': not used.")
     fix_topic: str = option("", "sensor_msgs/NavSatFix topic; empty: found, 'none': not used.")
+    transforms: list[str] = option(
+        [],
+        "Fixed links besides and over those of TF, as static_transform_publisher takes them: 'x y "
+        "z qx qy qz qw frame child' or 'x y z yaw pitch roll frame child' (metres, rad).",
+    )
 
 
 @dataclass(frozen=True)
@@ -166,7 +171,7 @@ class MappingConfig:
     min_instance_points: int = option(5, "Landmarks of a confirmed instance.", 1)
     min_instance_views: int = option(4, "Stamps at which a confirmed instance was seen.", 1)
     min_tentative_views: int = option(
-        6, "Frames in which an instance that has no landmarks was seen.", 1
+        4, "Frames in which an instance that has no landmarks was seen.", 1
     )
     voxel_m: float = option(
         0.5, "Edge of the places on facades between which votes are summed.", 0.05, 10

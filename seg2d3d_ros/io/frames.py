@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 
-from seg2d3d_ros.errors import CalibrationError
+import numpy as np
+
+from seg2d3d_ros.errors import CalibrationError, ConfigError
 from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.types import FloatArray
 
@@ -58,7 +60,8 @@ class FrameTree:
             known = ", ".join(self.links()) or "none"
             raise CalibrationError(
                 f"no fixed transform from '{source}' to '{target}'; the links in the recording "
-                f"are: {known}. Record a /tf_static that joins the two, or set inputs.base_frame"
+                f"are: {known}. Record a /tf_static that joins the two, state the link by "
+                "inputs.transforms, or set inputs.base_frame"
             )
         T = transforms.rigid([[1, 0, 0], [0, 1, 0], [0, 0, 1]], [0, 0, 0])
         for a, b in zip(chain, chain[1:], strict=False):
@@ -83,3 +86,30 @@ class FrameTree:
                     return chain[::-1]
                 queue.append(near)
         return None
+
+
+def parse_link(text: str) -> tuple[str, str, FloatArray]:
+    """Return parent, child and T_parent_child (4, 4) of a link as `inputs.transforms` states it.
+
+    `x y z qx qy qz qw frame child`, or `x y z yaw pitch roll frame child` with
+    R = Rz(yaw) Ry(pitch) Rx(roll): metres and radians, as static_transform_publisher of tf2_ros.
+
+    Raises:
+        ConfigError: the text is no link.
+    """
+    *numbers, parent, child = text.split() if len(text.split()) > 1 else ("", "")
+    try:
+        values = np.array([float(number) for number in numbers])
+    except ValueError:
+        values = np.zeros(0)
+    is_quaternion = len(values) == 7 and np.linalg.norm(values[3:]) > 1e-6
+    if not (is_quaternion or len(values) == 6) or not np.isfinite(values).all():
+        raise ConfigError(
+            f"inputs.transforms holds '{text}'; needed is 'x y z qx qy qz qw frame child' or "
+            "'x y z yaw pitch roll frame child', in metres and rad"
+        )
+    if is_quaternion:
+        return parent, child, transforms.from_quaternion(values[3:], values[:3])
+    yaw, pitch, roll = values[3:]
+    turns = [transforms.exp([*axis, 0, 0, 0]) for axis in np.diag([yaw, pitch, roll])[:, ::-1]]
+    return parent, child, transforms.rigid(np.eye(3), values[:3]) @ turns[0] @ turns[1] @ turns[2]

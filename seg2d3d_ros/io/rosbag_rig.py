@@ -14,7 +14,7 @@ from seg2d3d_ros.config import InputsConfig
 from seg2d3d_ros.errors import CalibrationError, InputError
 from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.io import calibration, pictures
-from seg2d3d_ros.io.frames import FrameTree
+from seg2d3d_ros.io.frames import FrameTree, parse_link
 from seg2d3d_ros.io.rosbag_file import RosbagFile
 from seg2d3d_ros.io.rosbag_topics import IMAGE, CameraTopics, Layout, Topic
 from seg2d3d_ros.types import Camera, FloatArray, Rig
@@ -67,6 +67,8 @@ def read_setup(bag: RosbagFile, layout: Layout, inputs: InputsConfig) -> RigSetu
         frames.append(antenna.header.frame_id)
     if any(not tree.connects(inputs.base_frame, f) for f in frames if f):
         _add_constant_links(bag, layout.tf, tree)
+    for link in inputs.transforms:
+        tree.add(*parse_link(link))
     has_tf = len(tree) > 0 or bool(layout.tf)
     if has_tf:
         base, cameras = "tf", _mounted_by_tf(usable, tree, inputs.base_frame)
@@ -256,8 +258,8 @@ def _mounted_bare(
         without = ", ".join(names[i] for i in references) or "none"
         raise CalibrationError(
             f"{len(usable)} cameras ({', '.join(names)}) and no TF in the recording; P carries "
-            f"no baseline for: {without}; exactly one may be without. Record /tf_static or choose "
-            "one camera by inputs.cameras"
+            f"no baseline for: {without}; exactly one may be without. Record /tf_static, state "
+            "where they stand by inputs.transforms, or choose one camera by inputs.cameras"
         )
     reference = references[0] if references else 0
     T_base_optical = transforms.rigid(calibration.R_BASE_OPTICAL, np.zeros(3))

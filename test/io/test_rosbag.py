@@ -22,6 +22,7 @@ from bag_maker import (
 
 from seg2d3d_ros.config import InputsConfig
 from seg2d3d_ros.errors import CalibrationError, InputError
+from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.io.sources import open_source
 from seg2d3d_ros.types import Fix, Frame, LabelImage, Odometry
 
@@ -282,6 +283,34 @@ def test_inputs_choose_cameras_and_switch_odometry_off(tmp_path):
     source = open_source(path, InputsConfig(cameras=["b"], odometry_topic="none"))
     assert [c.name for c in source.rig.cameras] == ["b"] and not source.rig.has_odometry
     assert {type(i) for i in source} == {Frame}
+
+
+def test_inputs_transforms_stand_for_tf_that_was_not_recorded(tmp_path):
+    messages = []
+    for name in ("left", "right"):
+        for i in range(3):
+            t = START_NS + i * STEP_NS
+            messages.append((f"/{name}/camera_info", t, camera_info(t, frame_id=name)))
+            messages.append((f"/{name}/image_raw", t, picture(t, frame_id=name)))
+    path = write_bag(tmp_path / "bag", messages)
+    with pytest.raises(CalibrationError, match=r"inputs\.transforms"):
+        open_source(path)
+    links = [f"1 {y} 2 -0.5 0.5 -0.5 0.5 base_link {n}" for n, y in (("left", 1), ("right", -1))]
+    rig = open_source(path, InputsConfig(transforms=links)).rig
+    assert rig.base == "tf"
+    expected = transforms.from_quaternion(OPTICAL_QUAT_XYZW, (1, 1, 2))
+    np.testing.assert_allclose(rig.cameras[0].T_base_cam, expected, atol=1e-12)
+    assert rig.cameras[1].T_base_cam[1, 3] == -1
+
+
+def test_inputs_transforms_go_over_those_of_the_recording(tmp_path):
+    path = write_bag(tmp_path / "bag", drive())
+    link = "0.5 0.25 1.5 -0.5 0.5 -0.5 0.5 mast cam_optical"
+    before, after = (
+        open_source(path, inputs).rig.cameras[0].T_base_cam
+        for inputs in (None, InputsConfig(transforms=[link]))
+    )
+    np.testing.assert_allclose((after - before)[:3, 3], [0, 0, 1], atol=1e-12)
 
 
 def test_inputs_unknown_camera_names_the_nearest(tmp_path):
