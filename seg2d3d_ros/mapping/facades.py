@@ -9,7 +9,7 @@ import numpy as np
 from scipy.ndimage import binary_dilation, convolve
 from scipy.spatial import cKDTree
 
-from seg2d3d_ros.mapping.lines import Line, Scatter, find_line
+from seg2d3d_ros.mapping.lines import Line, Scatter, find_headed_line, find_line
 from seg2d3d_ros.types import FloatArray
 
 CELL_M = 0.4
@@ -199,7 +199,10 @@ def _find_wall(
     rest: MeasuredSurface, least_m2: float, rng: np.random.Generator, heading_rad: float | None
 ) -> _Plane | None:
     scatter = Scatter(rest.points[:, :2], rest.reach_m, rest.area_m2)
-    line = find_line(scatter, least_m2, rng, heading_rad=heading_rad)
+    if heading_rad is None:
+        line = find_line(scatter, least_m2, rng)
+    else:
+        line = find_headed_line(scatter, rest.toward[:, :2], heading_rad, least_m2)
     return None if line is None else (line.area_m2, np.append(line.normal, 0.0), line.offset_m)
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from seg2d3d_ros.mapping.lines import Scatter, find_line
+from seg2d3d_ros.mapping.lines import Scatter, find_headed_line, find_line
 
 REACH_M = 0.2
 
@@ -51,14 +51,30 @@ def test_find_line_with_slopes_passes_over_larger_lines_of_other_slopes():
 
 
 @pytest.mark.parametrize("heading_deg", [90.0, 0.0, -90.0, 180.0])
-def test_find_line_with_heading_keeps_it_and_finds_where_the_line_lies(heading_deg):
+def test_find_headed_line_keeps_its_heading_and_finds_where_the_line_lies(heading_deg):
     points = along(5.0, num=40, length=4.0, noise=0.05, start=(0.0, 3.0))
-    line = find_line(scatter(points), 0.5, rng(), heading_rad=np.deg2rad(heading_deg))
+    toward = np.tile([0.0, -1.0], (40, 1))
+    line = find_headed_line(scatter(points), toward, np.deg2rad(heading_deg), 0.5)
     assert abs(line.normal[1]) == pytest.approx(1.0)
     # 4 m of 5 degrees rise by 0.35 m
     assert line.offset_m * line.normal[1] == pytest.approx(3.17, abs=0.1)
-    free = find_line(scatter(points), 0.5, rng())
-    assert abs(free.normal[1]) == pytest.approx(np.cos(np.deg2rad(5.0)), abs=0.003)
+    assert find_headed_line(scatter(points), toward, 0.0, 1.7) is None
+    assert find_headed_line(scatter([]), np.zeros((0, 2)), 0.0, 0.0) is None
+
+
+@pytest.mark.parametrize(("toward", "offset_m"), [((-0.97, 0.24), 0.0), ((0.0, 1.0), 0.49)])
+def test_find_headed_line_seen_at_an_angle_is_that_of_most_points(toward, offset_m):
+    """Few points that are known well stand before a wall whose points scatter along their rays."""
+    rays = np.random.default_rng(2).normal(0.0, 0.7, (16, 1)) * [0.97, -0.24]
+    wall = np.c_[np.linspace(2, 12, 16), np.zeros(16)] + rays
+    known = np.c_[np.full(10, 1.0), np.full(10, 0.6)]
+    reach = np.r_[np.full(16, 0.8), np.full(10, 0.2)]
+    points = Scatter(np.r_[wall, known], reach, np.full(26, 0.16))
+    line = find_headed_line(points, np.tile(toward, (26, 1)), 0.0, 0.5)
+    assert abs(line.normal[1]) == pytest.approx(1.0)
+    # seen at an angle they scatter by 0.17 m across the wall; from the front they reach as far as
+    # those known well, and weigh 16 / 0.8^2 against 10 / 0.3^2: 0.6 * 111 / 136
+    assert line.offset_m * line.normal[1] == pytest.approx(offset_m, abs=0.1)
 
 
 def test_find_line_large_scatter_is_thinned_and_gives_the_same_line():
