@@ -11,6 +11,7 @@ from scipy.spatial import cKDTree
 from seg2d3d_ros.geometry import cameras as models
 from seg2d3d_ros.geometry import masks as pixel_masks
 from seg2d3d_ros.geometry import transforms
+from seg2d3d_ros.mapping import forks
 from seg2d3d_ros.mapping.boxes import SurfaceCells
 from seg2d3d_ros.mapping.facades import (
     CELL_M,
@@ -23,6 +24,7 @@ from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.types import FloatArray, IntArray, MaskAssignment, PointCloud
 
 _COLUMNS = 80
+_PICTURES_AT_A_TIME, _WORTH_A_FORK = 128, 32
 _SPACING_M = 3.0
 _MAX_RANGE_M = 80.0
 _MIN_COSINE = 0.1
@@ -92,13 +94,18 @@ class FacadeFiller:
             keyframes: Positions in the map.
             names: What the masks of each picture are called, by (frame, camera).
         """
+        pictures = []
         for k in keyframes:
             frame = self._state.frames[k]
             position = frame.T_world_base[:3, 3]
             if np.linalg.norm(position - self._last) >= _SPACING_M:
                 self._last = position
-                for c in sorted(frame.masks):
-                    self._look(k, c, names.get((k, c), []))
+                pictures += [(k, c, names.get((k, c), [])) for c in sorted(frame.masks)]
+        for low in range(0, len(pictures), _PICTURES_AT_A_TIME):
+            some = pictures[low : low + _PICTURES_AT_A_TIME]
+            for rows, votes_for, against in forks.in_order(self._look, some, _WORTH_A_FORK):
+                self._for[rows] += votes_for
+                self._against[rows] += against
 
     def cells(self) -> SurfaceCells:
         """Return the cells that are part of a building: measured or shown, and no strays."""
@@ -140,8 +147,15 @@ class FacadeFiller:
             out[first:end] = among_like(laid)[grid]
         return out
 
-    def _look(self, k: int, c: int, named: list[MaskAssignment]) -> None:
-        """Let a picture speak; what it sees from nearby and from the front counts more."""
+    def _look(
+        self, picture: tuple[int, int, list[MaskAssignment]]
+    ) -> tuple[IntArray, FloatArray, FloatArray]:
+        """Let a picture speak; what it sees from nearby and from the front counts more.
+
+        Returns:
+            Cells (n,), and its votes for and against them.
+        """
+        k, c, named = picture
         camera = self._state.cameras[c]
         T_world_cam = self._state.frames[k].T_world_base @ camera.T_base_cam
         rows = self._rows_of({a.instance for a in named})
@@ -155,7 +169,7 @@ class FacadeFiller:
         uv, inside = models.project(camera, p_cam)
         seen = faced[inside]
         if not len(seen):
-            return
+            return np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0)
         rows, distance = rows[seen], distance[seen]
         weight = cosine[seen] / np.maximum(distance, _NEAR_M)
         shown = self._owners_of(k, c, named)
@@ -168,8 +182,8 @@ class FacadeFiller:
         is_free = distance <= depth + slack
         is_through = ~known & (distance < depth - slack) & np.isfinite(depth)
         is_own = owner == self._owners[self._plane[rows]]
-        self._for[rows] += weight * (is_free & is_own & ~is_through)
-        self._against[rows] += weight * (is_free & (is_through | (~is_own & (owner != 0))))
+        is_against = is_free & (is_through | (~is_own & (owner != 0)))
+        return rows, weight * (is_free & is_own & ~is_through), weight * is_against
 
     def _rows_of(self, instances: set[int]) -> IntArray:
         """Return the cells of some buildings."""

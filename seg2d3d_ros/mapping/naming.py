@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial import cKDTree
+from scipy.spatial.distance import cdist
 
 from seg2d3d_ros.geometry import masks as pixel_masks
 from seg2d3d_ros.geometry.masks import Box, Runs
@@ -97,13 +97,14 @@ def _covered(region: tuple[Box, Runs], size: int, shown: Shown, may_count: np.nd
     """Return shares of the mask's area, each pixel going to the nearest of the points allowed."""
     if not may_count.any():
         return Counter()
-    instances = shown.instances[may_count]
     step = max(1, size // _NUM_SAMPLES)
     pixels = pixel_masks.every_nth_pixel(*region, step)
     reach = max(4.0, 0.4 * float(np.sqrt(size)))
-    tree = cKDTree(shown.uv_px[may_count], balanced_tree=False)
-    distance, row = map(np.asarray, tree.query(pixels, distance_upper_bound=reach))
-    found = instances[row[np.isfinite(distance)]]
+    rows = np.flatnonzero(may_count)
+    squared = cdist(pixels, shown.uv_px[rows], "sqeuclidean")  # a tree takes twice the time
+    nearest = squared.argmin(axis=1)
+    is_near = squared[np.arange(len(pixels)), nearest] < reach**2
+    found = shown.instances[rows[nearest[is_near]]]
     return Counter({i: n / len(pixels) for i, n in _counted(found)})
 
 
