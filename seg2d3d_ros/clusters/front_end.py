@@ -22,6 +22,7 @@ from seg2d3d_ros.clusters.pair_turn import turned_apart
 from seg2d3d_ros.clusters.relocation import Relocator, bridge
 from seg2d3d_ros.clusters.threads import Threads
 from seg2d3d_ros.clusters.tracker import Tracker
+from seg2d3d_ros.clusters.turning import Turning
 from seg2d3d_ros.clusters.window import LocalFrame, LocalMap, Seen
 from seg2d3d_ros.config import Config
 from seg2d3d_ros.geometry import bundle, transforms
@@ -83,6 +84,7 @@ class FrontEnd:
         self._is_located = False
         self._num_coasted = 0
         self._told_ns = 0
+        self._turning = Turning()
         self._policy.clear()
         self._exclusion.clear()
         # By camera: where base_link was when its last picture was taken.
@@ -95,6 +97,8 @@ class FrontEnd:
 
         In the dark there is nothing to begin another map with: that may last as long as a gap.
         """
+        if self._turning.is_lost:
+            return True
         if not self._is_adrift:
             return False
         dark_s = (self.frames[-1].stamp_ns - self._told_ns) * 1e-9
@@ -125,6 +129,8 @@ class FrontEnd:
         frame = self._locate(moment, predicted, motion)
         if len(frame.seen.ids) < _MIN_INLIERS and self._has_motion():
             self._relocate(frame, moment, grays)
+        if self._is_located and len(self._rig.cameras) == 1 and not self._rig.has_odometry:
+            self._turning.hold(frame, self.map)
         self._move_on(frame)
         self.frames.append(frame)
         if self._is_keyframe(frame):
@@ -356,6 +362,9 @@ class FrontEnd:
             return
         last, before = self.map.keyframes[-1], self.frames[-2]
         frame.T_prev_base = self._odometry.increment(last.stamp_ns, frame.stamp_ns)
+        if self._turning.is_active:
+            turn = self._turning.motion(last, frame)
+            frame.T_prev_base, frame.prev_covariance = turn.T_i_j, turn.covariance
         if self._rig.has_odometry or motion is None or before.status != "tracked":
             return
         if not set(frame.cameras) & set(before.cameras):

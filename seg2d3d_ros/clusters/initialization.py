@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from seg2d3d_ros.clusters.turning import rotation_between
 from seg2d3d_ros.clusters.window import LocalFrame, LocalMap
 from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.geometry.pose import RigObservations, refine_rig_pose
@@ -30,12 +31,15 @@ def two_view(
         typical_depth: Median depth to scale to.
 
     Returns:
-        T_basei_basej (4, 4), or None with too few matches, too little parallax or no consensus.
+        T_basei_basej (4, 4), or None with too few matches, no consensus, or too little parallax: a
+        turn in place has none.
     """
     if len(xy_i) < _MIN_MATCHES:
         return None
     width = camera.width_px / camera.K[0, 0]
     if float(np.median(np.linalg.norm(xy_i - xy_j, axis=1))) < _MIN_PARALLAX_RATIO * width:
+        return None
+    if rotation_between(xy_i, xy_j, float(camera.K[0, 0])) is not None:
         return None
     cv2.setRNGSeed(0)
     threshold = 0.7 / camera.K[0, 0]

@@ -112,6 +112,33 @@ def test_turning_in_place_on_odometry_invents_no_way(make_camera, make_drive, ma
     assert np.rad2deg(angle) == pytest.approx(90.0, abs=1.0)
 
 
+def test_turning_in_place_with_one_camera_alone_invents_no_way_and_begins_another_map(
+    make_camera, make_drive, make_poses
+):
+    before, steps = make_poses(20, 0.4), 60
+    yaw = np.deg2rad(60.0) * (1 - np.cos(np.pi * np.arange(1, steps + 1) / steps))
+    turned = [before[-1] @ transforms.exp([0, 0, a, 0, 0, 0]) for a in yaw]
+    on = [turned[-1] @ transforms.exp([0, 0, 0, d, 0, 0]) for d in 0.25 * np.arange(1, 15)]
+    camera = make_camera()
+    # about the camera itself: not even a lever tells depth
+    T_base_cam = transforms.rigid(camera.T_base_cam[:3, :3], [0.0, 0.0, 1.6])
+    drive = make_drive(Rig((replace(camera, T_base_cam=T_base_cam),)), [*before, *turned, *on])
+    clusters = run(drive.rig, [noisy(f, k) for k, f in enumerate(drive.frames())])
+    est, _ = track(clusters, drive)
+    unit = np.linalg.norm(est[19, :3, 3] - est[9, :3, 3]) / 4.0
+    still = est[20 : 20 + steps, :3, 3]
+    # corners of 0.3 px, 190 px focal and 10 m: some centimetres
+    assert np.linalg.norm(still - est[19, :3, 3], axis=1).max() < 0.06 * unit
+    angle = transforms.angle_rad(transforms.invert(est[19]) @ est[19 + steps])
+    assert np.rad2deg(angle) == pytest.approx(120.0, abs=1.0)
+    # its unit cannot be carried round a corner: another map begins as soon as it drives on
+    session = {f.stamp_ns: c.session for c in clusters for f in c.frames}
+    of = [session[s] for s in drive.stamps_ns]
+    assert set(of[: 20 + steps]) == {0} and set(of[-8:]) == {1}
+    ahead = transforms.invert(est[-8]) @ est[-1]
+    assert ahead[0, 3] > 5 * np.abs(ahead[1:3, 3]).max()
+
+
 def test_exposure_that_changes_by_two_stops_is_followed(make_camera, make_drive, make_poses):
     rig = Rig((make_camera("left", 0.3), make_camera("right", -0.3)))
     drive = make_drive(rig, make_poses(40, 0.4, 0.002))
