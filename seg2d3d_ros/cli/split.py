@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from seg2d3d_ros.errors import EditError
 
 if TYPE_CHECKING:
     from seg2d3d_ros.mapping.cut import Cut
-    from seg2d3d_ros.types import MapUpdate
+    from seg2d3d_ros.types import Instance, MapUpdate
 
 HELP = "part an instance of a result by hand: by a line, by masks, or by the votes of its masks"
 
@@ -60,12 +61,23 @@ def run(args: argparse.Namespace) -> int:
         cut = _cut(args, saved.stage.snapshot())
         other, full = saved.stage.split(args.instance, cut)
         saved.save(full)
-    points = {i.id: i.num_points for i in full.instances}
-    print(
-        f"split {other} ({points.get(other, 0)} points) off from {args.instance} "
-        f"({points.get(args.instance, 0)}); {len(full.instances)} instances"
-    )
+    print("\n".join(describe_split(args.instance, other, full.instances)))
     return 0
+
+
+def describe_split(instance: int, other: int, instances: Sequence[Instance]) -> list[str]:
+    """Return sentences about a split and whether both parts are among the instances shown."""
+    points = {i.id: i.num_points for i in instances}
+    hidden = [i for i in (instance, other) if i not in points]
+    return [
+        f"split {other} ({points.get(other, 0)} points) off from {instance} "
+        f"({points.get(instance, 0)}); {len(instances)} instances",
+        *(
+            f"note: {i} is not shown: too few points or moments tell of it; `seg2d3d undo` takes "
+            "the split back"
+            for i in hidden
+        ),
+    ]
 
 
 def _cut(args: argparse.Namespace, map: MapUpdate) -> Cut:

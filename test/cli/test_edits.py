@@ -7,11 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from seg2d3d_ros.cli.main import main
+from seg2d3d_ros.cli.split import describe_split
 from seg2d3d_ros.io.colmap_model import read_colmap
 from seg2d3d_ros.io.result import read_result
 from seg2d3d_ros.io.saved_map import open_map
@@ -60,6 +62,15 @@ def test_merge_split_and_undo_of_a_result_restore_its_files(result, capsys):
     assert content(result) == before
     kinds = [e["kind"] for e in read_result(result).events][-4:]
     assert kinds == ["merged", "split", "undone", "undone"]
+
+
+def test_split_whose_part_is_too_small_to_be_shown_says_so():
+    kept, shown = (SimpleNamespace(id=i, num_points=10 * i) for i in (3, 4))
+    lines = describe_split(3, 4, [kept, shown])
+    assert lines == ["split 4 (40 points) off from 3 (30); 2 instances"]
+    first, note = describe_split(3, 4, [kept])
+    assert first == "split 4 (0 points) off from 3 (30); 1 instances"
+    assert note.startswith("note: 4 is not shown") and "undo" in note
 
 
 def test_split_by_a_line_parts_the_points_there(result):
