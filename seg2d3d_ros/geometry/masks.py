@@ -67,8 +67,8 @@ def every_nth_pixel(bbox_px: Box, runs: Runs, step: int, first: int = 0) -> NDAr
     x0, y0, x1, y1 = bbox_px
     bounds = runs.astype(np.int64)
     if len(bounds) % 2:
-        bounds = np.append(bounds, (y1 - y0) * (x1 - x0))
-    starts, lengths = bounds[::2], np.diff(bounds)[::2]
+        bounds = np.concatenate([bounds, [(y1 - y0) * (x1 - x0)]])
+    starts, lengths = bounds[::2], bounds[1::2] - bounds[::2]
     ends = np.cumsum(lengths)
     k = np.arange(first, int(ends[-1]) if len(ends) else 0, step)
     run = np.searchsorted(ends, k, side="right")

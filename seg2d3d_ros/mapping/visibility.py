@@ -161,16 +161,11 @@ def hidden_by_neighbours(shown: Shown, mask: IntArray, reach_px: FloatArray) -> 
 
 
 def _may_be_hidden(shown: Shown, mask: IntArray, rows: IntArray) -> np.ndarray:
-    """Return which points (n,), of those at `rows`, have another instance nearer in their mask."""
-    found = np.zeros(len(rows), dtype=bool)
-    owner, depth = shown.instances[rows], shown.depth_m[rows]
-    for k in np.unique(mask[rows]).tolist():
-        own = np.flatnonzero(mask[rows] == k)
-        for i in np.unique(owner[own]).tolist():
-            others = depth[own[owner[own] != i]]
-            if len(others) >= _NUM_IN_FRONT:
-                behind = own[owner[own] == i]
-                found[behind] = (
-                    _IN_FRONT_RATIO * np.sort(others)[_NUM_IN_FRONT - 1] < depth[behind]
-                )
-    return found
+    """Return which points (n,), of those at `rows`, lie behind one in a mask of two instances."""
+    mask, owner, depth = mask[rows], shown.instances[rows], shown.depth_m[rows]
+    nearest = np.full(int(mask.max()) + 1, np.inf)
+    np.minimum.at(nearest, mask, depth)
+    some = np.zeros(len(nearest), dtype=np.int64)
+    some[mask] = owner
+    is_mixed = np.bincount(mask, owner != some[mask], len(nearest)) > 0
+    return np.asarray(is_mixed[mask] & (_IN_FRONT_RATIO * nearest[mask] < depth))
