@@ -73,12 +73,14 @@ class FrameContent:
         camera: (n,) by which camera.
         uv_px: (n, 2) where, float32.
         masks: Masks by camera.
+        stamp_ns: Stamp of the frame, for those who read the archive alone.
     """
 
     ids: IntArray
     camera: IntArray
     uv_px: NDArray[np.float32]
     masks: dict[int, tuple[Mask, ...]] = field(default_factory=dict)
+    stamp_ns: int = 0
 
     @property
     def content(self) -> FrameContent:
@@ -151,6 +153,7 @@ def encode(contents: Sequence[FrameContent]) -> dict[str, NDArray[Any]]:
     models = sorted({m.embedding_model_id for m in masks})
     embeddings = [_flat(m.embedding) for m in masks]
     return {
+        "stamp_ns": np.array([f.stamp_ns for f in contents], dtype=np.int64),
         "num_seen": np.array([len(f.ids) for f in contents], dtype=np.int32),
         "seen_id": _joined([f.ids for f in contents], np.int64),
         "seen_camera": _joined([f.camera for f in contents], np.int16),
@@ -187,8 +190,11 @@ def decode(a: Arrays) -> list[FrameContent]:
             camera[low:high],
             uv_px[low:high],
             {c: tuple(m) for c, m in of_camera.items()},
+            stamp_ns,
         )
-        for low, high, of_camera in zip(seen, seen[1:], masks, strict=False)
+        for low, high, of_camera, stamp_ns in zip(
+            seen[:-1], seen[1:], masks, a["stamp_ns"].tolist(), strict=True
+        )
     ]
 
 

@@ -263,6 +263,7 @@ class MapState:
                 seen.camera[rows],
                 seen.uv_px[rows],
                 {} if is_new else f.masks,
+                f.stamp_ns,
             )
             np.add.at(self._num_views, f.ids, 1)
             touched.append(index)

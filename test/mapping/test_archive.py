@@ -23,7 +23,8 @@ RICH = a_mask(
 def a_content(n=3, masks=None):
     ids = 1_000_000_007 * np.arange(1, n + 1)
     uv = np.arange(2 * n, dtype=np.float32).reshape(n, 2) + 0.25
-    return FrameContent(ids, np.arange(n) % 2, uv, masks if masks is not None else {})
+    shown = masks if masks is not None else {}
+    return FrameContent(ids, np.arange(n) % 2, uv, shown, 1_700_000_000_000_000_001 + n)
 
 
 CONTENTS = [
@@ -37,6 +38,7 @@ CONTENTS = [
 def assert_same(a, b):
     for name in ("ids", "camera", "uv_px"):
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
+    assert a.stamp_ns == b.stamp_ns
     assert list(a.masks) == list(b.masks)
     for c in a.masks:
         assert len(a.masks[c]) == len(b.masks[c])
