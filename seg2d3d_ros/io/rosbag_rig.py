@@ -14,6 +14,7 @@ from seg2d3d_ros.config import InputsConfig
 from seg2d3d_ros.errors import CalibrationError, InputError
 from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.io import calibration, pictures
+from seg2d3d_ros.io.clocks import first_odometry
 from seg2d3d_ros.io.frames import FrameTree, parse_link
 from seg2d3d_ros.io.rosbag_file import RosbagFile
 from seg2d3d_ros.io.rosbag_topics import IMAGE, CameraTopics, Layout, Topic
@@ -58,7 +59,7 @@ def read_setup(bag: RosbagFile, layout: Layout, inputs: InputsConfig) -> RigSetu
     remarks = list(layout.remarks)
     usable = _intrinsics(bag, layout, remarks)
     tree = _read_tree(bag, layout.tf_static)
-    odometry = bag.first(layout.odometry) if layout.odometry else None
+    odometry = first_odometry(bag, layout.odometry, usable[0][0].picture.name, remarks)
     antenna = bag.first(layout.fix) if layout.fix else None
     frames = [info.header.frame_id for _, _, info in usable]
     if odometry is not None:

@@ -33,13 +33,21 @@ class LabelsBackend(PromptlessBackend):
         )
 
     def masks(self, frame: Frame, labels: LabelImage) -> list[Mask] | None:
-        """Return one mask per value; None if the label picture is not of the picture's size."""
-        if labels.labels.shape != frame.image.shape[:2]:
+        """Return one mask per value; None if the label picture does not fit the picture.
+
+        One that is a whole number of times smaller, as networks leave it, is enlarged.
+        """
+        (height, width), (rows, columns) = frame.image.shape[:2], labels.labels.shape
+        times = height // rows
+        if (rows * times, columns * times) != (height, width):
             self.counts["labels_of_other_size"] = self.counts.get("labels_of_other_size", 0) + 1
             return None
+        picture = labels.labels
+        if times > 1:
+            picture = picture.repeat(times, axis=0).repeat(times, axis=1)
         return [
             Mask(value, value // 1000 if value >= 1000 else value, 1.0, bbox_px, runs)
-            for value, bbox_px, runs in encode_labels(labels.labels)
+            for value, bbox_px, runs in encode_labels(picture)
         ]
 
 

@@ -83,9 +83,22 @@ class SegmentationStage:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """Why the backend was chosen, and what each later prompt asked for, for the report."""
+        """Why the backend was chosen, what later prompts asked for, and cameras without masks."""
         changes = [f"prompt {k}: {'; '.join(p)}" for k, p in enumerate(self.prompts, 1)]
-        return (self.reason, *changes)
+        return (self.reason, *changes, *self._without_masks())
+
+    def _without_masks(self) -> list[str]:
+        """Return a sentence about each camera whose label pictures all fail to fit."""
+        if not isinstance(self.backend, LabelsBackend):
+            return []
+        of = {c: n for c, n in self.counts.items() if c in self._labelled and n.total()}
+        return [
+            f"not one of {n.total()} pictures of {camera} got masks: {n[Status.FAILED.value]} "
+            f"label pictures are of another size, {self._pairing.num_unused} have the stamp of no "
+            "picture"
+            for camera, n in of.items()
+            if not n[Status.OK.value]
+        ]
 
     @property
     def classes(self) -> dict[int, str]:

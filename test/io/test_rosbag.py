@@ -285,6 +285,15 @@ def test_inputs_choose_cameras_and_switch_odometry_off(tmp_path):
     assert {type(i) for i in source} == {Frame}
 
 
+@pytest.mark.parametrize(("hours", "is_used"), [(0, True), (1, False), (-1, False)])
+def test_odometry_of_another_clock_is_not_used_and_said(tmp_path, hours, is_used):
+    t = START_NS + hours * 3600 * 1_000_000_000
+    messages = [*drive(), ("/odom", START_NS, odometry(t, (1, 0, 0)))]
+    source = open_source(write_bag(tmp_path / "bag", messages))
+    assert source.rig.has_odometry == is_used == bool(of(source, Odometry))
+    assert any(f"{3600 * hours:+d} s off the pictures" in r for r in source.rig.remarks) != is_used
+
+
 def test_inputs_transforms_stand_for_tf_that_was_not_recorded(tmp_path):
     messages = []
     for name in ("left", "right"):

@@ -130,6 +130,26 @@ def test_labels_of_other_size_fail_and_are_counted():
     (made,) = stage.push(make_labels("left", 1))
     assert (made.status, made.masks) == ("failed", ())
     assert stage.backend_counts["labels_of_other_size"] == 1
+    assert any("not one of 1 pictures of left got masks: 1 label" in r for r in stage.remarks)
+    stage.push(make_frame("left", 2))
+    stage.push(make_labels("left", 2))
+    assert not any("not one" in r for r in stage.remarks)
+
+
+def test_labels_a_whole_number_of_times_smaller_are_enlarged():
+    labels = np.zeros((8, 10), np.uint16)
+    labels[2:5, 3:9] = 11001
+    stage = labels_stage()
+    stage.push(make_frame("left", 1, (24, 30)))
+    (made,) = stage.push(LabelImage("left", make_labels("left", 1).stamp_ns, labels))
+    (mask,) = made.masks
+    assert mask.bbox_px == (9, 6, 27, 15)
+    np.testing.assert_array_equal(
+        decode(mask.bbox_px, mask.runs, (24, 30)), labels.repeat(3, 0).repeat(3, 1) > 0
+    )
+    stage.push(make_frame("left", 2, (24, 20)))  # three times and twice: of another shape
+    (made,) = stage.push(LabelImage("left", make_labels("left", 2).stamp_ns, labels))
+    assert made.status == "failed"
 
 
 def test_labels_camera_without_labels_is_not_waited_for():
