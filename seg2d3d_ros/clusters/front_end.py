@@ -23,7 +23,7 @@ from seg2d3d_ros.clusters.relocation import Relocator, bridge
 from seg2d3d_ros.clusters.threads import Threads
 from seg2d3d_ros.clusters.tracker import Tracker
 from seg2d3d_ros.clusters.turning import Turning
-from seg2d3d_ros.clusters.window import LocalFrame, LocalMap, Seen
+from seg2d3d_ros.clusters.window import LocalFrame, LocalMap, Seen, way_by_odometry
 from seg2d3d_ros.config import Config
 from seg2d3d_ros.geometry import bundle, transforms
 from seg2d3d_ros.geometry import cameras as models
@@ -342,7 +342,7 @@ class FrontEnd:
         Which of two is turned is not asked here: the map finds that out from the whole drive.
         """
         for pair in self._pairs if self._rig.has_odometry else ():
-            turn = pair.find_turn()
+            turn = pair.find_turn(way_by_odometry(self.map.window()))
             if turn is None:
                 continue
             _LOG.warning(

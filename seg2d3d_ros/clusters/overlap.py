@@ -63,12 +63,13 @@ class CameraPair:
         """Return True if only a small part of a's picture is seen by b too."""
         return self.shared < _FULL_SHARE
 
-    def find_turn(self) -> FloatArray | None:
+    def find_turn(self, scale: float = 1.0) -> FloatArray | None:
         """Return by what w (3,) R_b_a is otherwise than on the rig: R_b_a = exp(w) @ R_b_a(rig).
 
-        None while matches do not tell, or tell that it is right.
+        None while matches do not tell, or tell that it is right. `scale` is way on the map per way
+        the odometry tells.
         """
-        return self._turn.find()
+        return self._turn.find(scale)
 
     def match(
         self, image_a: np.ndarray, image_b: np.ndarray, uv_a: FloatArray, depth_m: FloatArray

@@ -46,8 +46,12 @@ class PairTurn:
         """
         self._parts.append((xy_infinity, xy_stated, xy_found))
 
-    def find(self) -> FloatArray | None:
+    def find(self, scale: float = 1.0) -> FloatArray | None:
         """Return the turn (3,) once it is known, and begin anew.
+
+        Args:
+            scale: Way on the map per way the odometry tells. Wrong matches make the map larger or
+                smaller until they fit the stated mounting; by the odometry's metres they do not.
 
         Returns:
             The rotation vector w with R_b_a(true) = exp(w) @ R_b_a(stated), rad; None while there
@@ -58,7 +62,8 @@ class PairTurn:
         infinity, stated, found = (np.concatenate(p) for p in zip(*self._parts, strict=True))
         self.clear()
         J = np.concatenate([_turning(stated), (stated - infinity)[:, :, None]], axis=2)
-        J, e = self._focal_px * J, self._focal_px * (found - stated)
+        J = self._focal_px * J
+        e = self._focal_px * (found - stated) - (scale - 1.0) * J[:, :, 3]
         x = self._fit(J, e)
         before, after = (np.median(np.linalg.norm(e - J @ y, axis=1)) for y in (0.0 * x, x))
         if np.linalg.norm(x[:3]) < _MIN_TURN_RAD or after > _LEAST_GAIN * before:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from seg2d3d_ros.types import FloatArray, IntArray, Rig
 
 _MAX_RELATIVE_SIGMA = 0.2
 _MIN_OBSERVATIONS = 20
+_MIN_TOLD_M = 2.0
 
 
 @dataclass
@@ -194,3 +196,14 @@ class LocalMap:
         if older:
             lonely = lonely[~np.isin(lonely, np.concatenate(older))]
         self.landmarks.forget(lonely)
+
+
+def way_by_odometry(keyframes: list[LocalFrame]) -> float:
+    """Return the way between keyframes per way that odometry tells; 1 on less than two metres."""
+    way = told = 0.0
+    for before, after in pairwise(keyframes):
+        if after.T_prev_base is not None:
+            step = after.T_local_base[:3, 3] - before.T_local_base[:3, 3]
+            way += float(np.linalg.norm(step))
+            told += float(np.linalg.norm(after.T_prev_base[:3, 3]))
+    return way / told if told > _MIN_TOLD_M else 1.0

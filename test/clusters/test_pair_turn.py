@@ -9,6 +9,7 @@ from seg2d3d_ros.clusters.overlap import CameraPair
 from seg2d3d_ros.clusters.pair_turn import PairTurn, turned_apart
 from seg2d3d_ros.clusters.stage import ClusterStage
 from seg2d3d_ros.clusters.tracker import Tracker
+from seg2d3d_ros.clusters.window import LocalFrame, Seen, way_by_odometry
 from seg2d3d_ros.config import Config, override
 from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.types import Rig
@@ -42,6 +43,24 @@ def test_find_turn_of_a_degree_is_told_beside_odometry_of_wrong_scale(axis, angl
     found = told(turn_of(axis, angle_deg), scale=1.02).find()
     # 0.2 px of 300 px over 200 matches is 0.003 deg; depth tells yaw from scale, ten times worse
     np.testing.assert_allclose(np.rad2deg(found), np.rad2deg(turn_of(axis, angle_deg)), atol=0.05)
+
+
+def test_find_map_that_wrong_matches_have_stretched_is_seen_by_the_odometrys_metres():
+    # 15 % too large: nearly what a turn of a degree does to points around 7 m
+    turn = told(turn_of("y", 1.0), scale=1.15)
+    np.testing.assert_allclose(np.rad2deg(turn.find(1.15)), [0.0, 1.0, 0.0], atol=0.05)
+
+
+def test_way_by_odometry_is_that_of_the_keyframes_that_odometry_ties():
+    def keyframe(x_m, told_m):
+        T = transforms.rigid(np.eye(3), [x_m, 0.0, 0.0])
+        nothing = Seen(*(np.zeros(0, dtype=int),) * 2, *(np.zeros((0, 2)),) * 2)
+        T_prev = None if told_m is None else transforms.rigid(np.eye(3), [told_m, 0.0, 0.0])
+        return LocalFrame(0, T, True, (0,), (0,), nothing, T_prev_base=T_prev)
+
+    ways = [keyframe(0.0, None), keyframe(1.5, 1.0), keyframe(9.0, None), keyframe(12.0, 2.0)]
+    assert way_by_odometry(ways) == pytest.approx(4.5 / 3.0)
+    assert way_by_odometry(ways[:3]) == 1.0  # a metre tells nothing
 
 
 def test_find_third_of_matches_wrong_does_not_matter():

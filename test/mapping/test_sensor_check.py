@@ -143,6 +143,25 @@ def test_finish_camera_turned_by_a_degree_is_reported_and_turned_back(
     assert worst < 0.3 if refine_extrinsics else worst > 0.5
 
 
+@pytest.mark.parametrize("is_turned", [True, False])
+def test_compare_metres_of_turned_cameras_give_way_to_the_odometrys(monkeypatch, is_turned):
+    stage = MappingStage(Config())
+    for cluster in drive(SINGLE).clusters:
+        stage.push(replace(cluster, segmentations=()))
+    state = stage._state
+    error = MountError((0,), (), np.array([0.0, 0.0, 0.01]), 0.001)
+    monkeypatch.setattr(
+        sensor_check, "find_mount_errors", lambda state: (error,) if is_turned else ()
+    )
+    check = sensor_check.SensorCheck(MappingConfig())
+    check.check(state)
+    state.transform(np.diag([1.1, 1.1, 1.1, 1.0]), 1.1)
+    check.compare(state, odometry_scale(state))
+    assert odometry_scale(state) == pytest.approx(1.0 if is_turned else 1.1, rel=0.02)
+    said = "the map has the odometry's metres" if is_turned else "check its wheel radius"
+    assert said in check.remarks[-1]
+
+
 def test_finish_odometry_of_wrong_wheels_is_reported():
     made = drive(STEREO)
     clusters = [
