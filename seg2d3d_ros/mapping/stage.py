@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,8 +12,6 @@ import numpy as np
 
 from seg2d3d_ros.config import Config
 from seg2d3d_ros.errors import ResultError
-from seg2d3d_ros.geometry.bundle import PositionPrior
-from seg2d3d_ros.mapping.alignment import align, unit_of
 from seg2d3d_ros.mapping.archive import Archive, BlockStore, MemoryStore
 from seg2d3d_ros.mapping.boxes import SurfaceCells, draw_boxes
 from seg2d3d_ros.mapping.continuation import Continuation
@@ -28,6 +25,7 @@ from seg2d3d_ros.mapping.identities import Picture
 from seg2d3d_ros.mapping.labels import LabelVotes
 from seg2d3d_ros.mapping.loops.closer import LoopCloser
 from seg2d3d_ros.mapping.persistence import decode, encode
+from seg2d3d_ros.mapping.placing import Placing
 from seg2d3d_ros.mapping.presets import make_association
 from seg2d3d_ros.mapping.publication import differs, landmark_cloud, trajectory_of
 from seg2d3d_ros.mapping.refinement import retriangulate
@@ -45,7 +43,6 @@ from seg2d3d_ros.types import (
     PointCloud,
 )
 
-_LOG = logging.getLogger(__name__)
 _WITNESSES = 96
 _KEPT = "stage/state"
 
@@ -63,9 +60,7 @@ class MappingStage:
         self._sensors = SensorCheck(config.mapping)
         buildings = frozenset({0, *config.segmentation.building_classes})
         self._loops = LoopCloser(self._state, config.runtime.seed, buildings)
-        self._T_world_local = np.eye(4)
-        self._scale = "metric"
-        self._is_placed = False
+        self._placing = Placing(self._state, self._georeference)
         self._sequence = -1
         self._edits = Edits()
         self._associator, self._roster = make_association(
@@ -85,17 +80,14 @@ class MappingStage:
         cluster = self._state.renamed(self._continuation.renumber(cluster, self._state.rig))
         self._full = None
         self._sequence = cluster.sequence
-        if cluster.session == 0 or not self._state.frames:
-            self._scale = cluster.scale  # the map's is that of its first session
-        self._align(cluster)
-        increment = self._state.add(cluster, self._T_world_local)
-        if self._scale == "unknown" and self._state.unit == 1.0:
-            self._state.unit = unit_of(cluster)
+        increment = self._placing.add(cluster)
         self._surface.add(cluster, increment.frames)
         for fix in cluster.fixes:
             self._georeference.push(fix)
-        is_moved = self._bend(self._loops.push(cluster, increment.frames, self._positions))
-        is_moved |= self._place()
+        is_moved = self._bend(self._loops.push(cluster, increment.frames, self._placing.positions))
+        if self._placing.place():
+            self._decide_anew()
+            is_moved = True
         num_pictures = len(self._associator.pictures)
         events = self._associator.add(self._state, increment.new_frames)
         new = self._associator.pictures[num_pictures:]
@@ -116,11 +108,11 @@ class MappingStage:
         start = time.perf_counter()
         if self._config.mapping.refine:
             self._sensors.check(self._state)
-            self._take_scale_of_ground()
-            self._place_again()
-            self._bend(self._loops.finish(self._positions))
+            self._placing.take_scale_of_ground(self._sensors)
+            self._placing.place_again()
+            self._bend(self._loops.finish(self._placing.positions))
             self.counts.update(self._loops.counts)
-            factors = self._positions()
+            factors = self._placing.positions()
             self.counts.update({**self._georeference.counts, **self._sensors.counts})
             refined = refine_map(self._state, factors)
             if self._sensors.has_turned_cameras:
@@ -205,57 +197,11 @@ class MappingStage:
 
     # -------------------------------------------------------------- geometry
 
-    def _align(self, cluster: Cluster) -> None:
-        self._T_world_local, residual = align(self._state, cluster, self._T_world_local)
-        if residual is not None:
-            worst = max(self.counts.get("alignment_residual_m", 0.0), residual)
-            self.counts["alignment_residual_m"] = worst
-
-    def _take_scale_of_ground(self) -> None:
-        """Give a map that nothing else tells its metres those of the camera's height."""
-        if self._scale != "unknown" or self._is_placed:
-            return
-        scale = self._sensors.find_scale(self._state)
-        if scale is not None:
-            S = np.diag([scale, scale, scale, 1.0])
-            self._state.transform(S, scale)
-            self._state.unit = 1.0
-            self._T_world_local = S @ self._T_world_local
-            self._scale = "metric"
-
-    def _place_again(self) -> None:
-        """Fit a placed map to all fixes: the first few, which placed it, may have been bad."""
-        found = self._georeference.fit(self._state, False) if self._is_placed else None
-        if found is not None:
-            S, scale = found
-            self._state.transform(S, scale)
-            self._T_world_local = S @ self._T_world_local
-
-    def _place(self) -> bool:
-        """Carry the map into ENU once the fixes tell where it lies; return whether it moved."""
-        if self._is_placed or self._georeference.origin is None:
-            return False
-        found = self._georeference.fit(self._state, self._scale == "unknown")
-        if found is None:
-            return False
-        S, scale = found
-        self._state.transform(S, scale)
-        self._state.unit = 1.0
-        self._T_world_local = S @ self._T_world_local
-        self._is_placed = True
-        self._decide_anew()
-        _LOG.info("map placed by GNSS: heading %.1f deg", np.rad2deg(np.arctan2(S[1, 0], S[0, 0])))
-        return True
-
-    def _positions(self) -> tuple[PositionPrior, ...]:
-        """Return GNSS as factors of keyframes, once the map lies in its frame."""
-        return self._georeference.factors(self._state) if self._is_placed else ()
-
     def _bend(self, motion: FloatArray | None) -> bool:
         """Follow the newest frame where closing loops moved it (4, 4); return whether it did."""
         if motion is None:
             return False
-        self._T_world_local = motion @ self._T_world_local
+        self._placing.follow(motion)
         self._decide_anew()
         return True
 
@@ -375,9 +321,9 @@ class MappingStage:
         return MapUpdate(
             sequence=self._sequence,
             stamp_ns=self._now_ns,
-            scale="metric" if self._is_placed else self._scale,
-            origin=self._georeference.origin if self._is_placed else None,
-            T_map_local=self._T_world_local,
+            scale=self._placing.scale,
+            origin=self._placing.origin,
+            T_map_local=self._placing.T_world_local,
             trajectory=trajectory_of(self._state, frames),
             cloud=cloud,
             counts=dict(self.counts),
@@ -397,4 +343,6 @@ class MappingStage:
         self.counts["clusters"] = self.counts.get("clusters", 0.0) + 1.0
         self.counts["keyframes"] = float(self._state.num_keyframes)
         self.counts.update(self._loops.counts)
+        if self._placing.worst_residual_m is not None:
+            self.counts["alignment_residual_m"] = self._placing.worst_residual_m
         self.counts["coasted"] = float(self._state.num_coasted)
