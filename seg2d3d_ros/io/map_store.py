@@ -35,7 +35,7 @@ from seg2d3d_ros.types import (
 )
 
 FORMAT = "seg2d3d-map"
-VERSION = 3
+VERSION = 4
 
 _CLOUD = tuple(f.name for f in dataclasses.fields(PointCloud))
 _TRAJECTORY = ("stamps_ns", "T_map_base", "is_keyframe")
