@@ -104,7 +104,7 @@ class SensorCheck:
         told = 100.0 * (1.0 / odometry_scale - 1.0)
         if abs(odometry_scale - 1.0) > _MOST_USUAL_BIAS:
             if self.has_turned_cameras:
-                # What was matched while they were taken for right is wrong more likely than wheels.
+                # What was matched while they were taken for right is wrong, sooner than wheels.
                 take_odometry_scale(state)
                 self.remarks += (
                     f"odometry tells {abs(told):.0f} % {'more' if told > 0 else 'less'} way than "
