@@ -9,25 +9,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from seg2d3d_ros.config import Config
 from seg2d3d_ros.geometry import transforms
-from seg2d3d_ros.geometry.masks import contains_each
 from seg2d3d_ros.mapping import forks
 from seg2d3d_ros.mapping.attraction import attracted
-from seg2d3d_ros.mapping.consensus import MaskTable, companions, majority, mask_key, within_classes
+from seg2d3d_ros.mapping.consensus import MaskTable, companions, majority, within_classes
 from seg2d3d_ros.mapping.identities import Association, Picture
 from seg2d3d_ros.mapping.incidence import incidence
 from seg2d3d_ros.mapping.labels import LabelVotes, may_join
 from seg2d3d_ros.mapping.owners import PlaceOwners
 from seg2d3d_ros.mapping.partition import Edges, greedy_partition
+from seg2d3d_ros.mapping.shared_masks import SharedMasks
 from seg2d3d_ros.mapping.state import MapState
-from seg2d3d_ros.mapping.visibility import LabelledPoints, are_in_front, show
 from seg2d3d_ros.mapping.votes import PictureVotes, VoteGraph, picture_votes, place_keys
 from seg2d3d_ros.types import EventKind, FloatArray, InstanceEvent, IntArray
 
@@ -220,11 +218,12 @@ class Associator(Association):
         """
         events = []
         class_of = self._classes(state)
-        table = MaskTable(*self._landmarks_in_masks(state))
-        instances, votes = companions(*self._points_in_masks(state))
-        votes = within_classes(
-            self._near(state, instances, votes), [class_of[i] for i in instances.tolist()]
-        )
+        look_up = partial(self.instances_of, state)
+        shared = SharedMasks(state, self.pictures, look_up, self._buildings)
+        table = MaskTable(*shared.followed)
+        instances, votes = companions(shared.followed, shared.projected())
+        votes = shared.apart(instances, votes, self._options.max_gap_m)
+        votes = within_classes(votes, [class_of[i] for i in instances.tolist()])
         group = greedy_partition(votes, self._options.min_companion_votes)
         for k in range(int(group.max(initial=-1)) + 1):
             keeper, *others = instances[group == k].tolist()
@@ -257,23 +256,6 @@ class Associator(Association):
         instances, classes = majority(self.instances_of(state, ids), self._class_of(ids))
         return Counter(dict(zip(instances.tolist(), classes.tolist(), strict=True)))
 
-    def _near(self, state: MapState, instances: IntArray, votes: Edges) -> Edges:
-        """Turn votes for joining instances (n,) with a gap between them into votes against."""
-        ids = state.landmark_ids()
-        owner = self.instances_of(state, ids)
-        order = np.argsort(owner, kind="stable")
-        low, high = (np.searchsorted(owner[order], instances, side) for side in ("left", "right"))
-        points = [state.points(ids[order[a:b]]) for a, b in zip(low, high, strict=True)]
-        trees = [cKDTree(p) for p in points]
-        weight = votes.weight.copy()
-        for k in np.flatnonzero(weight > 0.0).tolist():
-            a, b = votes.first[k], votes.second[k]
-            if len(points[a]) and len(points[b]):
-                gap = trees[a].query(points[b])[0]
-                if float(np.quantile(gap, 0.1)) > self._options.max_gap_m * state.unit:
-                    weight[k] = -weight[k]
-        return replace(votes, weight=weight)
-
     def _merge(self, state: MapState, keeper: int, other: int) -> InstanceEvent:
         places = self.instance_of_place.places(other)
         for n in places:
@@ -287,51 +269,6 @@ class Associator(Association):
             del self.instance_of_place[n]
         evidence = {"places": float(len(places))}
         return self._event(self._stamp(state), EventKind.GONE, instance, 0, evidence)
-
-    def _landmarks_in_masks(self, state: MapState) -> tuple[IntArray, IntArray]:
-        """Return the mask (n,) and the instance (n,) of each landmark followed in a picture."""
-        voting = [(k, p.seen) for k, p in enumerate(self.pictures) if p.is_voting]
-        rows = np.concatenate([_NONE, *(mask_key(k, seen.mask) for k, seen in voting)])
-        ids = np.concatenate([_NONE, *(seen.ids for _, seen in voting)])
-        known, index = np.unique(ids, return_inverse=True)
-        return rows, self.instances_of(state, known)[index]
-
-    def _points_in_masks(self, state: MapState) -> tuple[IntArray, IntArray]:
-        """Return the mask (n,) and the instance (n,) of each point that should be seen in one.
-
-        Points found later count in earlier pictures, too: so parts of one building meet that were
-        never followed at the same time.
-        """
-        ids = state.landmark_ids()
-        owner = self.instances_of(state, ids)
-        ids, owner = ids[owner > 0], owner[owner > 0]
-        labelled = LabelledPoints.of(state.points(ids), state.sigma(ids), owner)
-        numbers = [k for k, p in enumerate(self.pictures) if p.is_voting]
-        look = partial(self._points_in_picture, state, labelled)
-        found = forks.in_order(look, numbers, _PICTURES_AT_A_TIME)
-        rows, owners = zip((_NONE, _NONE), *found, strict=True)
-        return np.concatenate(rows), np.concatenate(owners)
-
-    def _points_in_picture(
-        self, state: MapState, labelled: LabelledPoints, number: int
-    ) -> tuple[IntArray, IntArray]:
-        """Return the mask (n,) and the instance (n,) of each point that a picture should show."""
-        picture = self.pictures[number]
-        masks = state.frames[picture.frame].masks[picture.camera]
-        places = [j for j, m in enumerate(masks) if m.class_id in self._buildings]
-        if len(places) < 2:
-            return _NONE, _NONE
-        reach = _COMPANION_RANGE_M * state.unit
-        shown = show(state, picture.frame, picture.camera, labelled, reach)
-        runs = [(masks[j].bbox_px, masks[j].runs) for j in places]
-        rows, owners = [_NONE], [_NONE]
-        for j, inside in zip(places, contains_each(runs, shown.uv_px), strict=True):
-            depth = shown.depth_m[inside]
-            if len(depth):
-                found = shown.instances[inside][are_in_front(depth)]
-                rows.append(mask_key(number, np.full(len(found), j)))
-                owners.append(found)
-        return np.concatenate(rows), np.concatenate(owners)
 
     def _partition(self, part: IntArray, touched: IntArray) -> list[_Group]:
         """Partition some of the touched places; those of other parts have no say."""

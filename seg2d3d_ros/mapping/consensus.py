@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from typing import TypeAlias
 
 import numpy as np
 from scipy import sparse
@@ -14,7 +15,11 @@ from seg2d3d_ros.types import IntArray
 
 _MIN_OWN_SHARE = 0.35
 _HOST_SHARE = 0.6
+_FOLLOWED_WEIGHT = 2.5
 _MASKS_PER_PICTURE = 4096
+
+# Masks (n,), by `mask_key`, and the instances (n,) of landmarks in them, 0 for none.
+InMasks: TypeAlias = tuple[IntArray, IntArray]
 
 
 def mask_key(picture: int, mask: IntArray) -> IntArray:
@@ -99,27 +104,41 @@ class MaskTable:
                 self._hosts.setdefault(i, Counter())[owner] += sign
 
 
-def companions(mask: IntArray, instance: IntArray) -> tuple[IntArray, Edges]:
+def companions(followed: InMasks, projected: InMasks) -> tuple[IntArray, Edges]:
     """Compare the masks of instances that are seen together, picture by picture.
 
     Args:
-        mask: (n,) name of the mask around each landmark.
-        instance: (n,) instance of each landmark, 0 none.
+        followed: Landmarks in the masks they were followed in.
+        projected: Landmarks in the masks that they should be seen in. What is hidden may seem to
+            lie in the mask of what hides it, so what was followed says more.
 
     Returns:
         The instances (m,), sorted, and for each pair, as positions among them, the pictures in
         which both lie mainly in one mask less those in which they do not; only instances with at
         least two landmarks in their mask are compared.
     """
+    shown, seen = _main_masks(*projected), _main_masks(*followed)
+    instances = np.unique(np.concatenate([shown[1], seen[1]]))
+    votes = [_compared(*pairs, instances) for pairs in (shown, seen)]
+    total = (votes[0] + _FOLLOWED_WEIGHT * votes[1]).tocoo()
+    return instances, Edges(len(instances), total.row, total.col, total.data)
+
+
+def _main_masks(mask: IntArray, instance: IntArray) -> InMasks:
+    """Return of each instance that which of its masks (n,) in a picture has most of it."""
     mask, instance, count = count_pairs(mask, instance)
     mask, instance, count = (v[count >= 2] for v in (mask, instance, count))
     order = np.lexsort((mask, -count, instance, mask // _MASKS_PER_PICTURE))
     rows = order[_starts(mask[order] // _MASKS_PER_PICTURE, instance[order])]
-    instances, column = np.unique(instance[rows], return_inverse=True)
-    in_picture = _together(mask[rows] // _MASKS_PER_PICTURE, column, len(instances))
-    in_mask = _together(mask[rows], column, len(instances))
-    votes = sparse.triu(2 * in_mask - in_picture, k=1, format="coo")
-    return instances, Edges(len(instances), votes.row, votes.col, votes.data.astype(np.float64))
+    return mask[rows], instance[rows]
+
+
+def _compared(mask: IntArray, instance: IntArray, instances: IntArray) -> sparse.coo_array:
+    """Return the votes (m, m), above the diagonal, of instances (n,) in their masks."""
+    column = np.searchsorted(instances, instance)
+    in_picture = _together(mask // _MASKS_PER_PICTURE, column, len(instances))
+    in_mask = _together(mask, column, len(instances))
+    return sparse.triu((2 * in_mask - in_picture).astype(np.float64), k=1)
 
 
 def within_classes(votes: Edges, classes: list[int]) -> Edges:

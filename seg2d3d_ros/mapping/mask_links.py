@@ -1,8 +1,9 @@
 """Which masks of following pictures, or of cameras that overlap, show the same region.
 
 A mask is laid over other pictures as the map says it should move, and compared with the masks
-there. Links of more than half an overlap are hardly ever wrong, even where masks are split, merged
-or missed in between, so chains of them carry a name from where it is certain to where it is not.
+there. Links of more than half an overlap are hardly ever wrong, and those over several pictures
+bridge the ones in which masks are split, merged or missed, so they carry a name from where it is
+certain to where it is not.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from seg2d3d_ros.geometry import cameras as models
@@ -19,7 +21,7 @@ from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.types import FloatArray, IntArray, Mask
 
-_STEPS = 2
+_STEPS = 6
 _MAX_GAP_NS = 2_000_000_000
 _NUM_SAMPLES = 60
 _MIN_SAMPLES = 3
@@ -39,6 +41,14 @@ class MaskLinks:
     b: IntArray
     overlap: FloatArray
 
+    def between(self, keys: IntArray) -> MaskLinks:
+        """Return those with both ends among some masks (n,)."""
+        return self.where(np.isin(self.a, keys) & np.isin(self.b, keys))
+
+    def where(self, is_meant: NDArray[np.bool_]) -> MaskLinks:
+        """Return some of them (n,)."""
+        return MaskLinks(self.a[is_meant], self.b[is_meant], self.overlap[is_meant])
+
 
 _NONE = MaskLinks(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0))
 
@@ -50,18 +60,19 @@ def mask_keys(frame: int, camera: int, masks: IntArray) -> IntArray:
 
 @dataclass(frozen=True)
 class _Regions:
-    """Masks of a picture and samples of them: owner (n,) and position before the camera (n, 3)."""
+    """Masks of a picture and samples of them: owner (n,), pixel (n, 2), point in camera (n, 3)."""
 
     frame: int
     camera: int
     stamp_ns: int
     numbers: list[int]
     owner: IntArray
+    uv_px: FloatArray
     points_cam: FloatArray
 
 
 class MaskLinker:
-    """Links every mask with those of the next two pictures of its camera, and of other cameras.
+    """Links every mask with those of the next six pictures of its camera, and of other cameras.
 
     Other cameras count at the same moment only: where they overlap, as in a stereo pair.
     """
@@ -83,6 +94,7 @@ class MaskLinker:
             if 0 <= now.stamp_ns - before.stamp_ns <= _MAX_GAP_NS
         ]
         found += [_link(state, other, now) for other in beside if other.frame == frame]
+        found.append(_overlapping(state, now))
         self._links[frame, camera] = _joined(found)
         if now.numbers:  # where not every picture has masks, the next that has some is meant
             self._recent[camera] = [*recent, now][-_STEPS:]
@@ -92,7 +104,7 @@ class MaskLinker:
         wanted = {p for p in pictures if p in self._links}
         links = _joined([self._links[p] for p in sorted(wanted)])
         inside = np.array([_picture(key) in wanted for key in links.a.tolist()], dtype=bool)
-        return MaskLinks(links.a[inside], links.b[inside], links.overlap[inside])
+        return links.where(inside)
 
 
 def pictures_of(keys: IntArray) -> IntArray:
@@ -130,7 +142,7 @@ def _sample(state: MapState, frame: int, camera: int, classes: frozenset[int]) -
     model = state.cameras[camera]
     depth = _depth(state, frame, camera, uv)
     rays = np.c_[models.normalize(model, uv), np.ones(len(uv))]
-    return _Regions(frame, camera, f.stamp_ns, numbers, owner, rays * depth[:, None])
+    return _Regions(frame, camera, f.stamp_ns, numbers, owner, uv, rays * depth[:, None])
 
 
 def samples_of(state: MapState, key: int) -> tuple[FloatArray, FloatArray]:
@@ -175,11 +187,24 @@ def _depth(state: MapState, frame: int, camera: int, uv_px: FloatArray) -> Float
 
 def _link(state: MapState, a: _Regions, b: _Regions) -> MaskLinks:
     """Compare the masks of two pictures, each laid over the other."""
-    is_followed = a.camera == b.camera
-    forth, back = _shares(state, a, b), _shares(state, b, a).T
+    least = _MIN_OVERLAP if a.camera == b.camera else _MIN_OVERLAP_BESIDE
+    return _links(a, b, _shares(state, a, b), _shares(state, b, a).T, least)
+
+
+def _overlapping(state: MapState, now: _Regions) -> MaskLinks:
+    """Compare the masks of one picture: some backends find a thing twice."""
+    share = _hit_shares(state, now, now.owner, now.uv_px, now)
+    links = _links(now, now, share, share.T, _MIN_OVERLAP)
+    return links.where(links.a < links.b)
+
+
+def _links(
+    a: _Regions, b: _Regions, forth: FloatArray, back: FloatArray, least: float
+) -> MaskLinks:
+    """Link masks by how much of each lies in each other (len a, len b)."""
     with np.errstate(divide="ignore"):
         overlap = 1.0 / np.maximum(1.0 / forth + 1.0 / back - 1.0, 1.0)
-    i, j = np.nonzero(overlap >= (_MIN_OVERLAP if is_followed else _MIN_OVERLAP_BESIDE))
+    i, j = np.nonzero(overlap >= least)
     numbers_a, numbers_b = (np.array(r.numbers, dtype=np.int64) for r in (a, b))
     return MaskLinks(
         mask_keys(a.frame, a.camera, numbers_a[i]),
@@ -190,17 +215,24 @@ def _link(state: MapState, a: _Regions, b: _Regions) -> MaskLinks:
 
 def _shares(state: MapState, a: _Regions, b: _Regions) -> FloatArray:
     """Return how much of each mask of `a` should lie in each mask of `b` (len a, len b)."""
-    masks = state.frames[b.frame].masks[b.camera]
     T_b_a = transforms.invert(_camera_pose(state, b.frame, b.camera)) @ _camera_pose(
         state, a.frame, a.camera
     )
     uv, inside = models.project(state.cameras[b.camera], transforms.apply(T_b_a, a.points_cam))
-    owner, size = a.owner[inside], max(a.numbers, default=0) + 1
+    return _hit_shares(state, a, a.owner[inside], uv[inside], b)
+
+
+def _hit_shares(
+    state: MapState, a: _Regions, owner: IntArray, uv_px: FloatArray, b: _Regions
+) -> FloatArray:
+    """Return the share (len a, len b) of samples (n,) of masks of `a` that lie in masks of `b`."""
+    masks = state.frames[b.frame].masks[b.camera]
+    size = max(a.numbers, default=0) + 1
     total = np.bincount(owner, minlength=size).astype(float)
     # Cameras that look apart share a strip, and a strip of a mask may look like that of any other.
     total[total < (_MIN_SAMPLES if a.camera == b.camera else _MIN_SAMPLES_BESIDE)] = np.inf
     regions = [(masks[k].bbox_px, masks[k].runs) for k in b.numbers]
-    hits = pixel_masks.contains_each(regions, uv[inside])
+    hits = pixel_masks.contains_each(regions, uv_px)
     counts = [np.bincount(owner[hit], minlength=size) / total for hit in hits]
     columns = [c[a.numbers] for c in counts]
     return np.stack(columns, axis=1) if columns else np.zeros((len(a.numbers), 0))

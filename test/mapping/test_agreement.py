@@ -24,18 +24,22 @@ def in_pictures(num, mask):
     return [int(mask_keys(k, 0, np.array([mask]))[0]) for k in range(num)]
 
 
-def test_name_masks_chain_shares_the_name_with_most_evidence():
-    votes = [Counter({3: 0.6}), Counter(), Counter({8: 0.2, 3: 0.1}), Counter({9: 1.0})]
-    chained = links((0, 1, 0.8), (1, 2, 0.6))
-    assert [n.instance for n in name_masks(np.arange(4), votes, chained).names] == [3, 3, 3, 9]
-    apart = [n.instance for n in name_masks(np.arange(4), votes, links()).names]
-    assert apart == [3, 0, 8, 9]
+def test_name_masks_track_shares_the_name_with_most_evidence():
+    keys = in_pictures(4, 0)
+    votes = [{3: 0.9}, {}, {8: 0.8, 3: 0.7}, {9: 1.0}]
+    followed = [(keys[0], keys[1], 0.8), (keys[1], keys[2], 0.6)]
+    assert instances(keys, votes, followed) == [3, 3, 3, 9]
+    assert instances(keys, votes) == [3, 0, 8, 9]
 
 
-def test_name_masks_weak_links_settle_only_what_is_open():
-    votes = [Counter({3: 1.0})] * 3 + [Counter(), Counter({9: 1.0})]
-    weak = links((0, 1, 0.9), (1, 2, 0.9), (2, 3, 0.4), (2, 4, 0.4))
-    assert [n.instance for n in name_masks(np.arange(5), votes, weak).names] == [3, 3, 3, 3, 9]
+def test_name_masks_evidence_that_is_weak_for_the_whole_track_does_not_name_it():
+    keys = in_pictures(4, 0)
+    followed = [(a, b, 0.8) for a, b in zip(keys, keys[1:], strict=False)]
+    shining_through = in_pictures(4, 1)
+    votes = [{3: 0.9}, {3: 0.3}, {}, {}]
+    assert instances(keys, votes, followed) == [3] * 4
+    owned = [{3: 2.0}] * 4
+    assert instances([*keys, *shining_through], votes + owned, followed) == [0] * 4 + [3] * 4
 
 
 def test_name_masks_order_and_numbering_of_masks_change_nothing():
@@ -68,13 +72,23 @@ def test_name_masks_little_evidence_names_a_mask_that_nothing_contradicts():
     assert instances([3], [{4: 0.2, 5: 0.2}]) == [4]
 
 
-def test_name_masks_links_overrule_weak_evidence():
+def test_name_masks_links_overrule_what_a_single_mask_says():
     # Six masks of 3 that are sure; a sliver linked to them where points of 8 shine through.
+    keys = in_pictures(7, 0)
     votes = [{3: 1.5}] * 6 + [{8: 0.4}]
-    chained = [(k, k + 1, 0.8) for k in range(5)]
-    assert instances(range(7), votes, [*chained, (5, 6, 0.45)])[6] == 3
-    assert instances(range(7), votes, chained)[6] == 8
-    assert instances(range(7), [*votes[:6], {8: 1.2}], [*chained, (5, 6, 0.45)])[6] == 8
+    chained = [(a, b, 0.8) for a, b in zip(keys[:6], keys[1:6], strict=False)]
+    assert instances(keys, votes, [*chained, (keys[5], keys[6], 0.45)])[6] == 3
+    assert instances(keys, votes, chained)[6] == 8
+
+
+def test_name_masks_mask_that_is_sure_leaves_the_name_of_its_track():
+    # A mask over two houses is linked to both of them.
+    keys = in_pictures(4, 0)
+    votes = [{3: 2.5}, {3: 2.5}, {3: 1.4, 8: 1.3}, {8: 2.5}]
+    followed = [(a, b, 0.6) for a, b in zip(keys, keys[1:], strict=False)]
+    assert instances(keys, votes, followed) == [3, 3, 3, 8]
+    assert instances(keys, [*votes[:3], {8: 1.5}], followed) == [3] * 4
+    assert instances(keys, [*votes[:3], {8: 2.5, 3: 0.5}], followed) == [3] * 4
 
 
 def test_name_masks_weak_evidence_for_an_instance_with_a_mask_there_means_its_neighbour():

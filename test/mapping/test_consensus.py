@@ -151,9 +151,9 @@ def test_reassign_looks_only_at_the_masks_of_the_instance(monkeypatch):
     assert counts[0] == counts[1] == 5 * 5 * 2
 
 
-def compared(*pictures):
-    """Votes about pairs of instances as {(a, b): votes}."""
-    instances, votes = companions(*landmarks(*pictures))
+def compared(*pictures, followed=()):
+    """Votes about pairs of instances as {(a, b): votes}; `pictures` hold what is projected."""
+    instances, votes = companions(landmarks(*followed), landmarks(*pictures))
     ends = zip(instances[votes.first].tolist(), instances[votes.second].tolist(), strict=True)
     return dict(zip(ends, votes.weight.tolist(), strict=True))
 
@@ -173,3 +173,12 @@ def test_companions_of_nothing_are_none():
 def test_companions_instance_in_two_masks_counts_in_that_with_more_of_it():
     found = compared([{1: 5, 2: 2}, {2: 6, 3: 4}])
     assert found == {(1, 2): -1.0, (1, 3): -1.0, (2, 3): 1.0}
+
+
+def test_companions_what_was_followed_outvotes_what_is_projected():
+    # A facade that hides its neighbour: projected, the neighbour lies in its mask.
+    hidden = [[{1: 5, 2: 4}]] * 6
+    assert compared(*hidden) == {(1, 2): 6.0}
+    assert compared(*hidden, followed=[[{1: 5}, {2: 4}]] * 3)[1, 2] < 0.0
+    assert compared(*hidden, followed=[[{1: 5, 2: 4}]])[1, 2] > 6.0
+    assert compared(followed=[[{1: 5}, {2: 4}]])[1, 2] < 0.0

@@ -1,0 +1,104 @@
+"""Which instances lie in which masks: by landmarks followed, and by what should be seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from seg2d3d_ros.geometry.masks import contains_each
+from seg2d3d_ros.mapping import forks
+from seg2d3d_ros.mapping.consensus import InMasks, mask_key
+from seg2d3d_ros.mapping.identities import Picture
+from seg2d3d_ros.mapping.partition import Edges
+from seg2d3d_ros.mapping.state import MapState
+from seg2d3d_ros.mapping.visibility import LabelledPoints, are_in_front, show
+from seg2d3d_ros.types import IntArray
+
+_PICTURES_AT_A_TIME = 64
+_RANGE_M = 60.0
+_NONE = np.zeros(0, dtype=np.int64)
+
+
+class SharedMasks:
+    """Landmarks of all instances, in the masks of the pictures that vote."""
+
+    def __init__(
+        self,
+        state: MapState,
+        pictures: list[Picture],
+        instances_of: Callable[[IntArray], IntArray],
+        building_classes: frozenset[int],
+    ) -> None:
+        """Look up whose the landmarks are.
+
+        Args:
+            state: The map.
+            pictures: All pictures with their incidences.
+            instances_of: Returns the instance (n,) of landmarks (n,), 0 for none.
+            building_classes: Masks of other classes say nothing.
+        """
+        self._state, self._pictures, self._classes = state, pictures, building_classes
+        self._ids = state.landmark_ids()
+        self._owner = instances_of(self._ids)
+        self.followed = self._followed(instances_of)
+
+    def _followed(self, instances_of: Callable[[IntArray], IntArray]) -> InMasks:
+        """Return the masks that landmarks were followed in."""
+        voting = [(k, p.seen) for k, p in enumerate(self._pictures) if p.is_voting]
+        rows = np.concatenate([_NONE, *(mask_key(k, seen.mask) for k, seen in voting)])
+        ids = np.concatenate([_NONE, *(seen.ids for _, seen in voting)])
+        known, index = np.unique(ids, return_inverse=True)
+        return rows, instances_of(known)[index]
+
+    def projected(self) -> InMasks:
+        """Return the masks that landmarks should be seen in, in every picture of the drive.
+
+        So parts of one building meet that were never followed at the same time.
+        """
+        ids, owner = self._ids[self._owner > 0], self._owner[self._owner > 0]
+        labelled = LabelledPoints.of(self._state.points(ids), self._state.sigma(ids), owner)
+        numbers = [k for k, p in enumerate(self._pictures) if p.is_voting]
+
+        def look(number: int) -> InMasks:
+            return self._projected_into(labelled, number)
+
+        found = forks.in_order(look, numbers, _PICTURES_AT_A_TIME)
+        rows, owners = zip((_NONE, _NONE), *found, strict=True)
+        return np.concatenate(rows), np.concatenate(owners)
+
+    def _projected_into(self, labelled: LabelledPoints, number: int) -> InMasks:
+        picture = self._pictures[number]
+        masks = self._state.frames[picture.frame].masks[picture.camera]
+        places = [j for j, m in enumerate(masks) if m.class_id in self._classes]
+        if len(places) < 2:
+            return _NONE, _NONE
+        reach = _RANGE_M * self._state.unit
+        shown = show(self._state, picture.frame, picture.camera, labelled, reach)
+        runs = [(masks[j].bbox_px, masks[j].runs) for j in places]
+        rows, owners = [_NONE], [_NONE]
+        for j, inside in zip(places, contains_each(runs, shown.uv_px), strict=True):
+            depth = shown.depth_m[inside]
+            if len(depth):
+                found = shown.instances[inside][are_in_front(depth)]
+                rows.append(mask_key(number, np.full(len(found), j)))
+                owners.append(found)
+        return np.concatenate(rows), np.concatenate(owners)
+
+    def apart(self, instances: IntArray, votes: Edges, max_gap_m: float) -> Edges:
+        """Turn votes for joining instances (n,) with a gap between them into votes against."""
+        order = np.argsort(self._owner, kind="stable")
+        owner = self._owner[order]
+        low, high = (np.searchsorted(owner, instances, side) for side in ("left", "right"))
+        ids = [self._ids[order[a:b]] for a, b in zip(low, high, strict=True)]
+        trees = [cKDTree(self._state.points(i)) for i in ids]
+        weight = votes.weight.copy()
+        for k in np.flatnonzero(weight > 0.0).tolist():
+            a, b = votes.first[k], votes.second[k]
+            if trees[a].n and trees[b].n:
+                gap = trees[a].query(trees[b].data)[0]
+                if float(np.quantile(gap, 0.1)) > max_gap_m * self._state.unit:
+                    weight[k] = -weight[k]
+        return replace(votes, weight=weight)
