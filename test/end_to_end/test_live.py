@@ -136,18 +136,7 @@ def live(ros_domain, tmp_path):
     process.communicate()
 
 
-def test_live_node_killed_stops_the_others_and_reports_it(live):
-    process, children = live
-    victim = next(c for c in children if "clusters_node" in " ".join(c.cmdline()))
-    victim.kill()
-    text, _ = process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert "node 'clusters' (exit code -9) has ended; it was killed" in text
-    assert not any(child.is_running() for child in children)
-
-
-@pytest.mark.parametrize("victim", ["segmentation", "clusters"])
-def test_live_node_killed_on_the_way_saves_what_was_mapped(graph, live, drive, tmp_path, victim):
+def test_live_node_killed_on_the_way_saves_what_was_mapped(graph, live, drive, tmp_path):
     process, children = live
     player = Player(drive / "bag", PlayOptions(rate=2.0, min_subscribers=2, max_waiting=8))
     assert player.wait_for_subscribers(never)
@@ -159,6 +148,7 @@ def test_live_node_killed_on_the_way_saves_what_was_mapped(graph, live, drive, t
     assert process.returncode == 1, text
     assert "node 'segmentation' does not answer" in text
     assert "node 'segmentation' (exit code -9) has ended; it was killed" in text
+    assert not any(child.is_running() for child in children)
     run = json.loads((tmp_path / "out" / "run.json").read_text())
     assert run["num_keyframes"] >= 20 and run["num_instances"] > 0
 
