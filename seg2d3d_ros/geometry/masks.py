@@ -116,17 +116,19 @@ def contains_each(
     if not found.size:
         return found
     x0, y0, x1, y1 = np.array([box for box, _ in masks], dtype=np.int64).T
-    rounded = np.floor(np.where(np.isfinite(uv_px), uv_px, -1.0).clip(-1, 2**30) + 0.5)
-    column, row = rounded.astype(np.int64).T
-    in_box = (column >= x0[:, None]) & (column < x1[:, None])
-    in_box &= (row >= y0[:, None]) & (row < y1[:, None])
+    u, v = uv_px[:, 0] + 0.5, uv_px[:, 1] + 0.5
+    in_box = (u >= x0[:, None]) & (u < x1[:, None])
+    in_box &= (v >= y0[:, None]) & (v < y1[:, None])
     mask, pixel = np.nonzero(in_box)
     num_runs = np.array([len(runs) for _, runs in masks])
     first = np.cumsum(num_runs) - num_runs
-    size = (x1 - x0) * (y1 - y0)
+    width, size = x1 - x0, (x1 - x0) * (y1 - y0)
     base = np.cumsum(size) - size
     boundaries = np.concatenate([runs for _, runs in masks]) + np.repeat(base, num_runs)
-    at = (row[pixel] - y0[mask]) * (x1 - x0)[mask] + column[pixel] - x0[mask] + base[mask]
+    # Where (0, 0) would be, were the row of the box as long as that.
+    origin = base - y0 * width - x0
+    column, row = u[pixel].astype(np.int64), v[pixel].astype(np.int64)
+    at = row * width[mask] + column + origin[mask]
     found[mask, pixel] = (np.searchsorted(boundaries, at, side="right") - first[mask]) & 1
     return found
 
