@@ -98,12 +98,48 @@ def contains(bbox_px: Box, runs: Runs, uv_px: ArrayLike) -> NDArray[np.bool_]:
     return inside
 
 
+class MaskStack:
+    """Masks of one picture, one after another, so that one bisection looks pixels up in all."""
+
+    def __init__(self, masks: Sequence[tuple[Box, Runs]]) -> None:
+        """Stack masks, m pairs of box and runs."""
+        self._boxes = np.array([box for box, _ in masks], dtype=np.int64).reshape(-1, 4)
+        x0, y0, x1, y1 = self._boxes.T
+        num_runs = np.array([len(runs) for _, runs in masks], dtype=np.int64)
+        self._first = np.cumsum(num_runs) - num_runs
+        self._width, size = x1 - x0, (x1 - x0) * (y1 - y0)
+        base = np.cumsum(size) - size
+        runs = np.concatenate([np.zeros(0, np.uint32), *(runs for _, runs in masks)])
+        self._boundaries = runs + np.repeat(base, num_runs)
+        # Where (0, 0) would be, were the row of the box as long as that.
+        self._origin = base - y0 * self._width - x0
+
+    def __len__(self) -> int:
+        """Return the number of masks."""
+        return len(self._boxes)
+
+    def hits(self, uv_px: NDArray[np.floating]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the mask (k,) and the pixel (k,), by position, of all that lie in masks.
+
+        Args:
+            uv_px: (n, 2) pixels anywhere; NaN lies in no mask.
+        """
+        x0, y0, x1, y1 = self._boxes.T[:, :, None]
+        u, v = uv_px[:, 0] + 0.5, uv_px[:, 1] + 0.5
+        in_box = (u >= x0) & (u < x1)
+        in_box &= (v >= y0) & (v < y1)
+        mask, pixel = np.nonzero(in_box)
+        column, row = u[pixel].astype(np.int64), v[pixel].astype(np.int64)
+        at = row * self._width[mask] + column + self._origin[mask]
+        place = np.searchsorted(self._boundaries, at, side="right") - self._first[mask]
+        is_inside = (place & 1).astype(bool)
+        return mask[is_inside], pixel[is_inside]
+
+
 def contains_each(
     masks: Sequence[tuple[Box, Runs]], uv_px: NDArray[np.floating]
 ) -> NDArray[np.bool_]:
     """Return which pixels lie in which of many masks of one picture, faster than one by one.
-
-    The runs of all masks stand one after another, so that one bisection looks all pixels up.
 
     Args:
         masks: m pairs of box and runs.
@@ -113,23 +149,7 @@ def contains_each(
         (m, n) bool.
     """
     found = np.zeros((len(masks), len(uv_px)), bool)
-    if not found.size:
-        return found
-    x0, y0, x1, y1 = np.array([box for box, _ in masks], dtype=np.int64).T
-    u, v = uv_px[:, 0] + 0.5, uv_px[:, 1] + 0.5
-    in_box = (u >= x0[:, None]) & (u < x1[:, None])
-    in_box &= (v >= y0[:, None]) & (v < y1[:, None])
-    mask, pixel = np.nonzero(in_box)
-    num_runs = np.array([len(runs) for _, runs in masks])
-    first = np.cumsum(num_runs) - num_runs
-    width, size = x1 - x0, (x1 - x0) * (y1 - y0)
-    base = np.cumsum(size) - size
-    boundaries = np.concatenate([runs for _, runs in masks]) + np.repeat(base, num_runs)
-    # Where (0, 0) would be, were the row of the box as long as that.
-    origin = base - y0 * width - x0
-    column, row = u[pixel].astype(np.int64), v[pixel].astype(np.int64)
-    at = row * width[mask] + column + origin[mask]
-    found[mask, pixel] = (np.searchsorted(boundaries, at, side="right") - first[mask]) & 1
+    found[MaskStack(masks).hits(uv_px)] = True
     return found
 
 

@@ -18,6 +18,7 @@ from scipy.spatial import cKDTree
 from seg2d3d_ros.geometry import cameras as models
 from seg2d3d_ros.geometry import masks as pixel_masks
 from seg2d3d_ros.geometry import transforms
+from seg2d3d_ros.geometry.masks import MaskStack
 from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.types import FloatArray, IntArray, Mask
 
@@ -60,12 +61,16 @@ def mask_keys(frame: int, camera: int, masks: IntArray) -> IntArray:
 
 @dataclass(frozen=True)
 class _Regions:
-    """Masks of a picture and samples of them: owner (n,), pixel (n, 2), point in camera (n, 3)."""
+    """Masks (m,) of a picture by number, and samples of them.
+
+    These have an owner (n,), by position, a pixel (n, 2), and a point in the camera (n, 3).
+    """
 
     frame: int
     camera: int
     stamp_ns: int
-    numbers: list[int]
+    numbers: IntArray
+    stack: MaskStack
     owner: IntArray
     uv_px: FloatArray
     points_cam: FloatArray
@@ -96,7 +101,7 @@ class MaskLinker:
         found += [_link(state, other, now) for other in beside if other.frame == frame]
         found.append(_overlapping(state, now))
         self._links[frame, camera] = _joined(found)
-        if now.numbers:  # where not every picture has masks, the next that has some is meant
+        if len(now.numbers):  # where not every picture has masks, the next that has some is meant
             self._recent[camera] = [*recent, now][-_STEPS:]
 
     def among(self, pictures: Iterable[tuple[int, int]]) -> MaskLinks:
@@ -135,14 +140,15 @@ def _sample(state: MapState, frame: int, camera: int, classes: frozenset[int]) -
     """Put samples of each mask into space, as deep as the landmarks seen around them."""
     f = state.frames[frame]
     masks = f.masks[camera]
-    numbers = [k for k, mask in enumerate(masks) if mask.class_id in classes]
-    pixels = [_spread(masks[k]) for k in numbers]
-    owner = np.repeat(np.array(numbers, dtype=np.int64), [len(p) for p in pixels])
+    numbers = np.array([k for k, m in enumerate(masks) if m.class_id in classes], dtype=np.int64)
+    stack = MaskStack([(masks[k].bbox_px, masks[k].runs) for k in numbers.tolist()])
+    pixels = [_spread(masks[k]) for k in numbers.tolist()]
+    owner = np.repeat(np.arange(len(numbers)), [len(p) for p in pixels])
     uv = np.concatenate([np.zeros((0, 2)), *pixels])
     model = state.cameras[camera]
     depth = _depth(state, frame, camera, uv)
     rays = np.c_[models.normalize(model, uv), np.ones(len(uv))]
-    return _Regions(frame, camera, f.stamp_ns, numbers, owner, uv, rays * depth[:, None])
+    return _Regions(frame, camera, f.stamp_ns, numbers, stack, owner, uv, rays * depth[:, None])
 
 
 def samples_of(state: MapState, key: int) -> tuple[FloatArray, FloatArray]:
@@ -193,7 +199,7 @@ def _link(state: MapState, a: _Regions, b: _Regions) -> MaskLinks:
 
 def _overlapping(state: MapState, now: _Regions) -> MaskLinks:
     """Compare the masks of one picture: some backends find a thing twice."""
-    share = _hit_shares(state, now, now.owner, now.uv_px, now)
+    share = _hit_shares(now, now.owner, now.uv_px, now)
     links = _links(now, now, share, share.T, _MIN_OVERLAP)
     return links.where(links.a < links.b)
 
@@ -205,10 +211,9 @@ def _links(
     with np.errstate(divide="ignore"):
         overlap = 1.0 / np.maximum(1.0 / forth + 1.0 / back - 1.0, 1.0)
     i, j = np.nonzero(overlap >= least)
-    numbers_a, numbers_b = (np.array(r.numbers, dtype=np.int64) for r in (a, b))
     return MaskLinks(
-        mask_keys(a.frame, a.camera, numbers_a[i]),
-        mask_keys(b.frame, b.camera, numbers_b[j]),
+        mask_keys(a.frame, a.camera, a.numbers[i]),
+        mask_keys(b.frame, b.camera, b.numbers[j]),
         overlap[i, j],
     )
 
@@ -219,20 +224,15 @@ def _shares(state: MapState, a: _Regions, b: _Regions) -> FloatArray:
         state, a.frame, a.camera
     )
     uv, inside = models.project(state.cameras[b.camera], transforms.apply(T_b_a, a.points_cam))
-    return _hit_shares(state, a, a.owner[inside], uv[inside], b)
+    return _hit_shares(a, a.owner[inside], uv[inside], b)
 
 
-def _hit_shares(
-    state: MapState, a: _Regions, owner: IntArray, uv_px: FloatArray, b: _Regions
-) -> FloatArray:
+def _hit_shares(a: _Regions, owner: IntArray, uv_px: FloatArray, b: _Regions) -> FloatArray:
     """Return the share (len a, len b) of samples (n,) of masks of `a` that lie in masks of `b`."""
-    masks = state.frames[b.frame].masks[b.camera]
-    size = max(a.numbers, default=0) + 1
-    total = np.bincount(owner, minlength=size).astype(float)
+    size = len(a.numbers), len(b.numbers)
+    total = np.bincount(owner, minlength=size[0]).astype(float)
     # Cameras that look apart share a strip, and a strip of a mask may look like that of any other.
     total[total < (_MIN_SAMPLES if a.camera == b.camera else _MIN_SAMPLES_BESIDE)] = np.inf
-    regions = [(masks[k].bbox_px, masks[k].runs) for k in b.numbers]
-    hits = pixel_masks.contains_each(regions, uv_px)
-    counts = [np.bincount(owner[hit], minlength=size) / total for hit in hits]
-    columns = [c[a.numbers] for c in counts]
-    return np.stack(columns, axis=1) if columns else np.zeros((len(a.numbers), 0))
+    mask, sample = b.stack.hits(uv_px)
+    count = np.bincount(owner[sample] * size[1] + mask, minlength=size[0] * size[1])
+    return count.reshape(size) / total[:, None]
