@@ -18,12 +18,19 @@ from seg2d3d_ros.config import Config
 from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.mapping import forks
 from seg2d3d_ros.mapping.attraction import attracted
-from seg2d3d_ros.mapping.consensus import MaskTable, companions, majority, within_classes
+from seg2d3d_ros.mapping.consensus import (
+    MaskTable,
+    companions,
+    followed_together,
+    majority,
+    within_classes,
+)
 from seg2d3d_ros.mapping.identities import Association, Picture
 from seg2d3d_ros.mapping.incidence import incidence
 from seg2d3d_ros.mapping.labels import LabelVotes, may_join
+from seg2d3d_ros.mapping.nearness import Nearness
 from seg2d3d_ros.mapping.owners import PlaceOwners
-from seg2d3d_ros.mapping.partition import Edges, greedy_partition
+from seg2d3d_ros.mapping.partition import Edges, greedy_partition, united
 from seg2d3d_ros.mapping.shared_masks import SharedMasks
 from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.mapping.votes import PictureVotes, VoteGraph, picture_votes, place_keys
@@ -222,7 +229,10 @@ class Associator(Association):
         shared = SharedMasks(state, self.pictures, look_up, self._buildings)
         table = MaskTable(*shared.followed)
         instances, votes = companions(shared.followed, shared.projected())
-        votes = shared.apart(instances, votes, self._options.max_gap_m)
+        nearness = Nearness(state, instances, shared.ids, shared.owner)
+        votes = nearness.without_gaps(votes, self._options.max_gap_m)
+        together = followed_together(shared.followed, instances)
+        votes = united(votes, nearness.at_one_place(together))
         votes = within_classes(votes, [class_of[i] for i in instances.tolist()])
         group = greedy_partition(votes, self._options.min_companion_votes)
         for k in range(int(group.max(initial=-1)) + 1):

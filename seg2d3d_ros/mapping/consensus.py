@@ -124,6 +124,16 @@ def companions(followed: InMasks, projected: InMasks) -> tuple[IntArray, Edges]:
     return instances, Edges(len(instances), total.row, total.col, total.data)
 
 
+def followed_together(followed: InMasks, instances: IntArray) -> sparse.csr_array:
+    """Return in how many pictures landmarks of two instances (m,) were followed, (m, m)."""
+    mask, instance = followed
+    known = np.isin(instance, instances)
+    picture = mask[known] // _MASKS_PER_PICTURE
+    column = np.searchsorted(instances, instance[known])
+    picture, column = np.unique(np.stack([picture, column]), axis=1)
+    return _together(picture, column, len(instances))
+
+
 def _main_masks(mask: IntArray, instance: IntArray) -> InMasks:
     """Return of each instance that which of its masks (n,) in a picture has most of it."""
     mask, instance, count = count_pairs(mask, instance)

@@ -34,6 +34,12 @@ class Edges:
     weight: FloatArray
 
 
+def united(a: Edges, b: Edges) -> Edges:
+    """Return the edges of two graphs of the same nodes."""
+    first, second = np.concatenate([a.first, b.first]), np.concatenate([a.second, b.second])
+    return Edges(a.size, first, second, np.concatenate([a.weight, b.weight]))
+
+
 def greedy_partition(edges: Edges, min_weight: float = 0.0) -> IntArray:
     """Contract the most attractive edges until none exceeds `min_weight`; parallel edges add up.
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from seg2d3d_ros.geometry.masks import contains_each
 from seg2d3d_ros.mapping import forks
 from seg2d3d_ros.mapping.consensus import InMasks, mask_key
 from seg2d3d_ros.mapping.identities import Picture
-from seg2d3d_ros.mapping.partition import Edges
 from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.mapping.visibility import LabelledPoints, are_in_front, show
 from seg2d3d_ros.types import IntArray
@@ -41,8 +38,8 @@ class SharedMasks:
             building_classes: Masks of other classes say nothing.
         """
         self._state, self._pictures, self._classes = state, pictures, building_classes
-        self._ids = state.landmark_ids()
-        self._owner = instances_of(self._ids)
+        self.ids = state.landmark_ids()
+        self.owner = instances_of(self.ids)
         self.followed = self._followed(instances_of)
 
     def _followed(self, instances_of: Callable[[IntArray], IntArray]) -> InMasks:
@@ -58,7 +55,7 @@ class SharedMasks:
 
         So parts of one building meet that were never followed at the same time.
         """
-        ids, owner = self._ids[self._owner > 0], self._owner[self._owner > 0]
+        ids, owner = self.ids[self.owner > 0], self.owner[self.owner > 0]
         labelled = LabelledPoints.of(self._state.points(ids), self._state.sigma(ids), owner)
         numbers = [k for k, p in enumerate(self._pictures) if p.is_voting]
 
@@ -86,19 +83,3 @@ class SharedMasks:
                 rows.append(mask_key(number, np.full(len(found), j)))
                 owners.append(found)
         return np.concatenate(rows), np.concatenate(owners)
-
-    def apart(self, instances: IntArray, votes: Edges, max_gap_m: float) -> Edges:
-        """Turn votes for joining instances (n,) with a gap between them into votes against."""
-        order = np.argsort(self._owner, kind="stable")
-        owner = self._owner[order]
-        low, high = (np.searchsorted(owner, instances, side) for side in ("left", "right"))
-        ids = [self._ids[order[a:b]] for a, b in zip(low, high, strict=True)]
-        trees = [cKDTree(self._state.points(i)) for i in ids]
-        weight = votes.weight.copy()
-        for k in np.flatnonzero(weight > 0.0).tolist():
-            a, b = votes.first[k], votes.second[k]
-            if trees[a].n and trees[b].n:
-                gap = trees[a].query(trees[b].data)[0]
-                if float(np.quantile(gap, 0.1)) > max_gap_m * self._state.unit:
-                    weight[k] = -weight[k]
-        return replace(votes, weight=weight)
