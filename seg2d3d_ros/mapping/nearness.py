@@ -58,7 +58,9 @@ class Nearness:
         known = np.flatnonzero(np.isfinite(middle[:, 0]))
         pairs = cKDTree(middle[known]).query_pairs(_SEARCH_M * self._unit, output_type="ndarray")
         first, second = known[np.sort(pairs, axis=1)].T
-        is_open = together[first, second] == 0
+        size = len(self._points)
+        row, column = together.nonzero()
+        is_open = ~np.isin(first * size + second, row.astype(np.int64) * size + column)
         found = np.array(
             [
                 (a, b)
@@ -69,7 +71,7 @@ class Nearness:
         ).reshape(-1, 2)
         found = found[np.lexsort(found.T[::-1])]
         votes = np.full(len(found), _ONE_PLACE_VOTES)
-        return Edges(len(self._points), found[:, 0], found[:, 1], votes)
+        return Edges(size, found[:, 0], found[:, 1], votes)
 
     def _reach(self, a: int, b: int) -> float:
         sigma = float(np.hypot(self._sigma[a], self._sigma[b]))

@@ -38,6 +38,13 @@ def test_at_one_place_walls_that_lie_upon_each_other_are_one():
     assert joined(near(here, again, beside)) == [(0, 1)]
 
 
+def test_at_one_place_of_nothing_is_nothing():
+    state = SimpleNamespace(unit=1.0, points=np.zeros((0, 3)).__getitem__)
+    none = np.zeros(0, dtype=np.int64)
+    found = Nearness(state, none, none, none).at_one_place(sparse.csr_array((0, 0)))
+    assert (found.size, len(found.weight)) == (0, 0)
+
+
 def test_at_one_place_uncertain_walls_may_lie_further_apart():
     assert joined(near(wall(0, 10, 0.1), wall(0, 13, 0.1), wall(60, 0, 0.1))) == []
     assert joined(near(wall(0, 10, 6.0), wall(0, 13, 6.0), wall(60, 0, 6.0))) == [(0, 1)]
