@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.geometry.alignment import align_points
@@ -315,7 +317,22 @@ class LoopCloser:
         motion = settle(self._state, loops, bend, positions) if loops else None
         name = "loop_regions" if motion is not None else "loop_regions_rejected"
         self.counts[name] = self.counts.get(name, 0.0) + 1.0
-        return np.eye(4) if motion is None else motion[-1]
+        if motion is None:
+            return np.eye(4)
+        self._restate(np.any(motion != np.eye(4), axis=(1, 2)))
+        return motion[-1]
+
+    def _restate(self, is_adjusted: NDArray[np.bool_]) -> None:
+        """Let kept loops between adjusted frames (n,) tell what the adjustment found.
+
+        What they told before would pull against it, and count as strain when others are closed.
+        """
+        poses = self._poses()
+        for k in self._kept:
+            loop = self._loops[k]
+            if is_adjusted[loop.old] and is_adjusted[loop.new]:
+                S = transforms.invert(poses[loop.old]) @ poses[loop.new]
+                self._loops[k] = replace(loop, S_old_new=S)
 
     def _merge_kept(self) -> None:
         """Make landmarks one that kept loops say are the same; the map is told anew after it."""

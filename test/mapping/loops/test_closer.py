@@ -75,6 +75,13 @@ def test_push_second_lap_closes_the_loop(lap):
     assert closer.counts["parts"] == 1
 
 
+def test_push_later_loops_do_not_pull_against_what_was_adjusted(lap):
+    _, _, _, (_, closer) = lap
+    # The loops measured before the adjustment would double the strain, and half of them be refused.
+    assert closer.counts["loops_refused"] == 0
+    assert closer.counts["loop_strain"] < 20.0
+
+
 def test_push_second_lap_merges_landmarks_that_are_the_same(lap):
     drive, _, _, (state, _) = lap
     gone, heirs = state._aliases.table()
