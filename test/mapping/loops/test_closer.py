@@ -77,7 +77,7 @@ def test_push_second_lap_closes_the_loop(lap):
 
 def test_push_later_loops_do_not_pull_against_what_was_adjusted(lap):
     _, _, _, (_, closer) = lap
-    # The loops measured before the adjustment would double the strain, and half of them be refused.
+    # As measured before the adjustment, loops doubled the strain, and half of them were refused.
     assert closer.counts["loops_refused"] == 0
     assert closer.counts["loop_strain"] < 20.0
 
