@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
+
+from seg2d3d_ros.types import Cluster, Dropped, Frame, Item, Rig
 
 
 @dataclass(frozen=True)
@@ -57,3 +60,63 @@ class RunReport:
     def real_time_factor(self) -> float:
         """Return seconds of recording mapped per second of work."""
         return self.recording_s / self.wall_s if self.wall_s > 0 else 0.0
+
+
+class Accounts:
+    """Counts pictures so that received = processed + dropped by reason, per camera."""
+
+    def __init__(self, rig: Rig) -> None:
+        """Start at zero for every camera."""
+        self._rig = rig
+        self._received: Counter[str] = Counter()
+        self._processed: Counter[str] = Counter()
+        self._dropped: dict[str, Counter[str]] = {}
+        self._session = 0
+        self._counted_ns = -(1 << 62)
+        self._first_ns: int | None = None
+        self._last_ns = 0
+
+    def received(self, item: Item) -> None:
+        """Count an incoming item."""
+        if isinstance(item, Frame | Dropped):
+            self._received[item.camera] += 1
+        if isinstance(item, Frame):
+            self._first_ns = (
+                item.stamp_ns if self._first_ns is None else min(self._first_ns, item.stamp_ns)
+            )
+            self._last_ns = max(self._last_ns, item.stamp_ns)
+
+    def mapped(self, cluster: Cluster) -> None:
+        """Count what a cluster used for the first time, and what it says was dropped."""
+        if cluster.session != self._session:
+            self._session, self._counted_ns = cluster.session, -(1 << 62)
+        for frame in cluster.frames:
+            if frame.stamp_ns > self._counted_ns:
+                for camera in frame.cameras:
+                    self._processed[self._rig.cameras[camera].name] += 1
+        if cluster.frames:
+            self._counted_ns = cluster.frames[-1].stamp_ns
+        for dropped in cluster.dropped:
+            self._dropped.setdefault(dropped.camera, Counter())[dropped.reason] += 1
+
+    def counts(self, segmentation: dict[str, Counter[str]]) -> dict[str, FrameCounts]:
+        """Return the counts per camera."""
+        names = sorted(
+            {c.name for c in self._rig.cameras} | set(self._received) | set(self._dropped)
+        )
+        return {
+            name: FrameCounts(
+                received=self._received[name],
+                processed=self._processed[name],
+                dropped=dict(sorted(self._dropped.get(name, Counter()).items())),
+                segmentation={
+                    str(k): v for k, v in sorted(segmentation.get(name, Counter()).items())
+                },
+            )
+            for name in names
+        }
+
+    @property
+    def recording_s(self) -> float:
+        """Return the seconds between the first and the last picture."""
+        return 0.0 if self._first_ns is None else (self._last_ns - self._first_ns) * 1e-9

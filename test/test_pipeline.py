@@ -9,12 +9,13 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from seg2d3d_ros import pipeline as module
+from seg2d3d_ros.accounts import Accounts
 from seg2d3d_ros.config import Config, override
 from seg2d3d_ros.errors import BackendError, ResultError, StageError
 from seg2d3d_ros.geometry import masks, transforms
 from seg2d3d_ros.mapping import stage as mapping_stage
 from seg2d3d_ros.mapping.archive import MemoryStore
-from seg2d3d_ros.pipeline import Accounts, Pipeline
+from seg2d3d_ros.pipeline import Pipeline
 from seg2d3d_ros.segmentation.backend import PromptlessBackend
 from seg2d3d_ros.types import (
     Camera,

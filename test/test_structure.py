@@ -16,12 +16,13 @@ BELOW = {
     "errors": set(),
     "config": {"types", "errors"},
     "stage_process": {"types", "errors"},
-    "accounts": set(),
+    "accounts": {"types"},
     "geometry": {"types", "errors", "config"},
 }
 for _stage in STAGES:
     BELOW[_stage] = BELOW["geometry"] | {"geometry"}
-BELOW["pipeline"] = BELOW["geometry"] | {"geometry", "stage_process", "accounts"} | STAGES
+BELOW["mapping_host"] = BELOW["mapping"] | {"mapping", "stage_process"}
+BELOW["pipeline"] = BELOW["mapping_host"] | {"mapping_host", "accounts"} | STAGES
 BELOW["io"] = BELOW["pipeline"] | {"pipeline"}
 for _room in ("simulation", "evaluation"):
     BELOW[_room] = BELOW["io"] | {"io"}
