@@ -36,8 +36,11 @@ class FakePipeline:
             type(self).on_push(len(self.items))
         return [make_map()] if len(self.items) == 2 else []
 
-    def finish(self):
-        return make_map()
+    def finish(self, meanwhile=None):
+        full = make_map()
+        if meanwhile is not None:
+            meanwhile(full)
+        return full
 
     def abort(self):
         self.is_aborted = True
