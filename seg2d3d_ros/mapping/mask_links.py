@@ -93,13 +93,11 @@ class MaskLinker:
         now = _sample(state, frame, camera, self._classes)
         beside = [r[-1] for c, r in sorted(self._recent.items()) if r and c != camera]
         recent = self._recent.setdefault(camera, [])
-        found = [
-            _link(state, before, now)
-            for before in recent
-            if 0 <= now.stamp_ns - before.stamp_ns <= _MAX_GAP_NS
-        ]
-        found += [_link(state, other, now) for other in beside if other.frame == frame]
-        found.append(_overlapping(state, now))
+        near = [r for r in recent if 0 <= now.stamp_ns - r.stamp_ns <= _MAX_GAP_NS]
+        found = [*_link(state, near, now), _overlapping(now)]
+        for other in beside:
+            if other.frame == frame:
+                found += _link(state, [other], now)
         self._links[frame, camera] = _joined(found)
         if len(now.numbers):  # where not every picture has masks, the next that has some is meant
             self._recent[camera] = [*recent, now][-_STEPS:]
@@ -191,15 +189,49 @@ def _depth(state: MapState, frame: int, camera: int, uv_px: FloatArray) -> Float
     return np.median(z[near], axis=1)
 
 
-def _link(state: MapState, a: _Regions, b: _Regions) -> MaskLinks:
-    """Compare the masks of two pictures, each laid over the other."""
-    least = _MIN_OVERLAP if a.camera == b.camera else _MIN_OVERLAP_BESIDE
-    return _links(a, b, _shares(state, a, b), _shares(state, b, a).T, least)
+def _link(state: MapState, others: list[_Regions], now: _Regions) -> list[MaskLinks]:
+    """Compare the masks of pictures of one camera with those of another, each laid over the other.
+
+    All are projected at once: most of the time goes into the calls, not into the pixels.
+    """
+    if not others:
+        return []
+    is_followed = others[0].camera == now.camera
+    least = _MIN_OVERLAP if is_followed else _MIN_OVERLAP_BESIDE
+    # Cameras that look apart share a strip, and a strip of a mask may look like that of any other.
+    few = _MIN_SAMPLES if is_followed else _MIN_SAMPLES_BESIDE
+    T_world_now = _camera_pose(state, now.frame, now.camera)
+    T_other_now = [
+        transforms.invert(_camera_pose(state, r.frame, r.camera)) @ T_world_now for r in others
+    ]
+    back = _project(
+        state, others[0].camera, [transforms.apply(T, now.points_cam) for T in T_other_now]
+    )
+    moved = [
+        transforms.apply(transforms.invert(T), r.points_cam)
+        for T, r in zip(T_other_now, others, strict=True)
+    ]
+    forth = _project(state, now.camera, moved)
+    links = []
+    for r, (uv, inside), (uv_now, inside_now) in zip(others, back, forth, strict=True):
+        to_r = _shares(now.owner[inside], uv[inside], len(now.numbers), r.stack, few)
+        to_now = _shares(r.owner[inside_now], uv_now[inside_now], len(r.numbers), now.stack, few)
+        links.append(_links(r, now, to_now, to_r.T, least))
+    return links
 
 
-def _overlapping(state: MapState, now: _Regions) -> MaskLinks:
+def _project(
+    state: MapState, camera: int, points_cam: list[FloatArray]
+) -> list[tuple[FloatArray, NDArray[np.bool_]]]:
+    """Return the pixels (n, 2) of sets of points (n, 3), and which of them lie in the picture."""
+    uv, inside = models.project(state.cameras[camera], np.concatenate(points_cam))
+    ends = np.cumsum([len(p) for p in points_cam])[:-1]
+    return list(zip(np.split(uv, ends), np.split(inside, ends), strict=True))
+
+
+def _overlapping(now: _Regions) -> MaskLinks:
     """Compare the masks of one picture: some backends find a thing twice."""
-    share = _hit_shares(now, now.owner, now.uv_px, now)
+    share = _shares(now.owner, now.uv_px, len(now.numbers), now.stack, _MIN_SAMPLES)
     links = _links(now, now, share, share.T, _MIN_OVERLAP)
     return links.where(links.a < links.b)
 
@@ -218,21 +250,12 @@ def _links(
     )
 
 
-def _shares(state: MapState, a: _Regions, b: _Regions) -> FloatArray:
-    """Return how much of each mask of `a` should lie in each mask of `b` (len a, len b)."""
-    T_b_a = transforms.invert(_camera_pose(state, b.frame, b.camera)) @ _camera_pose(
-        state, a.frame, a.camera
-    )
-    uv, inside = models.project(state.cameras[b.camera], transforms.apply(T_b_a, a.points_cam))
-    return _hit_shares(a, a.owner[inside], uv[inside], b)
-
-
-def _hit_shares(a: _Regions, owner: IntArray, uv_px: FloatArray, b: _Regions) -> FloatArray:
-    """Return the share (len a, len b) of samples (n,) of masks of `a` that lie in masks of `b`."""
-    size = len(a.numbers), len(b.numbers)
-    total = np.bincount(owner, minlength=size[0]).astype(float)
-    # Cameras that look apart share a strip, and a strip of a mask may look like that of any other.
-    total[total < (_MIN_SAMPLES if a.camera == b.camera else _MIN_SAMPLES_BESIDE)] = np.inf
-    mask, sample = b.stack.hits(uv_px)
-    count = np.bincount(owner[sample] * size[1] + mask, minlength=size[0] * size[1])
-    return count.reshape(size) / total[:, None]
+def _shares(
+    owner: IntArray, uv_px: FloatArray, num: int, masks: MaskStack, min_samples: int
+) -> FloatArray:
+    """Return the share (num, m) of samples (n,) of each owner that lie in each of m masks."""
+    total = np.bincount(owner, minlength=num).astype(float)
+    total[total < min_samples] = np.inf
+    mask, sample = masks.hits(uv_px)
+    count = np.bincount(owner[sample] * len(masks) + mask, minlength=num * len(masks))
+    return count.reshape(num, len(masks)) / total[:, None]
