@@ -18,6 +18,7 @@ from seg2d3d_ros.nodes.remote import NODES, Remote
 _PROFILE_VARIABLE = "FASTDDS_DEFAULT_PROFILES_FILE"
 _PROFILE_VARIABLES = (_PROFILE_VARIABLE, "FASTRTPS_DEFAULT_PROFILES_FILE")
 _STOP_S = 60.0
+_OWNER_VARIABLE = "SEG2D3D_OWNER_PID"
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,12 @@ def ros_graph() -> Iterator[None]:
         rclpy.try_shutdown()
 
 
+def is_orphan() -> bool:
+    """Return whether this process is a node of a graph whose owner was killed."""
+    owner = os.environ.get(_OWNER_VARIABLE)
+    return owner is not None and os.getppid() != int(owner)
+
+
 class Graph:
     """Mapping, clusters and segmentation, each a process; use it as a context."""
 
@@ -84,9 +91,12 @@ class Graph:
 
     def __enter__(self) -> Graph:
         """Start the processes, the last stage first."""
+        environment = {**os.environ, _OWNER_VARIABLE: str(os.getpid())}
         for name in NODES:
             # Sessions of their own: Ctrl-C reaches only us, and we stop them in order.
-            self._processes[name] = subprocess.Popen(self._command(name), start_new_session=True)
+            self._processes[name] = subprocess.Popen(
+                self._command(name), start_new_session=True, env=environment
+            )
         return self
 
     def __exit__(self, *_: object) -> None:

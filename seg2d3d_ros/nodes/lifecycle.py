@@ -19,6 +19,7 @@ from rclpy.signals import SignalHandlerOptions
 
 from seg2d3d_ros.config import Config
 from seg2d3d_ros.errors import Seg2D3DError
+from seg2d3d_ros.nodes.graph import is_orphan
 from seg2d3d_ros.nodes.options import NodeOptions
 from seg2d3d_ros.nodes.parameters import declare_parameters, read_config, read_options
 
@@ -227,7 +228,10 @@ class _RosLogHandler(logging.Handler):
 
 
 def run(make: Callable[[], StageNode], args: list[str] | None = None) -> int:
-    """Run a node until SIGINT or SIGTERM; save what there is; return the exit code."""
+    """Run a node until SIGINT or SIGTERM, or until whoever started its graph is gone.
+
+    What there is is saved; the exit code is returned.
+    """
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
@@ -244,7 +248,7 @@ def run(make: Callable[[], StageNode], args: list[str] | None = None) -> int:
     executor = MultiThreadedExecutor(num_threads=_NUM_THREADS)
     executor.add_node(node)
     code = 0 if _autostart(node) else 1
-    while code == 0 and not stopped.is_set():
+    while code == 0 and not stopped.is_set() and not is_orphan():
         _spin_once(executor, node)
     executor.remove_node(node)
     node.save()

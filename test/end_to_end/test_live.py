@@ -166,6 +166,14 @@ def test_live_mapping_killed_while_it_finishes_ends_at_once(live):
     assert not any(child.is_running() for child in children)
 
 
+def test_live_killed_leaves_no_node_behind(live):
+    process, children = live
+    assert len(children) == 3
+    process.kill()
+    _, left = psutil.wait_procs(children, timeout=30)
+    assert not left
+
+
 def test_live_interrupted_before_any_picture_says_there_is_nothing_to_save(live, tmp_path):
     process, children = live
     process.send_signal(signal.SIGINT)
