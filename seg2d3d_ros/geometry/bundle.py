@@ -75,7 +75,7 @@ class BundleOptions:
         sigma_px: What a reprojection error counts as against odometry. The errors along a track
             are alike, so a landmark seen twenty times is not twenty measurements: more than the
             scatter of pixels. The errors of fixes are alike over seconds, too, so that between
-            the two of them a pixel counts as one. Known to `adjust` of this module only.
+            the two of them a pixel counts as one.
         sigma_mount_rad: (c,) how far the rotation of each camera may be from the stated one; 0,
             or no value, holds it. Known to `adjust` of this module only.
     """

@@ -18,11 +18,11 @@ import cv2
 import numpy as np
 
 from seg2d3d_ros.geometry import transforms
-from seg2d3d_ros.geometry.bundle import BundleOptions, BundleProblem, BundleResult, RelativePrior
+from seg2d3d_ros.geometry.bundle import BundleOptions, BundleProblem, BundleResult
 from seg2d3d_ros.geometry.pose import by_pose
+from seg2d3d_ros.geometry.pose_factors import Factors
 from seg2d3d_ros.types import FloatArray, IntArray
 
-_ODOMETRY_LOSS = 3.0
 _FIRST_DAMPING = 1e-4
 _MAX_DAMPING = 1e6
 _MIN_DEPTH = 1e-3
@@ -80,7 +80,7 @@ class _Window:
         rows = rows[np.argsort(self._place[problem.frame[rows]], kind="stable")]
         self._frame = problem.frame[rows]
         self.used, self._point = np.unique(problem.point[rows], return_inverse=True)
-        self._relative = [(r, _root_of_information(r)) for r in problem.relative]
+        self._factors = Factors(problem, self._place, options.sigma_px)
         self._loss_px = options.loss_px
         self._set_cameras(problem, rows)
         place = self._place[self._frame]
@@ -112,10 +112,7 @@ class _Window:
         """Return half the sum of all robust squares, as Ceres counts it."""
         width = self._loss_px**2
         total = width * float(np.log1p(at.squared / width).sum())
-        for prior, root in self._relative:
-            r = root @ _deviation(prior, T)
-            total += _ODOMETRY_LOSS**2 * float(np.log1p(r @ r / _ODOMETRY_LOSS**2))
-        return 0.5 * total
+        return 0.5 * total + self._factors.cost(T)
 
     def linearise(self, T: FloatArray, at: _Residuals) -> _Equations:
         """Return the normal equations at poses (f, 4, 4)."""
@@ -127,47 +124,43 @@ class _Window:
         V = _sums(self._point, M.reshape(9, -1), num).reshape(3, 3, -1)
         h = _sums(self._point, J[0] * r[0] + J[1] * r[1], num)
         q = at.q[:, rows]
-        U, g = self._poses(by_pose(q, J[:, :, rows].swapaxes(0, 1)), r[:, rows])
-        self._add_odometry(T, U, g)
+        U, g = self._poses(by_pose(q, J[:, :, rows].swapaxes(0, 1)), r[:, rows], T)
         W = _sums(self._pair, by_pose(q, M[:, :, rows]).reshape(18, -1), num * len(self.free))
         W = W.reshape(6, 3, len(g), num).transpose(2, 0, 1, 3).reshape(g.size, 3, num)
         return _Equations(U.reshape(g.size, g.size), g.ravel(), V, h, W)
 
-    def _poses(self, J: FloatArray, r: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return J^T J (f, 6, f, 6) and J^T r (f, 6) of the poses' Jacobians (6, 2, n)."""
+    def _poses(self, J: FloatArray, r: FloatArray, T: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return J^T J (f, 6, f, 6) and J^T r (f, 6) of the poses, by factors, too.
+
+        Args:
+            J: (6, 2, n) Jacobians of the residuals.
+            r: (2, n) residuals.
+            T: (f, 4, 4) all poses.
+        """
         num = len(self.free)
-        U, g = np.zeros((num, 6, num, 6)), np.zeros((num, 6))
+        own, g = np.zeros((num, 6, 6)), np.zeros((num, 6))
         for f, (low, high) in enumerate(itertools.pairwise(self._bounds - self._bounds[0])):
             A = J[:, :, low:high].reshape(6, -1)
-            U[f, :, f] = A @ A.T
+            own[f] = A @ A.T
             g[f] = A @ r[:, low:high].ravel()
-        return U, g
-
-    def _add_odometry(self, T: FloatArray, U: FloatArray, g: FloatArray) -> None:
-        for prior, root in self._relative:
-            r = root @ _deviation(prior, T)
-            weight = 1.0 / (1.0 + r @ r / _ODOMETRY_LOSS**2)
-            blocks = zip((prior.i, prior.j), _odometry_jacobians(prior, T), strict=True)
-            both = [(self._place[f], root @ J) for f, J in blocks if self._place[f] >= 0]
-            for a, J_a in both:
-                g[a] += weight * (J_a.T @ r)
-                for b, J_b in both:
-                    U[a, :, b] += weight * (J_a.T @ J_b)
+        told = self._factors.added_to(own, g, T)
+        U = np.zeros((num, 6, num, 6))
+        each = np.arange(num)
+        U[each, :, each] = told.U
+        for i, j, block in zip(told.first, told.second, told.between, strict=True):
+            U[i, :, j] += block
+            U[j, :, i] += block.T
+        return U, told.g
 
 
 def adjust(problem: BundleProblem, options: BundleOptions) -> BundleResult:
-    """Minimise robust reprojection errors together with odometry factors.
+    """Minimise robust reprojection errors together with odometry and GNSS factors.
 
     Memory and time grow with points x free frames and free frames cubed: meant for windows.
 
     Returns:
         New poses and points, with the robust cost before and after, which never rises.
-
-    Raises:
-        ValueError: there are GNSS factors, which no window has.
     """
-    if problem.positions:
-        raise ValueError(f"{len(problem.positions)} GNSS factors; use bundle.adjust for them")
     window = _Window(problem, options)
     T, X = problem.T_world_base.copy(), problem.points_world[window.used].T.copy()
     at = window.residuals(T, X)
@@ -232,27 +225,3 @@ def _inverse(V: FloatArray) -> FloatArray:
         [first[2], b * c - a * e, a * d - b * b],
     )
     return np.stack([first, second, third]) / det
-
-
-def _deviation(prior: RelativePrior, T: FloatArray) -> FloatArray:
-    """Return how the poses deviate from odometry: [rotation, translation] (6,) in frame i."""
-    R_i_world = T[prior.i, :3, :3].T
-    turned = R_i_world @ T[prior.j, :3, :3] @ prior.T_i_j[:3, :3].T
-    moved = R_i_world @ (T[prior.j, :3, 3] - T[prior.i, :3, 3])
-    return np.concatenate([transforms.rotation_vector(turned), moved - prior.T_i_j[:3, 3]])
-
-
-def _odometry_jacobians(prior: RelativePrior, T: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return the Jacobians (6, 6) of the deviation by frames i and j, for small deviations."""
-    R_i_world = T[prior.i, :3, :3].T
-    x, y, z = T[prior.j, :3, 3] - T[prior.i, :3, 3]
-    of_j = np.zeros((6, 6))
-    of_j[:3, :3] = of_j[3:, 3:] = R_i_world
-    of_i = -of_j
-    of_i[3:, :3] = R_i_world @ np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-    return of_i, of_j
-
-
-def _root_of_information(prior: RelativePrior) -> FloatArray:
-    """Return L^T (6, 6) of the information L L^T, which makes deviations unit noise."""
-    return np.asarray(np.linalg.cholesky(np.linalg.inv(prior.covariance)).T)

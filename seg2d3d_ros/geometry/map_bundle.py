@@ -24,7 +24,6 @@ from scipy.linalg import LinAlgError, solveh_banded
 from scipy.spatial.transform import Rotation
 
 from seg2d3d_ros.geometry.bundle import BundleOptions, BundleProblem, BundleResult
-from seg2d3d_ros.geometry.map_factors import FactorEquations, Factors
 from seg2d3d_ros.geometry.map_points import (
     LEAST_DAMPING,
     Look,
@@ -34,6 +33,7 @@ from seg2d3d_ros.geometry.map_points import (
     diagonals,
     moved,
 )
+from seg2d3d_ros.geometry.pose_factors import FactorEquations, Factors
 from seg2d3d_ros.types import FloatArray, IntArray
 
 _FIRST_DAMPING = 1e-4

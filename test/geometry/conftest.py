@@ -1,6 +1,8 @@
 """A rig on a street: two cameras that look forward, moving along x past points on both sides."""
 
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +10,8 @@ import pytest
 from seg2d3d_ros.geometry import cameras, transforms
 from seg2d3d_ros.geometry.bundle import BundleProblem
 from seg2d3d_ros.types import Camera
+
+sys.path.insert(0, str(Path(__file__).parent))  # bundle_maker
 
 
 def _camera(name="camera", t_base=(0.0, 0.0, 1.6), yaw_deg=0.0):

@@ -3,22 +3,12 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from bundle_maker import disturb
 
 from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.geometry.bundle import BundleOptions, PositionPrior, RelativePrior, adjust
 
 EXACT = BundleOptions(max_iterations=50, function_tolerance=1e-14)
-
-
-def disturb(problem, sigma_rad=0.01, sigma_m=0.1, seed=1):
-    """Shake all poses that are not held, and all points by 0.3 m."""
-    rng = np.random.default_rng(seed)
-    poses = problem.T_world_base.copy()
-    for f in np.flatnonzero(~problem.is_constant):
-        xi = np.r_[sigma_rad * rng.standard_normal(3), sigma_m * rng.standard_normal(3)]
-        poses[f] = poses[f] @ transforms.exp(xi)
-    points = problem.points_world + 0.3 * rng.standard_normal(problem.points_world.shape)
-    return replace(problem, T_world_base=poses, points_world=points)
 
 
 def without(problem, rows):

@@ -2,34 +2,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from bundle_maker import disturb, fixes, odometry
 
-from seg2d3d_ros.geometry import bundle, transforms
-from seg2d3d_ros.geometry.bundle import BundleOptions, PositionPrior, RelativePrior
+from seg2d3d_ros.geometry import bundle
+from seg2d3d_ros.geometry.bundle import BundleOptions
 from seg2d3d_ros.geometry.local_bundle import adjust
 
 EXACT = BundleOptions(max_iterations=50, function_tolerance=1e-14)
-
-
-def disturb(problem, sigma_rad=0.01, sigma_m=0.1, seed=1):
-    """Shake all poses that are not held, and all points by 0.3 m."""
-    rng = np.random.default_rng(seed)
-    poses = problem.T_world_base.copy()
-    for f in np.flatnonzero(~problem.is_constant):
-        xi = np.r_[sigma_rad * rng.standard_normal(3), sigma_m * rng.standard_normal(3)]
-        poses[f] = poses[f] @ transforms.exp(xi)
-    points = problem.points_world + 0.3 * rng.standard_normal(problem.points_world.shape)
-    return replace(problem, T_world_base=poses, points_world=points)
-
-
-def odometry(problem, scale=1.0, sigma_rad=0.01, sigma_m=0.05):
-    """Factors between consecutive frames, their way scaled."""
-    T, factors = problem.T_world_base, []
-    covariance = np.diag([sigma_rad**2] * 3 + [sigma_m**2] * 3)
-    for i in range(len(T) - 1):
-        T_i_j = transforms.invert(T[i]) @ T[i + 1]
-        T_i_j[:3, 3] *= scale
-        factors.append(RelativePrior(i, i + 1, T_i_j, covariance, True))
-    return tuple(factors)
 
 
 def test_adjust_stereo_without_noise_recovers_poses_and_points_exactly(stereo_street):
@@ -127,7 +106,9 @@ def test_adjust_nothing_free_or_nothing_seen_changes_nothing(stereo_street):
     assert np.array_equal(adjust(blind, EXACT).T_world_base, problem.T_world_base)
 
 
-def test_adjust_gnss_factors_are_refused(stereo_street):
-    fix = (PositionPrior(1, np.zeros(3), np.eye(3)),)
-    with pytest.raises(ValueError, match="1 GNSS factors"):
-        adjust(replace(stereo_street.problem(), positions=fix), EXACT)
+def test_adjust_gnss_factors_ends_where_ceres_does(stereo_street):
+    truth = stereo_street.problem(0.4, is_constant=np.zeros(8, dtype=bool))
+    problem = replace(truth, relative=odometry(truth), positions=fixes(truth, (0.5, 0.2, 0)))
+    ours, theirs = adjust(problem, EXACT), bundle.adjust(problem, EXACT)
+    assert ours.initial_cost == pytest.approx(theirs.initial_cost, rel=1e-6)
+    assert ours.final_cost == pytest.approx(theirs.final_cost, rel=1e-4)

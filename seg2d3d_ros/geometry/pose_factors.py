@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
+from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.geometry.bundle import FIX_LOSS, ODOMETRY_LOSS, BundleProblem
 from seg2d3d_ros.types import FloatArray, IntArray
 
@@ -101,7 +101,7 @@ class Factors:
         R_i_world = np.swapaxes(T[self._i, :3, :3], 1, 2)
         turned = R_i_world @ T[self._j, :3, :3] @ np.swapaxes(self._T_i_j[:, :3, :3], 1, 2)
         moved = R_i_world @ (T[self._j, :3, 3] - T[self._i, :3, 3])[:, :, None]
-        rotvec = Rotation.from_matrix(turned).as_rotvec() if len(turned) else np.zeros((0, 3))
+        rotvec = np.reshape([transforms.rotation_vector(R) for R in turned], (-1, 3))
         off = np.concatenate([rotvec, moved[:, :, 0] - self._T_i_j[:, :3, 3]], axis=1)
         return np.asarray((self._root @ off[:, :, None])[:, :, 0])
 
