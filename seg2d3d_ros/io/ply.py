@@ -50,9 +50,7 @@ def cloud_vertices(cloud: PointCloud) -> NDArray[Any]:
 def write_ply(path: Path, vertices: NDArray[Any]) -> None:
     """Write a structured array (n,) as vertices, one property per field."""
     lines = ["ply", "format binary_little_endian 1.0", f"element vertex {len(vertices)}"]
-    assert vertices.dtype.names is not None
-    for name in vertices.dtype.names:
-        lines.append(f"property {_NAMES[vertices.dtype[name].str]} {name}")
+    lines += [f"property {_NAMES[field[1]]} {field[0]}" for field in vertices.dtype.descr]
     with path.open("wb") as file:
         file.write("".join(f"{line}\n" for line in [*lines, "end_header"]).encode("ascii"))
         file.write(vertices.tobytes())

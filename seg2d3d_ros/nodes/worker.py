@@ -131,24 +131,23 @@ class Worker:
         return not self._jobs and not self._is_busy
 
     def _shed_oldest(self) -> None:
-        self._shed(next(i for i, job in enumerate(self._jobs) if job.shed is not None))
+        i, stand_in = next((i, j.shed) for i, j in enumerate(self._jobs) if j.shed is not None)
+        self._shed(i, stand_in)
 
     def _shed_late(self) -> None:
         """Keep only the newest job of each lane if the oldest has waited too long."""
-        waiting = [(i, job) for i, job in enumerate(self._jobs) if job.shed is not None]
+        waiting = [(i, j, j.shed) for i, j in enumerate(self._jobs) if j.shed is not None]
         if not self._max_wait_s or not waiting:
             return
         since_s = max(waiting[0][1].since_s, self._resumed_s)
         if time.monotonic() - since_s > self._max_wait_s:
-            newest = {job.lane: i for i, job in waiting}
-            for i, job in waiting:
+            newest = {job.lane: i for i, job, _ in waiting}
+            for i, job, stand_in in waiting:
                 if newest[job.lane] != i:
-                    self._shed(i)
+                    self._shed(i, stand_in)
 
-    def _shed(self, i: int) -> None:
+    def _shed(self, i: int, stand_in: Callable[[], Any]) -> None:
         """Replace a waiting job by its stand-in."""
-        stand_in = self._jobs[i].shed
-        assert stand_in is not None
         self._jobs[i] = Job(make=stand_in)
         self._num_sheddable -= 1
         self._counts["shed"] += 1
