@@ -43,6 +43,6 @@ else
 fi
 _seg2d3d_status=$?
 unset _seg2d3d_here
-unset -f _seg2d3d_env strip_own_prefixes find_ros_prefix ros_has_package distro_python \
+unset -f _seg2d3d_env is_own strip_own_prefixes find_ros_prefix ros_has_package distro_python \
   enter_ros_wheels 2>/dev/null
 eval "unset _seg2d3d_status; return $_seg2d3d_status"

@@ -1,8 +1,14 @@
 # Sourced by setup.sh and env.bash (bash or zsh): where ROS comes from, and what a shell needs to
 # run the wheels from PyPI. Expects $root, the folder of this repository.
 
-# strip_own_prefixes: takes this repository's own folders out of the ROS paths, so that a shell in
-# which env.bash was sourced looks like a fresh one.
+# is_own FOLDER: whether a folder is of this repository, or of another clone of it that is set up.
+is_own() {
+  case $1 in "$root" | "$root"/*) return 0 ;; esac
+  [ -f "${1%%/.venv*}/.venv/seg2d3d_profile" ] || [ -f "${1%%/install/*}/.venv/seg2d3d_profile" ]
+}
+
+# strip_own_prefixes: takes our own folders out of the ROS paths, so that a shell in which env.bash
+# was sourced, here or in another clone, looks like a fresh one.
 strip_own_prefixes() {
   local name value entry kept
   for name in AMENT_PREFIX_PATH CMAKE_PREFIX_PATH COLCON_PREFIX_PATH PYTHONPATH LD_LIBRARY_PATH; do
@@ -10,7 +16,7 @@ strip_own_prefixes() {
     [ -n "$value" ] || continue
     kept=
     while IFS= read -r entry; do
-      case $entry in "" | "$root" | "$root"/*) ;; *) kept=$kept${kept:+:}$entry ;; esac
+      if [ -n "$entry" ] && ! is_own "$entry"; then kept=$kept${kept:+:}$entry; fi
     done <<EOF
 $(printf '%s\n' "$value" | tr ':' '\n')
 EOF
@@ -22,13 +28,10 @@ EOF
 find_ros_prefix() {
   local entry
   while IFS= read -r entry; do
-    case $entry in
-      "" | "$root"/*) ;;
-      *) if [ -f "$entry/share/rclpy/package.xml" ]; then
-        printf '%s\n' "$entry"
-        return 0
-      fi ;;
-    esac
+    if [ -f "$entry/share/rclpy/package.xml" ] && ! is_own "$entry"; then
+      printf '%s\n' "$entry"
+      return 0
+    fi
   done <<EOF
 $(printf '%s\n' "${AMENT_PREFIX_PATH:-}" | tr ':' '\n')
 EOF

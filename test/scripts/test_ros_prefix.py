@@ -60,6 +60,21 @@ def test_strip_own_prefixes_keeps_all_others_in_order(prefixes):
     assert result.stdout.strip() == f"/a:{prefixes['distro']}:/b|unset"
 
 
+def test_strip_own_prefixes_takes_those_of_another_clone_too(prefixes, tmp_path):
+    other = tmp_path / "other"
+    (other / ".venv" / "share" / "rclpy").mkdir(parents=True)
+    (other / ".venv" / "share" / "rclpy" / "package.xml").write_text("<package/>")
+    (other / ".venv" / "seg2d3d_profile").touch()
+    paths = f"{other}/install/seg2d3d_ros:{other}/.venv:{prefixes['distro']}"
+    result = run_bash(
+        'strip_own_prefixes; echo "$CMAKE_PREFIX_PATH|$(find_ros_prefix)"',
+        prefixes["root"],
+        AMENT_PREFIX_PATH=paths,
+        CMAKE_PREFIX_PATH=paths,
+    )
+    assert result.stdout.strip() == f"{prefixes['distro']}|{prefixes['distro']}"
+
+
 def test_ros_has_package_only_where_a_prefix_brings_it(prefixes):
     for package, expected in (("cv_bridge", 0), ("message_filters", 1)):
         result = run_bash(
