@@ -56,7 +56,10 @@ class RosbagSource:
             self._layout = choose(bag.topics, inputs)
             self._setup = read_setup(bag, self._layout, inputs)
             self.duration_s = bag.duration_s
+            self._losses = bag.losses
             self._counts = {t.name: t.num_messages for t in bag.topics}
+        for loss in self._losses:
+            log.warning("%s", loss)
         self.rig = self._setup.rig
         self._base_frame = inputs.base_frame
         self._skipped: Counter[str] = Counter()
@@ -91,12 +94,12 @@ class RosbagSource:
             lines.append(f"{what}: {topic}, {self._counts[topic]}" if topic else f"{what}: none")
         links = len(self._setup.tree)
         lines.append(f"extrinsics: {f'{links} fixed links of TF' if links else 'no TF'}")
-        return lines + [f"note: {remark}" for remark in self.rig.remarks]
+        return lines + [f"note: {remark}" for remark in (*self._losses, *self.rig.remarks)]
 
     def remarks(self) -> tuple[str, ...]:
-        """Return what the last iteration skipped besides pictures, or took otherwise."""
+        """Return what was lost, what the last iteration skipped, and what it took otherwise."""
         skipped = sorted(self._skipped.items())
-        remarks = [f"{n} messages not used: {why}" for why, n in skipped]
+        remarks = [*self._losses, *(f"{n} messages not used: {why}" for why, n in skipped)]
         if self._wheels.num_integrated:
             remarks.append(f"the poses of {self._layout.odometry} are empty: its twists are used")
         return tuple(remarks)

@@ -5,49 +5,73 @@ from __future__ import annotations
 import logging
 import struct
 from collections.abc import Collection, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from rosbags.interfaces import Connection
 from rosbags.rosbag2 import Reader
 from rosbags.typesys import Stores, get_typestore
 
 from seg2d3d_ros.errors import InputError
+from seg2d3d_ros.io.rosbag_salvage import needs_salvage, salvage
 from seg2d3d_ros.io.rosbag_topics import Topic
 
 log = logging.getLogger(__name__)
 
 
 class RosbagFile:
-    """An open recording: a folder with metadata.yaml, or a bare .mcap or .db3 file.
+    """An open recording: a folder of rosbag2, or a bare .mcap or .db3 file.
 
-    Messages are read with the definitions of common ROS 2 types rather than those in the file, so
-    that a foreign type that cannot be parsed spoils nothing. On broken bytes the reader, SQLite,
-    the decompressors and the deserializer raise errors of a dozen kinds, all of which mean the
-    same: hence `except Exception` around them, and only around them.
+    One that was cut off is read as far as it can be, and `losses` says what is lost. Messages are
+    read with the definitions of common ROS 2 types rather than those in the file, so that a
+    foreign type that cannot be parsed spoils nothing. On broken bytes the reader, SQLite, the
+    decompressors and the deserializer raise errors of a dozen kinds, all of which mean the same:
+    hence `except Exception` around them, and only around them.
+
+    Attributes:
+        path: Where it lies.
+        losses: Sentences about what cannot be read; empty if nothing is lost.
     """
 
     def __init__(self, path: Path) -> None:
         """Open the recording.
 
         Raises:
-            InputError: it is not a rosbag2 recording, is damaged or holds no messages.
+            InputError: it is not a rosbag2 recording, or no message of it can be read.
         """
         self.path = path
+        self.losses: tuple[str, ...] = ()
         self._types = get_typestore(Stores.ROS2_JAZZY)
-        try:
-            self._reader = Reader(path)
-            self._reader.open()
-        except Exception as error:
-            raise InputError(
-                f"cannot open the recording {path.name}: {str(error).rstrip('.')}. If it was cut "
-                "off, try `ros2 bag reindex` or `mcap recover`"
-            ) from error
-        if not self._reader.message_count:
-            self.close()
-            raise InputError(
-                f"the recording {path.name} is empty: it holds no messages; needed are pictures "
-                "of a camera and their camera_info. Record them, say by `ros2 bag record --all`"
-            )
+        with ExitStack() as stack:
+            self._storages = self._open(stack)
+            if not sum(storage.metadata.message_count for storage in self._storages):
+                raise InputError(
+                    f"the recording {path.name} is empty: it holds no messages; needed are "
+                    "pictures of a camera and their camera_info. Record them, say by `ros2 bag "
+                    "record --all`"
+                )
+            self._stack = stack.pop_all()
+
+    def _open(self, stack: ExitStack) -> list[Any]:
+        """Return what reads the recording: one storage, or several that were salvaged."""
+        why = ""
+        if not needs_salvage(self.path):
+            try:
+                reader = Reader(self.path)
+                reader.open()
+                stack.callback(reader.close)
+                return [reader.storage]
+            except Exception as error:
+                why = str(error).rstrip(".").replace(f"{self.path}/", "")
+                if "not supported" in why:
+                    text = f"cannot open the recording {self.path.name}: {why}"
+                    raise InputError(text) from error
+        if self.path.is_dir() and not (self.path / "metadata.yaml").exists():
+            why = "metadata.yaml is missing"
+        storages, losses = salvage(self.path, why, stack)
+        self.losses = tuple(losses)
+        return list(storages)
 
     def __enter__(self) -> RosbagFile:
         """Return itself."""
@@ -59,20 +83,26 @@ class RosbagFile:
 
     def close(self) -> None:
         """Close the recording."""
-        self._reader.close()
+        self._stack.close()
+
+    @property
+    def connections(self) -> list[Connection]:
+        """Return topics with type and QoS as recorded, once for every file and publisher."""
+        return [c for storage in self._storages for c in storage.connections]
 
     @property
     def topics(self) -> list[Topic]:
         """Return the topics, one entry per name and type, sorted."""
         counts: dict[tuple[str, str], int] = {}
-        for c in self._reader.connections:
+        for c in self.connections:
             counts[c.topic, c.msgtype] = counts.get((c.topic, c.msgtype), 0) + c.msgcount
         return sorted(Topic(name, msgtype, n) for (name, msgtype), n in counts.items())
 
     @property
     def duration_s(self) -> float:
         """Return the time between the first and last message as recorded."""
-        return self._reader.duration * 1e-9
+        spans = [s.metadata for s in self._storages if s.metadata.message_count]
+        return (max(m.end_time for m in spans) - min(m.start_time for m in spans)) * 1e-9
 
     def messages(self, names: Collection[str]) -> Iterator[tuple[str, str, bytes]]:
         """Yield (topic, type, raw message) of the named topics as they arrived.
@@ -80,18 +110,28 @@ class RosbagFile:
         Raises:
             InputError: the file is damaged; what came before it is good.
         """
-        connections = [c for c in self._reader.connections if c.topic in names]
-        if not connections:
-            return
+        for topic, msgtype, _, raw in self.arrivals(names):
+            yield topic, msgtype, raw
+
+    def arrivals(self, names: Collection[str]) -> Iterator[tuple[str, str, int, bytes]]:
+        """Yield (topic, type, time of arrival in ns, raw message) of the named topics.
+
+        Raises:
+            InputError: the file is damaged; what came before it is good.
+        """
         num = 0
-        try:
-            for connection, _, raw in self._reader.messages(connections):
-                yield connection.topic, connection.msgtype, raw
-                num += 1
-        except Exception as error:
-            raise InputError(
-                f"the recording {self.path.name} is damaged after {num} messages: {error}"
-            ) from error
+        for storage in self._storages:
+            connections = [c for c in storage.connections if c.topic in names]
+            if not connections:
+                continue
+            try:
+                for connection, stamp_ns, raw in storage.messages(connections):
+                    yield connection.topic, connection.msgtype, stamp_ns, raw
+                    num += 1
+            except Exception as error:
+                raise InputError(
+                    f"the recording {self.path.name} is damaged after {num} messages: {error}"
+                ) from error
 
     def parse(self, raw: bytes, msgtype: str) -> Any | None:
         """Return the message, or None if its bytes are not one of that type."""

@@ -54,11 +54,20 @@ def open_source(path: str | Path, inputs: InputsConfig | None = None) -> Source:
         return KittiRawSource(path, inputs)
     if path.is_dir() and is_kitti_odometry(path):
         return KittiOdometrySource(path, inputs)
-    if (path / "metadata.yaml").is_file() or path.suffix in (".mcap", ".db3"):
+    if _is_rosbag(path):
         from seg2d3d_ros.io.rosbag import RosbagSource
 
         return RosbagSource(path, inputs)
     raise InputError(_not_a_source(path))
+
+
+def _is_rosbag(path: Path) -> bool:
+    """Return whether it is a rosbag2 recording, or what is left of one that was cut off."""
+    from seg2d3d_ros.io.rosbag_salvage import parts_of
+
+    if path.is_file():
+        return path.suffix in (".mcap", ".db3")
+    return (path / "metadata.yaml").is_file() or bool(parts_of(path))
 
 
 def _not_a_source(path: Path) -> str:
@@ -72,9 +81,7 @@ def _not_a_source(path: Path) -> str:
     inside = sorted(p.name for p in path.iterdir())
     shown = ", ".join(inside[:8]) + (", …" if len(inside) > 8 else "") or "nothing"
     loose = [n for n in inside if n.endswith((".mcap", ".db3"))]
-    hint = (
-        f". Give {loose[0]} itself, or make metadata.yaml by `ros2 bag reindex`" if loose else ""
-    )
+    hint = f". These are several recordings; give one of them, say {loose[0]}" if loose else ""
     return f"{path} is not a recording: it holds {shown}; {needed}{hint}"
 
 

@@ -16,7 +16,6 @@ from rclpy.duration import Duration
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile
-from rosbags.rosbag2 import Reader
 from rosgraph_msgs.msg import Clock
 
 from seg2d3d_ros.errors import InputError
@@ -70,10 +69,11 @@ class Player:
         Raises:
             InputError: the recording cannot be read, or none of its topics can be published.
         """
-        with RosbagFile(bag) as checked:
-            self._topics: list[Topic] = checked.topics
-            self.duration_s = checked.duration_s
-        self._bag, self._options, self.summary = bag, options, PlaySummary()
+        self._bag, self._options, self.summary = RosbagFile(bag), options, PlaySummary()
+        self._topics: list[Topic] = self._bag.topics
+        self.duration_s = self._bag.duration_s
+        for loss in self._bag.losses:
+            logger.warning("%s", loss)
         self._node = Node("player", use_global_arguments=False)
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self._node)
@@ -93,6 +93,7 @@ class Player:
         self._executor.shutdown(timeout_sec=2.0)
         self._thread.join(2.0)
         self._node.destroy_node()
+        self._bag.close()
 
     def wait_for_subscribers(self, should_stop: Callable[[], bool]) -> bool:
         """Wait until every camera has its subscribers and no more come; False if out of time."""
@@ -126,49 +127,44 @@ class Player:
         Args:
             should_stop: Asked before each message.
             progress: Told the seconds of recording played so far.
+
+        Raises:
+            InputError: the recording is damaged; what came before it was played.
         """
         first_ns, start_s, clock_ns = None, time.monotonic(), 0
-        with Reader(self._bag) as reader:
-            for connection, stamp_ns, raw in reader.messages():
-                if should_stop():
-                    self.summary.is_complete = False
-                    break
-                publisher = self._publishers.get(connection.topic)
-                if publisher is None:
-                    continue
-                first_ns = stamp_ns if first_ns is None else first_ns
-                start_s += self._keep_pace(should_stop)
-                seconds = (stamp_ns - first_ns) * 1e-9
-                time.sleep(max(0.0, start_s + seconds / self._options.rate - time.monotonic()))
-                if self._clock is not None and stamp_ns - clock_ns > _CLOCK_NS:
-                    self._clock.publish(Clock(clock=to_time(stamp_ns)))
-                    clock_ns = stamp_ns
-                publisher.publish(bytes(raw))
-                counts = self.summary.num_messages
-                counts[connection.topic] = counts.get(connection.topic, 0) + 1
-                progress(seconds)
+        for topic, _, stamp_ns, raw in self._bag.arrivals(self._publishers.keys()):
+            if should_stop():
+                self.summary.is_complete = False
+                break
+            first_ns = stamp_ns if first_ns is None else first_ns
+            start_s += self._keep_pace(should_stop)
+            seconds = (stamp_ns - first_ns) * 1e-9
+            time.sleep(max(0.0, start_s + seconds / self._options.rate - time.monotonic()))
+            if self._clock is not None and stamp_ns - clock_ns > _CLOCK_NS:
+                self._clock.publish(Clock(clock=to_time(stamp_ns)))
+                clock_ns = stamp_ns
+            self._publishers[topic].publish(bytes(raw))
+            self.summary.num_messages[topic] = self.summary.num_messages.get(topic, 0) + 1
+            progress(seconds)
         return self.summary
 
     def _make_publishers(self) -> dict[str, Any]:
         made: dict[str, Any] = {}
-        with Reader(self._bag) as reader:
-            for connection in reader.connections:
-                package, _, name = connection.msgtype.partition("/msg/")
-                try:
-                    msgtype = getattr(importlib.import_module(f"{package}.msg"), name)
-                except (ImportError, AttributeError):
-                    self.summary.left_out[connection.topic] = (
-                        f"{connection.msgtype} is unknown here"
-                    )
-                    continue
-                if connection.topic not in made:
-                    qos = _qos(connection)
-                    made[connection.topic] = self._node.create_publisher(
-                        msgtype, connection.topic, qos
-                    )
+        for connection in self._bag.connections:
+            package, _, name = connection.msgtype.partition("/msg/")
+            try:
+                msgtype = getattr(importlib.import_module(f"{package}.msg"), name)
+            except (ImportError, AttributeError):
+                self.summary.left_out[connection.topic] = f"{connection.msgtype} is unknown here"
+                continue
+            if connection.topic not in made:
+                qos = _qos(connection)
+                made[connection.topic] = self._node.create_publisher(
+                    msgtype, connection.topic, qos
+                )
         if not made:
             raise InputError(
-                f"no topic of {self._bag.name} can be published: {self.summary.left_out}. "
+                f"no topic of {self._bag.path.name} can be published: {self.summary.left_out}. "
                 "Source the workspace that knows these message types"
             )
         return made

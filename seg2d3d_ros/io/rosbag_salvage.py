@@ -1,0 +1,260 @@
+"""Recordings that were cut off: what can be read of their files, and what is lost."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sqlite3
+import sys
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from rosbags.interfaces import Connection
+from rosbags.rosbag2.metadata import ReaderMetadata
+from rosbags.rosbag2.storage_mcap import McapReader
+from rosbags.rosbag2.storage_sqlite3 import Sqlite3Reader
+
+from seg2d3d_ros.errors import InputError
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+_PART = re.compile(r"(?P<stem>.*?)(_(?P<number>\d+))?\.(mcap|db3)(\.zstd)?")
+_MAGIC = b"\x89MCAP0\r\n"
+_HEADER, _FOOTER, _CHUNK, _DATA_END = 0x01, 0x02, 0x06, 0x0F
+_TABLES = ("schema", "topics", "message_definitions", "messages")
+
+
+def parts_of(folder: Path) -> list[Path]:
+    """Return the storage files of a folder that are one recording, as `<name>_<number>.mcap`."""
+    found = [(m, p) for p in folder.iterdir() if (m := _PART.fullmatch(p.name))]
+    is_one = len(found) == 1 or (
+        len({m["stem"] for m, _ in found}) == 1 and all(m["number"] for m, _ in found)
+    )
+    return [p for _, p in sorted(found, key=lambda f: int(f[0]["number"] or 0))] if is_one else []
+
+
+def needs_salvage(path: Path) -> bool:
+    """Return whether SQLite files are shorter than they say, or have a journal beside them.
+
+    The reader of rosbags looks at neither, and would leave out what only the journal holds.
+    """
+    files = parts_of(path) if path.is_dir() else [path]
+    return any(f.suffix == ".db3" and (_journals(f) or _missing_bytes(f) > 0) for f in files)
+
+
+def salvage(
+    path: Path, why: str, stack: ExitStack
+) -> tuple[list[McapReader | Sqlite3Reader], list[str]]:
+    """Return readers of all that can be read of a recording, in order, and what is lost.
+
+    Args:
+        path: A folder or file.
+        why: What is wrong with it.
+        stack: Closes the readers and removes the copies that were needed.
+
+    Raises:
+        InputError: no message of it can be read.
+    """
+    readers: list[McapReader | Sqlite3Reader] = []
+    losses = [f"the recording {path.name} is cut off or damaged: {why}"] if why else []
+    scratch = Path(stack.enter_context(TemporaryDirectory(prefix="seg2d3d_salvage_")))
+    for file in parts_of(path) if path.is_dir() else [path]:
+        try:
+            reader, lost = _open(file, scratch)
+            stack.callback(reader.close)
+        except Exception as error:  # of a dozen kinds, as `RosbagFile` says
+            losses.append(f"nothing of {file.name} can be read: {str(error).rstrip('.')}")
+            continue
+        readers.append(reader)
+        losses += [f"{file.name}: {lost}"] if lost else []
+    if not sum(reader.metadata.message_count for reader in readers):
+        raise InputError(
+            f"cannot open the recording {path.name}: {'; '.join(losses)}. No message of it can be "
+            "read: record it again"
+        )
+    return readers, losses
+
+
+def _open(file: Path, scratch: Path) -> tuple[McapReader | Sqlite3Reader, str]:
+    """Return an open reader of a storage file, and a sentence about what it lost, if anything."""
+    lost = ""
+    if file.suffix == ".zstd":
+        file, lost = _unpacked(file, scratch)
+    if file.suffix == ".db3":
+        sqlite, more = _open_database(file, scratch)
+        return sqlite, "; ".join(filter(None, (lost, more)))
+    mcap = McapReader(file)
+    try:
+        mcap.open()
+        return mcap, lost
+    except Exception:
+        mcap = CutMcapReader(file)
+        mcap.open()
+        more = "all messages can be read"
+        if mcap.num_lost_bytes:
+            more = f"its last {_mib(mcap.num_lost_bytes)} cannot be read"
+        return mcap, "; ".join(filter(None, (lost, more)))
+
+
+def _mib(num_bytes: int) -> str:
+    return f"{num_bytes / 2**20:.2f} MiB"
+
+
+def _unpacked(file: Path, scratch: Path) -> tuple[Path, str]:
+    """Return a copy of a compressed file as far as it can be unpacked, and what is lost."""
+    target = scratch / file.stem
+    with zstd.open(file, "rb") as packed, target.open("wb") as unpacked:
+        try:
+            shutil.copyfileobj(packed, unpacked)
+        except (zstd.ZstdError, EOFError) as error:
+            return target, f"it can be unpacked up to {_mib(unpacked.tell())} only ({error})"
+    return target, ""
+
+
+# ---------------------------------------------------------------------------------------- mcap
+
+
+class CutMcapReader(McapReader):
+    """Reads an mcap file without its end and index: whole records, in the order of the file."""
+
+    num_lost_bytes = 0
+
+    def _open(self) -> None:
+        """Find the whole records, the topics and the counts."""
+        assert self.bio
+        head = self.bio.read(9)
+        if head[:8] != _MAGIC or head[8:] != bytes([_HEADER]):
+            raise InputError("it is not an mcap file")
+        size = int.from_bytes(self.bio.read(8), "little")
+        if not self.bio.read(size).startswith(b"\x04\0\0\0ros2"):
+            raise InputError("its profile is not ros2")
+        self.data_start = self.bio.tell()
+        self.data_end = self._end_of_whole_records()
+        self.meta_scan()
+        assert self.statistics
+        found, counts = self.statistics, self.statistics.channel_message_counts
+        for i, connection in enumerate(self.connections):
+            self.connections[i] = connection._replace(msgcount=counts.get(connection.id, 0))
+        self.metadata = ReaderMetadata(
+            duration=found.end_time - found.start_time + 1 if found.message_count else 0,
+            start_time=found.start_time,
+            end_time=found.end_time + 1,
+            message_count=found.message_count,
+            compression_format=None,
+            compression_mode=None,
+            ros_distro=None,
+            custom=None,
+        )
+
+    def _end_of_whole_records(self) -> int:
+        """Return where the last record ends that is there in full; a chunk must unpack, too."""
+        assert self.bio
+        size, at, chunks, opcode = self.path.stat().st_size, self.data_start, [], 0
+        while at + 9 <= size:
+            self.bio.seek(at)
+            opcode, end = self.bio.read(1)[0], at + 9 + int.from_bytes(self.bio.read(8), "little")
+            if not 0 < opcode < _DATA_END or opcode == _FOOTER or end > size:
+                break
+            if opcode == _CHUNK:
+                chunks.append(at)
+            at = end
+        is_ended = at < size and opcode in (_FOOTER, _DATA_END)
+        while chunks and not self._is_whole_up_to(chunks[-1], at):
+            at, is_ended = chunks.pop(), False
+        self.num_lost_bytes = 0 if is_ended else size - at
+        return at
+
+    def _is_whole_up_to(self, start: int, end: int) -> bool:
+        scan = McapReader(self.path)
+        scan.bio, scan.data_start, scan.data_end = self.bio, start, end
+        try:
+            scan.meta_scan()
+        except Exception:  # of a dozen kinds, as `RosbagFile` says
+            return False
+        return True
+
+    def messages(
+        self,
+        connections: Collection[Connection],
+        start: int | None = None,
+        stop: int | None = None,
+    ) -> Iterator[tuple[Connection, int, bytes]]:
+        """Yield connection, time of arrival (ns) and bytes in the order of the file."""
+        return self.messages_scan(connections, start, stop)
+
+
+# -------------------------------------------------------------------------------------- sqlite3
+
+
+def _journals(file: Path) -> list[Path]:
+    beside = [file.with_name(file.name + end) for end in ("-wal", "-journal")]
+    return [p for p in beside if p.is_file() and p.stat().st_size > 0]
+
+
+def _missing_bytes(file: Path) -> int:
+    """Return how much shorter a database is than its header says; page size and count there."""
+    with file.open("rb") as database:
+        head = database.read(32)
+    if len(head) < 32:
+        return 0
+    page_size = int.from_bytes(head[16:18], "big")
+    page_size = 65536 if page_size == 1 else page_size
+    return page_size * int.from_bytes(head[28:32], "big") - file.stat().st_size
+
+
+def _open_database(file: Path, scratch: Path) -> tuple[Sqlite3Reader, str]:
+    """Return an open reader of a database, or of a copy of what is whole of it."""
+    file, lost = _rolled_back(file, scratch)
+    missing = _missing_bytes(file)
+    if missing <= 0:
+        try:
+            reader = Sqlite3Reader(file)
+            reader.open()
+            return reader, lost
+        except Exception as error:  # of a dozen kinds, as `RosbagFile` says
+            why = str(error).rstrip(".")
+    else:
+        why = f"its last {_mib(missing)} are missing"
+    reader = Sqlite3Reader(_rows_before_cut(file, scratch / f"rows_of_{file.name}"))
+    reader.open()
+    return reader, "; ".join(filter(None, (lost, f"{why}; messages are read up to there")))
+
+
+def _rolled_back(file: Path, scratch: Path) -> tuple[Path, str]:
+    """Return the file, or a copy which SQLite brought to its last whole state by its journal."""
+    journals = _journals(file)
+    if not journals:
+        return file, ""
+    for each in (file, *journals):
+        shutil.copyfile(each, scratch / each.name)
+    copy = scratch / file.name
+    with closing(sqlite3.connect(copy)) as database:
+        database.execute("PRAGMA journal_mode = DELETE").fetchall()
+    return copy, f"brought to its last whole state by {', '.join(p.name for p in journals)}"
+
+
+def _rows_before_cut(file: Path, target: Path) -> Path:
+    """Return a new database with the messages in the order of their writing, up to the cut."""
+    uri = f"{file.absolute().as_uri()}?immutable=1"
+    with closing(sqlite3.connect(uri, uri=True)) as cut, closing(sqlite3.connect(target)) as to:
+        cut.execute("PRAGMA writable_schema = ON")  # else a file shorter than it says is refused
+        tables = dict(cut.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'"))
+        for name in filter(tables.get, _TABLES):
+            to.execute(tables[name])
+            num_columns = len(cut.execute(f"PRAGMA table_info({name})").fetchall())
+            insert = f"INSERT INTO {name} VALUES ({','.join('?' * num_columns)})"
+            to.executemany(insert, _rows(name, cut))
+            to.commit()
+    return target
+
+
+def _rows(table: str, cut: sqlite3.Connection) -> Iterator[tuple[object, ...]]:
+    try:
+        yield from cut.execute(f"SELECT * FROM {table} NOT INDEXED ORDER BY rowid")
+    except sqlite3.DatabaseError:
+        return  # the cut: the caller says how much is missing

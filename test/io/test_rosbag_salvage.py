@@ -1,0 +1,245 @@
+"""Recordings that were cut off: all that is whole is read, and the rest is named."""
+
+import logging
+import shutil
+import sqlite3
+
+import numpy as np
+import pytest
+from bag_maker import (
+    COMPRESSION,
+    HEIGHT,
+    START_NS,
+    STEP_NS,
+    STORAGE,
+    TF_STATIC,
+    WIDTH,
+    camera_info,
+    drive,
+    picture,
+    write_bag,
+)
+from rosbags.rosbag2.storage_mcap import McapReader
+
+from seg2d3d_ros.errors import InputError
+from seg2d3d_ros.io.rosbag_file import RosbagFile
+from seg2d3d_ros.io.sources import open_source
+from seg2d3d_ros.types import Frame
+
+NUM = 40
+
+
+def noisy_drive(start=0, num=NUM):
+    """Pictures that do not compress, so that a recording has several chunks."""
+    rng = np.random.default_rng(0)
+    size = {"height": HEIGHT * 16, "width": WIDTH * 16}
+    messages = [TF_STATIC, ("/cam/camera_info", START_NS, camera_info(**size))]
+    for i in range(start, start + num):
+        noise = rng.integers(0, 256, (size["height"], size["width"], 3), np.uint8)
+        messages.append(
+            ("/cam/image_raw", START_NS + i * STEP_NS, picture(START_NS + i * STEP_NS, noise))
+        )
+    return messages
+
+
+def storage_file(bag):
+    return next(p for p in sorted(bag.iterdir()) if p.suffix != ".yaml")
+
+
+def cut(file, share):
+    file.write_bytes(file.read_bytes()[: int(file.stat().st_size * share)])
+
+
+def stamps(source):
+    return [item.stamp_ns for item in source if isinstance(item, Frame)]
+
+
+@pytest.mark.parametrize("compression", [None, "storage"])
+def test_mcap_cut_anywhere_yields_every_whole_chunk_before_the_cut(tmp_path, compression):
+    bag = write_bag(
+        tmp_path / "bag", noisy_drive(), compression=compression and COMPRESSION.storage
+    )
+    whole, file = stamps(open_source(bag)), storage_file(bag)
+    reader = McapReader(file)
+    reader.open()
+    chunk_ends = [c.chunk_start_offset + c.chunk_length for c in reader.chunks]
+    reader.close()
+    assert len(whole) == NUM
+    assert len(chunk_ends) >= 5
+    size = file.stat().st_size
+    for share in (0.995, 0.9, 0.61, 0.3):
+        cut(file, share * size / file.stat().st_size)
+        source = open_source(bag)
+        read = stamps(source)
+        num_chunks = sum(end <= file.stat().st_size for end in chunk_ends)
+        assert read == whole[: len(read)]
+        assert NUM * (num_chunks - 1) / len(chunk_ends) < len(read)
+        assert len(read) <= NUM * num_chunks / len(chunk_ends) + 1
+        assert any("cannot be read" in r for r in source.remarks())
+
+
+def test_mcap_without_footer_loses_no_message(tmp_path):
+    file = storage_file(write_bag(tmp_path / "bag", noisy_drive()))
+    file.write_bytes(file.read_bytes()[:-10])
+    assert len(stamps(open_source(file))) == NUM
+
+
+def test_mcap_whose_end_was_never_written_is_read_up_to_there(tmp_path):
+    bag = write_bag(tmp_path / "bag", noisy_drive(), compression=COMPRESSION.storage)
+    file = storage_file(bag)
+    size = file.stat().st_size
+    data = file.read_bytes()[: size // 2] + bytes(size // 2)  # what a power cut leaves
+    file.write_bytes(data)
+    read = stamps(open_source(file))
+    assert NUM * 0.3 < len(read) <= NUM * 0.5
+
+
+def test_cut_recording_says_how_much_is_lost_and_warns(tmp_path, caplog):
+    bag = write_bag(tmp_path / "bag", noisy_drive())
+    cut(storage_file(bag), 0.5)
+    with caplog.at_level(logging.WARNING):
+        source = open_source(bag)
+    with RosbagFile(bag) as file:
+        losses = file.losses
+    assert "bag is cut off" in losses[0]
+    assert "MiB cannot be read" in losses[1]
+    assert [r.getMessage() for r in caplog.records[:2]] == list(losses)
+    assert source.remarks()[:2] == losses
+    assert any(losses[1] in line for line in source.describe())
+
+
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+def test_killed_recorder_that_wrote_no_metadata_loses_nothing(tmp_path, storage):
+    bag = write_bag(tmp_path / "bag", drive(), getattr(STORAGE, storage))
+    (bag / "metadata.yaml").unlink()
+    source = open_source(bag)
+    assert len(stamps(source)) == 5
+    assert source.remarks()[0].endswith("metadata.yaml is missing")
+
+
+def test_split_recording_with_a_cut_last_file_is_read_in_order(tmp_path):
+    bag = tmp_path / "drive"
+    bag.mkdir()
+    for part, start in ((2, 0), (10, NUM)):  # 10 comes after 2
+        made = write_bag(tmp_path / f"part{part}", noisy_drive(start))
+        shutil.move(storage_file(made), bag / f"drive_{part}.mcap")
+    cut(bag / "drive_10.mcap", 0.5)
+    source = open_source(bag)
+    read = stamps(source)
+    assert read == sorted(read)
+    assert NUM * 1.3 < len(read) < NUM * 1.6
+    assert any(r.startswith("drive_10.mcap: ") for r in source.remarks())
+    assert not any(r.startswith("drive_2.mcap: ") for r in source.remarks())
+    assert 5.5 < source.duration_s < 7.0  # of both parts; each had 4 s
+
+
+def test_missing_file_of_a_split_recording_is_named_and_the_others_are_read(tmp_path):
+    bag = write_bag(tmp_path / "drive", drive())
+    metadata = bag / "metadata.yaml"
+    text = metadata.read_text()
+    assert text.count("- drive.mcap") == 1
+    metadata.write_text(text.replace("- drive.mcap", "- drive.mcap\n  - drive_1.mcap"))
+    source = open_source(bag)
+    assert len(stamps(source)) == 5
+    assert "drive_1.mcap" in source.remarks()[0]
+    assert str(tmp_path) not in source.remarks()[0]  # a result does not depend on where it lay
+
+
+def test_several_recordings_in_one_folder_are_not_taken_as_one(tmp_path):
+    for name in ("monday", "tuesday"):
+        made = write_bag(tmp_path / name, drive())
+        shutil.move(storage_file(made), tmp_path / f"{name}.mcap")
+        shutil.rmtree(made)
+    with pytest.raises(
+        InputError, match=r"several recordings; give one of them, say monday\.mcap"
+    ):
+        open_source(tmp_path)
+
+
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+def test_cut_packed_file_is_unpacked_as_far_as_it_goes(tmp_path, storage):
+    bag = write_bag(tmp_path / "bag", noisy_drive(), getattr(STORAGE, storage), COMPRESSION.file)
+    assert storage_file(bag).suffix == ".zstd"
+    cut(storage_file(bag), 0.6)
+    source = open_source(bag)
+    assert NUM * 0.3 < len(stamps(source)) < NUM * 0.65
+    assert any("unpacked" in r for r in source.remarks())
+
+
+def test_cut_sqlite_file_yields_the_messages_before_the_cut(tmp_path):
+    bag = write_bag(tmp_path / "bag", noisy_drive(), STORAGE.sqlite3)
+    whole = stamps(open_source(bag))
+    cut(storage_file(bag), 0.6)
+    source = open_source(bag)
+    read = stamps(source)
+    assert read == whole[: len(read)]
+    assert NUM * 0.5 < len(read) < NUM * 0.65
+    assert any("MiB are missing" in r for r in source.remarks())
+
+
+def _opened(file, journal_mode):
+    """Return a connection that writes a transaction to the file while it goes on."""
+    database = sqlite3.connect(file, isolation_level=None)
+    database.execute(f"PRAGMA journal_mode = {journal_mode}").fetchall()
+    database.execute("PRAGMA wal_autocheckpoint = 0")
+    database.execute("PRAGMA cache_size = 2")  # pages reach the file in the transaction
+    return database
+
+
+def test_rows_that_only_the_write_ahead_log_holds_are_read(tmp_path):
+    bag = write_bag(tmp_path / "bag", drive(), STORAGE.sqlite3)
+    file, kept = storage_file(bag), tmp_path / "kept"
+    database = _opened(file, "WAL")
+    rows = database.execute("SELECT topic_id, timestamp, data FROM messages").fetchall()
+    database.execute("DELETE FROM messages")
+    database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    database.executemany("INSERT INTO messages (topic_id, timestamp, data) VALUES (?,?,?)", rows)
+    shutil.copytree(bag, kept)  # as a crash leaves it
+    database.close()
+    before = storage_file(kept).read_bytes()
+    source = open_source(kept)
+    assert len(stamps(source)) == 5
+    assert any("-wal" in r for r in source.remarks())
+    assert storage_file(kept).read_bytes() == before  # a recording is never written to
+
+
+def test_transaction_that_a_crash_left_half_done_is_rolled_back(tmp_path):
+    bag = write_bag(tmp_path / "bag", drive(), STORAGE.sqlite3)
+    file, kept = storage_file(bag), tmp_path / "kept"
+    database = _opened(file, "DELETE")
+    database.execute("BEGIN")
+    database.execute("UPDATE messages SET data = zeroblob(5000)")
+    shutil.copytree(bag, kept)
+    database.close()
+    assert (kept / f"{file.name}-journal").stat().st_size > 0
+    source = open_source(kept)
+    assert len(stamps(source)) == 5
+    assert any("-journal" in r for r in source.remarks())
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("drive.mcap", b""),
+        ("drive.mcap", b"\x89MCAP0\r\n"),
+        ("drive.mcap", b"la" * 5000),
+        ("drive.mcap", b"\x89MCAP0\r\n\x01\x09\0\0\0\0\0\0\0\x04\0\0\0ros1\0"),
+        ("drive.db3", b""),
+        ("drive.db3", b"la" * 5000),
+        ("drive.db3", b"SQLite format 3\0\x10\x00" + b"\0" * 10 + b"\0\0\0\x09" + b"\0" * 900),
+    ],
+)
+def test_file_without_any_message_is_refused_by_name(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=r"drive\.(mcap|db3).*(No message|holds no messages)"):
+        open_source(tmp_path / name)
+
+
+def test_unsupported_format_is_refused_and_not_salvaged(tmp_path):
+    bag = write_bag(tmp_path / "bag", drive())
+    metadata = bag / "metadata.yaml"
+    metadata.write_text(
+        metadata.read_text().replace("serialization_format: cdr", "serialization_format: xml")
+    )
+    with pytest.raises(InputError, match=r"xml.*not supported"):
+        open_source(bag)
