@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from seg2d3d_ros.cli import arguments
 from seg2d3d_ros.cli.progress import progress
 
 HELP = "lay a COLMAP model onto the map of a result, and write both as one result"
@@ -18,17 +19,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--pictures", type=Path, required=True, metavar="DIR", help="folder of its pictures"
     )
-    parser.add_argument(
-        "--onto",
-        type=Path,
-        required=True,
-        metavar="RESULT",
-        help="result whose map it is laid onto; it is left as it is",
-    )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="result folder")
-    parser.add_argument(
-        "--overwrite", action="store_true", help="replace the result that is there already"
-    )
+    arguments.add_onto(parser, "model", required=True)
+    arguments.add_target(parser)
     parser.add_argument(
         "--metric", action="store_true", help="the model is in metres, and so are its rigs"
     )

@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from seg2d3d_ros.cli import arguments
+
 if TYPE_CHECKING:
     from seg2d3d_ros.config import InputsConfig
 
@@ -63,7 +65,7 @@ _BOX_COLUMNS = {
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("result", type=Path, metavar="RESULT", help="result folder of replay")
+    arguments.add_result(parser)
     parser.add_argument(
         "--truth",
         type=Path,

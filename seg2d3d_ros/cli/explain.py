@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
+
+from seg2d3d_ros.cli import arguments
 
 HELP = "say why an instance is what it is: its masks, its rivals, the decisions that made it"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("result", type=Path, metavar="RESULT", help="result folder")
+    arguments.add_result(parser)
     parser.add_argument("instance", type=int, metavar="ID", help="instance")
     parser.add_argument("--json", action="store_true", help="print a JSON object")
 

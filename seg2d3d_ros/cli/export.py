@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from seg2d3d_ros.cli import arguments
 from seg2d3d_ros.cli.progress import progress
 from seg2d3d_ros.errors import ConfigError
 
@@ -16,7 +17,7 @@ HELP = (
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("result", type=Path, metavar="RESULT", help="result folder")
+    arguments.add_result(parser)
     parser.add_argument(
         "--out",
         type=Path,

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seg2d3d_ros.cli import settings
+from seg2d3d_ros.cli import arguments, settings
 from seg2d3d_ros.cli.progress import progress
 from seg2d3d_ros.cli.stopping import stop_on_signals
 from seg2d3d_ros.errors import NodeError, ResultError
@@ -24,22 +24,17 @@ _SAVE_S = 600.0
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="result folder, written at the end; default: none"
-    )
-    parser.add_argument(
-        "--overwrite", action="store_true", help="replace the result that is there already"
-    )
+    arguments.add_target(parser, required=False, more=", written at the end; default: none")
     parser.add_argument(
         "--duration-s",
-        type=float,
+        type=arguments.seconds,
         default=0.0,
         metavar="S",
         help="end after so long. Default: never",
     )
     parser.add_argument(
         "--finish-timeout-s",
-        type=float,
+        type=arguments.seconds,
         default=300.0,
         metavar="S",
         help="longest wait for the nodes to work off what they have. Default: 300",
@@ -48,6 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     graph.add_argument("--namespace", default="", metavar="NS", help="namespace of the nodes")
     graph.add_argument(
         "--remap",
+        type=arguments.remap,
         action="append",
         default=[],
         metavar="FROM:=TO",

@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import NoReturn, TextIO
 
 from seg2d3d_ros import __version__
+from seg2d3d_ros.cli import arguments
 from seg2d3d_ros.errors import Seg2D3DError
 
 COMMANDS = (
@@ -147,10 +148,7 @@ def _add_command(
     parser = commands.add_parser(name, help=help, description=help[:1].upper() + help[1:] + ".")
     module.configure(parser)
     parser.set_defaults(run=module.run)
-    talk = parser.add_argument_group("messages")
-    talk.add_argument("-v", "--verbose", action="store_true", help="tell what is being done")
-    talk.add_argument("-q", "--quiet", action="store_true", help="show errors only")
-    talk.add_argument("--debug", action="store_true", help="tell everything, with tracebacks")
+    arguments.add_messages(parser)
 
 
 def _set_up_logging(args: argparse.Namespace) -> None:

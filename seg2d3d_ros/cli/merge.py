@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+
+from seg2d3d_ros.cli import arguments
 
 HELP = "join instances of a result by hand; the oldest survives, undo takes it back"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("result", type=Path, metavar="RESULT", help="result folder")
+    arguments.add_result(parser)
     parser.add_argument(
         "instances", type=int, nargs="+", metavar="ID", help="two or more instances"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from seg2d3d_ros.cli import arguments
 from seg2d3d_ros.cli.progress import progress
 from seg2d3d_ros.cli.stopping import stop_on_signals
 from seg2d3d_ros.errors import NodeError
@@ -18,26 +19,29 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("bag", type=Path, metavar="BAG", help="rosbag2 folder or file")
     parser.add_argument(
-        "--rate", type=_positive, default=1.0, help="seconds of recording per second. Default: 1"
+        "--rate",
+        type=arguments.positive,
+        default=1.0,
+        help="seconds of recording per second. Default: 1",
     )
     parser.add_argument("--clock", action="store_true", help="publish /clock with the bag's time")
     parser.add_argument(
         "--wait-for-subscribers",
-        type=int,
+        type=arguments.count,
         default=0,
         metavar="N",
         help="start when every camera has N subscribers (our nodes: 2). Default: 0, at once",
     )
     parser.add_argument(
         "--wait-s",
-        type=_positive,
+        type=arguments.positive,
         default=60.0,
         metavar="S",
         help="longest such wait. Default: 60",
     )
     parser.add_argument(
         "--keep-pace",
-        type=int,
+        type=arguments.count,
         nargs="?",
         const=_PACE,
         default=0,
@@ -50,13 +54,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--namespace", default="", metavar="NS", help="namespace of the nodes, for --finish"
     )
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0.0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a positive number")
-    return value
 
 
 def run(args: argparse.Namespace) -> int:

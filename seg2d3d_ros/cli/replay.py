@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seg2d3d_ros.accounts import RunReport
-from seg2d3d_ros.cli import settings
+from seg2d3d_ros.cli import arguments, settings
 from seg2d3d_ros.cli.progress import progress
 from seg2d3d_ros.errors import DiskError, InputError
 from seg2d3d_ros.types import Dropped, Frame, Item, MapUpdate
@@ -37,35 +37,28 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="SOURCE",
         help="rosbag2 folder or file, KITTI odometry sequence or KITTI raw drive",
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="result folder")
+    arguments.add_target(parser)
     parser.add_argument(
-        "--overwrite", action="store_true", help="replace the result that is there already"
+        "--start-s",
+        type=arguments.seconds,
+        default=0.0,
+        metavar="S",
+        help="leave out the first seconds",
     )
     parser.add_argument(
-        "--start-s", type=_seconds, default=0.0, metavar="S", help="leave out the first seconds"
+        "--duration-s",
+        type=arguments.seconds,
+        default=None,
+        metavar="S",
+        help="map so many seconds only",
     )
-    parser.add_argument(
-        "--duration-s", type=_seconds, default=None, metavar="S", help="map so many seconds only"
-    )
-    parser.add_argument(
-        "--onto",
-        type=Path,
-        metavar="RESULT",
-        help="add the recording to the map of this result; it is left as it is",
-    )
+    arguments.add_onto(parser, "recording")
     parser.add_argument(
         "--one-process",
         action="store_true",
         help="map in this process, for debuggers: slower, with the same result",
     )
     settings.add_arguments(parser)
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0.0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"'{text}' is no length of time")
-    return value
 
 
 @dataclasses.dataclass

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from seg2d3d_ros.cli import arguments
 from seg2d3d_ros.errors import EditError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ HELP = "part an instance of a result by hand: by a line, by masks, or by the vot
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("result", type=Path, metavar="RESULT", help="result folder")
+    arguments.add_result(parser)
     parser.add_argument("instance", type=int, metavar="ID", help="instance")
     where = parser.add_mutually_exclusive_group()
     where.add_argument(

@@ -7,6 +7,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from seg2d3d_ros.cli import arguments
+
 HELP = "draw the true houses of a real drive; make a bag with masks and truth of it"
 
 _DRIVE = "KITTI raw folder ..._drive_NNNN_sync with its velodyne scans, or any recording --result"
@@ -21,17 +23,27 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _add_drive(ortho)
     ortho.add_argument("out", type=Path, metavar="OUT", help="folder for the pictures")
     ortho.add_argument("--drawing", type=Path, help="facade lines to render from the front")
-    ortho.add_argument("--px-per-m", type=float, default=20.0, help="resolution (default 20)")
-    ortho.add_argument("--height-m", type=float, default=14.0, help="how far up (default 14)")
     ortho.add_argument(
-        "--overlay-every", type=int, default=10, help="draw houses on each n-th picture"
+        "--px-per-m", type=arguments.positive, default=20.0, help="resolution (default 20)"
     )
+    ortho.add_argument(
+        "--height-m", type=arguments.positive, default=14.0, help="how far up (default 14)"
+    )
+    ortho.add_argument(
+        "--overlay-every",
+        type=arguments.count,
+        default=10,
+        metavar="N",
+        help="draw houses on each n-th picture; 0: on none (default 10)",
+    )
+    arguments.add_messages(ortho)
     ortho.set_defaults(action=_ortho)
     bag = actions.add_parser("bag", help="write OUT/bag with fallible masks, and OUT/truth")
     _add_drive(bag)
     bag.add_argument("drawing", type=Path, metavar="DRAWING", help="JSON file, see docs/truth.md")
     bag.add_argument("out", type=Path, metavar="OUT", help="new folder")
     _add_options(bag)
+    arguments.add_messages(bag)
     bag.set_defaults(action=_bag)
 
 
@@ -68,8 +80,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _survey(args: argparse.Namespace, drawing: Any) -> Any:
     from seg2d3d_ros.cli.progress import progress
+    from seg2d3d_ros.errors import InputError
     from seg2d3d_ros.simulation.drawn.survey import survey_kitti, survey_result
 
+    if not args.drive.exists():
+        raise InputError(f"there is nothing at {args.drive}")
     origin = None if drawing is None else drawing.origin
     with progress("surveying") as advance:
         if args.result is not None:
@@ -96,6 +111,8 @@ def _ortho(args: argparse.Namespace) -> int:
         path = args.out / f"facade_{name.replace(' ', '_').replace('/', '_')}.png"
         ortho.draw_ortho(path, image)
         print(f"{path}: {image.share_seen:.0%} seen")
+    if not args.overlay_every:
+        return 0
     num = ortho.draw_overlays(args.out, survey, drawing, args.overlay_every)
     print(f"{num} pictures with the houses over them: {args.out}/overlay_*.jpg")
     return 0

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+
+from seg2d3d_ros.cli import arguments
 
 HELP = "take the last merge or split of a result back, exactly"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("result", type=Path, metavar="RESULT", help="result folder")
+    arguments.add_result(parser)
 
 
 def run(args: argparse.Namespace) -> int:

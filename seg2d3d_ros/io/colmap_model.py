@@ -77,7 +77,7 @@ def read_colmap(folder: str | Path, is_metric: bool = False) -> ColmapModel:
     base_link is the camera, in REP 103 axes.
 
     Args:
-        folder: Where the model lies.
+        folder: Where the model lies: in it, or in its sparse/0 as COLMAP's workspaces have it.
         is_metric: It is in metres.
 
     Raises:
@@ -85,6 +85,8 @@ def read_colmap(folder: str | Path, is_metric: bool = False) -> ColmapModel:
         CalibrationError: a lens model is not understood.
     """
     folder = Path(folder)
+    if (folder / "sparse" / "0").is_dir():
+        folder = folder / "sparse" / "0"
     try:
         found = pycolmap.Reconstruction(str(folder))
     except (ValueError, RuntimeError, OSError) as error:

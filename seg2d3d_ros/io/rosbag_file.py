@@ -40,6 +40,8 @@ class RosbagFile:
         Raises:
             InputError: it is not a rosbag2 recording, or no message of it can be read.
         """
+        if not path.exists():
+            raise InputError(f"there is nothing at {path}")
         self.path = path
         self.losses: tuple[str, ...] = ()
         self._types = get_typestore(Stores.ROS2_JAZZY)

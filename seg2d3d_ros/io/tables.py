@@ -172,5 +172,7 @@ def read_json(path: Path) -> Any:
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ResultError(f"there is no {path}: give a folder that `replay` wrote") from error
     except (OSError, ValueError) as error:
         raise ResultError(f"cannot read {path}: {error}") from error

@@ -67,7 +67,7 @@ class Editor:
         for part, where in ((keeper_ids, "stay"), (other_ids, "go")):
             if len(part) < self._roster.min_points:
                 raise EditError(
-                    f"of the {len(ids)} points of instance {instance} {len(part)} would {where}; "
+                    f"of the {len(ids)} points of instance {instance}, {len(part)} would {where}; "
                     f"{self._roster.min_points} are needed: cut elsewhere"
                 )
         numbers = compare(pictures, keeper_ids, other_ids).numbers()

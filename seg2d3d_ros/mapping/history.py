@@ -20,7 +20,7 @@ def history(instance: int, events: Sequence[InstanceEvent]) -> tuple[InstanceEve
 
 def whereabouts(instance: int, events: Sequence[InstanceEvent], shown: Collection[int]) -> str:
     """Return a sentence on what became of an instance that is not on the map."""
-    for event in reversed(events):
+    for event in reversed(events) if instance else ():  # 0: a mask that shows none
         if event.kind == EventKind.MERGED and event.other == instance:
             return (
                 f"instance {instance} is not on the map: it was merged into {event.instance} "

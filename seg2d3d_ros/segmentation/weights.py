@@ -114,7 +114,7 @@ def find_model(config: Config, name: str) -> Model:
     if name not in models:
         near = difflib.get_close_matches(name, models, n=1, cutoff=0.4)
         hint = f"; did you mean '{near[0]}'?" if near else ""
-        raise WeightsError(f"no model is called '{name}'{hint} There are: {', '.join(models)}")
+        raise WeightsError(f"no model is called '{name}'{hint}; there are: {', '.join(models)}")
     return models[name]
 
 

@@ -150,6 +150,7 @@ def test_export_without_a_target_is_refused(result, arguments, said, capsys):
     ("arguments", "said"),
     [
         (["explain", "{}", "999"], "there is no instance 999; on the map are: "),
+        (["explain", "{}", "0"], "there is no instance 0; on the map are: "),
         (["merge", "{}", "1"], "two or more"),
         (["split", "{}", "1", "--line-lonlat", "8", "49", "8", "50"], "not georeferenced"),
         (["undo", "{}"], "nothing to undo"),

@@ -1,5 +1,6 @@
 """Models of COLMAP read as clusters, written from a map, and laid onto one."""
 
+import shutil
 from dataclasses import replace
 
 import cv2
@@ -266,3 +267,8 @@ def test_write_pictures_writes_those_of_the_keyframes(street, tmp_path):
     items = [Frame("front", s + d, np.zeros((8, 8), np.uint8)) for s in stamps for d in (0, 7)]
     assert write_pictures(state, items, tmp_path) == len(stamps)
     assert {int(p.stem) for p in (tmp_path / "front").iterdir()} == set(stamps)
+
+
+def test_read_colmap_of_a_workspace_finds_the_model_in_sparse(written, tmp_path):
+    shutil.copytree(written[0], tmp_path / "sparse" / "0")
+    assert read_colmap(tmp_path).files == read_colmap(written[0]).files

@@ -238,6 +238,11 @@ def test_read_result_of_a_damaged_folder_names_the_file(tmp_path, name, content,
         read_result(out)
 
 
+def test_read_result_where_there_is_none_says_what_to_give(tmp_path):
+    with pytest.raises(ResultError, match=r"there is no .*run\.json: give a folder that `replay`"):
+        read_result(tmp_path)
+
+
 def test_read_result_of_another_version_is_refused(tmp_path):
     out = write_result(tmp_path / "r", make_map(), make_report())
     run = json.loads((out / "run.json").read_text())
