@@ -40,6 +40,13 @@ ARGUMENTS = [
 ]
 
 
+def end_launch(event, context):
+    """Return what ends the launch after a process; nothing if it is ending anyway."""
+    if context.is_shutdown:
+        return None
+    return EmitEvent(event=Shutdown(reason=f"process '{event.process_name}' has ended"))
+
+
 def play_and_finish(context):
     """Return the player, and what follows its end: finish, then the end of the launch."""
 
@@ -47,7 +54,7 @@ def play_and_finish(context):
         return LaunchConfiguration(name).perform(context)
 
     bag, rate, namespace = argument("bag"), argument("rate"), argument("namespace").strip("/")
-    ended = [] if argument("stay") == "true" else [EmitEvent(event=Shutdown(reason="finished"))]
+    ended = [] if argument("stay") == "true" else end_launch
     if argument("player") == "seg2d3d":
         command = ["seg2d3d", "play", bag, "--rate", rate, "--clock", "--namespace", namespace]
         command += ["--wait-for-subscribers", "2", "--keep-pace", "--finish"]
@@ -60,7 +67,12 @@ def play_and_finish(context):
     finish = ExecuteProcess(cmd=command, output="screen")
     return [
         player,
-        RegisterEventHandler(OnProcessExit(target_action=player, on_exit=[finish])),
+        RegisterEventHandler(
+            OnProcessExit(
+                target_action=player,
+                on_exit=lambda event, context: None if context.is_shutdown else finish,
+            )
+        ),
         RegisterEventHandler(OnProcessExit(target_action=finish, on_exit=ended)),
     ]
 

@@ -102,6 +102,13 @@ ARGUMENTS = [
 ]
 
 
+def end_launch(event, context):
+    """Return what ends the launch over a process that ended; nothing if it is ending anyway."""
+    if context.is_shutdown:
+        return None
+    return EmitEvent(event=Shutdown(reason=f"process '{event.process_name}' has ended"))
+
+
 def start_nodes(context):
     """Return the nodes; the end of one ends the launch."""
 
@@ -117,23 +124,22 @@ def start_nodes(context):
         "use_sim_time": argument("use_sim_time") == "true",
         "node.autostart": argument("autostart") == "true",
     }
+    path = argument("namespace").strip("/").split("/")  # rcl names loggers with dots
     params_file = [argument("params_file")] if argument("params_file") else []
     actions = []
     for name in NODES:
+        logger = ".".join(filter(None, [*path, name]))
         node = LifecycleNode(
             package="seg2d3d_ros",
             executable=name,
             name=name,
             namespace=argument("namespace"),
             parameters=[*params_file, switches, given],
-            arguments=["--ros-args", "--log-level", f"{name}:={argument('log_level')}"],
+            arguments=["--ros-args", "--log-level", f"{logger}:={argument('log_level')}"],
             output="screen",
         )
-        ended = EmitEvent(event=Shutdown(reason=f"node '{name}' has ended"))
-        actions += [
-            node,
-            RegisterEventHandler(OnProcessExit(target_action=node, on_exit=[ended])),
-        ]
+        ended = OnProcessExit(target_action=node, on_exit=end_launch)
+        actions += [node, RegisterEventHandler(ended)]
     return actions
 
 

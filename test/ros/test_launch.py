@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -20,6 +21,13 @@ def calls(file, name):
         for node in ast.walk(tree)
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") == name
     ]
+
+
+def load(file):
+    spec = importlib.util.spec_from_file_location(file.stem.replace(".", "_"), file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
@@ -57,13 +65,21 @@ def test_launch_file_is_understood_by_the_real_launch(file):
         "launch.launch_service", reason="launch is not installed (PyPI has none)"
     )
     pytest.importorskip("launch_ros.actions", reason="launch_ros is not installed (PyPI has none)")
-    spec = importlib.util.spec_from_file_location(file.stem.replace(".", "_"), file)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load(file)
     service = launch.LaunchService(argv=[])
     assert service is not None
     names = [a.name for a in module.generate_launch_description().get_launch_arguments()]
     assert set(names) >= {c.args[0].value for c in calls(file, "DeclareLaunchArgument")}
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_launch_that_is_ending_is_not_ended_again(file):
+    for name in ("launch.actions", "launch_ros.actions"):
+        pytest.importorskip(name, reason=f"{name} is not installed (PyPI has none)")
+    end_launch, event = load(file).end_launch, SimpleNamespace(process_name="clusters-2")
+    assert end_launch(event, SimpleNamespace(is_shutdown=True)) is None
+    ending = end_launch(event, SimpleNamespace(is_shutdown=False))
+    assert "clusters-2" in ending.event.reason
 
 
 def test_rviz_configuration_shows_what_the_nodes_publish():
