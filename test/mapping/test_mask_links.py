@@ -121,8 +121,18 @@ def test_mask_linker_pictures_far_apart_in_time_are_not_linked():
     assert found(drive([[[0]]] * 2, step_ns=1_900_000_000)) != {}
 
 
-def test_mask_linker_without_landmarks_there_are_no_links():
-    assert found(drive([[[0], [1]]] * 2, num_landmarks=0)) == {}
+def test_mask_linker_without_landmarks_boxes_link_each_house_with_itself_and_weakly():
+    links = found(drive([[[0], [1]]] * 4, num_landmarks=0))
+    steps = {(i, j) for i in range(4) for j in range(i + 1, min(i + 3, 4))}
+    assert set(links) == {((i, h), (j, h)) for i, j in steps for h in (0, 1)}
+    assert max(links.values()) <= 0.7
+
+
+def test_mask_linker_boxes_do_not_link_what_depths_link_otherwise():
+    plain = found(drive([[[0], [1]]] * 2))
+    assert set(plain) == {((0, h), (1, h)) for h in (0, 1)}
+    # the second house is missed in the first picture, where its box still overlaps the first's
+    assert set(found(drive([[[0]], [[0], [1]]]))) == {((0, 0), (1, 0))}
 
 
 def test_mask_linker_among_leaves_links_to_other_pictures_out():
