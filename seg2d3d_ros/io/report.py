@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import base64
+from collections import Counter
+from datetime import UTC, datetime
 from typing import Any
 
 import yaml
 
+from seg2d3d_ros import __version__
 from seg2d3d_ros.accounts import FrameCounts, RunReport
 from seg2d3d_ros.io.map_picture import path_length_m
 from seg2d3d_ros.io.palette import instance_color_rgb
-from seg2d3d_ros.io.tables import class_name, instance_records
+from seg2d3d_ros.io.tables import class_name, class_of, instance_records
 from seg2d3d_ros.types import Instance, MapUpdate
 
 _MOST_PICTURES = 300
+_FIRST_YEAR = 1990
+FILES = (
+    *("trajectory.tum", "keyframes.csv", "points.ply", "observations.csv", "instances.json"),
+    *("events.csv", "run.json", "map.png", "map/"),
+)
 
 #: What the reasons of dropped pictures mean, in words for people who did not write this.
 REASONS = {
@@ -61,6 +69,8 @@ def _context(map: MapUpdate, report: RunReport, map_png: bytes) -> dict[str, Any
     processed = sum(c.processed for c in report.frames.values())
     return {
         "report": report,
+        "version": __version__,
+        "recorded": _recorded(map),
         "map": map,
         "unit": "m" if map.scale == "metric" else "units",
         "path_length": path_length_m(map),
@@ -70,10 +80,12 @@ def _context(map: MapUpdate, report: RunReport, map_png: bytes) -> dict[str, Any
         "cameras": [_camera(name, counts) for name, counts in sorted(report.frames.items())],
         "has_drops": any(counts.dropped for counts in report.frames.values()),
         "map_uri": _data_uri(map_png, "png"),
+        "masks": _masks(map, report),
         "instances": _instances(map, report),
         "stages": _stages(report, processed),
         "events": _event_counts(map),
         "counts": sorted({**map.counts, **report.counts}.items()),
+        "files": FILES,
         "config": yaml.safe_dump(report.config, sort_keys=False, default_flow_style=False),
     }
 
@@ -92,6 +104,25 @@ def _camera(name: str, counts: FrameCounts) -> dict[str, Any]:
             (STATUSES.get(status, status), n) for status, n in sorted(counts.segmentation.items())
         ],
     }
+
+
+def _recorded(map: MapUpdate) -> str:
+    """Return when the drive began, UTC; empty where stamps are no dates (a clock from zero)."""
+    if not len(map.trajectory.stamps_ns):
+        return ""
+    began = datetime.fromtimestamp(int(map.trajectory.stamps_ns[0]) // 10**9, UTC)
+    return began.strftime("%Y-%m-%d %H:%M:%S UTC") if began.year >= _FIRST_YEAR else ""
+
+
+def _masks(map: MapUpdate, report: RunReport) -> list[dict[str, Any]]:
+    """Return how many masks of the instances' classes belong to one."""
+    shown = {i.class_id for i in map.instances}
+    num = Counter(class_of(a, report.backend) for a in map.assignments)
+    named = Counter(class_of(a, report.backend) for a in map.assignments if a.instance)
+    return [
+        {"name": class_name(c, report.classes), "num": num[c], "num_named": named[c]}
+        for c in sorted(shown & set(num))
+    ]
 
 
 def _instances(map: MapUpdate, report: RunReport) -> list[dict[str, Any]]:

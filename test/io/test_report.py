@@ -2,6 +2,7 @@
 
 import dataclasses
 import html.parser
+import math
 import re
 
 import cv2
@@ -11,7 +12,8 @@ from map_maker import loop_path, make_map, make_report
 
 from seg2d3d_ros.io.map_picture import draw_map, path_length_m, round_length
 from seg2d3d_ros.io.palette import instance_color_rgb
-from seg2d3d_ros.io.report import render_report
+from seg2d3d_ros.io.report import FILES, render_report
+from seg2d3d_ros.types import InstanceState
 
 
 def decode(png):
@@ -108,7 +110,8 @@ def page():
 def test_report_refers_to_nothing_outside_and_is_balanced(page):
     text, checker = page
     assert checker.open == []
-    assert all(r.startswith("data:image/") for r in checker.references)
+    files = [r for r in checker.references if not r.startswith("data:image/")]
+    assert files == list(FILES)
     assert "<script" not in text and "http" not in text
 
 
@@ -127,8 +130,30 @@ def test_report_says_what_came_in_and_why_pictures_were_dropped(page):
         "2 without masks",
         "odometry is read from /odom",
         "Georeferenced",
+        "Of 30 masks of class building, 20 (67 %) show an instance",
+        "Recorded from 2023-11-14 22:13:20 UTC on",
     ):
         assert words in said
+
+
+def test_report_says_how_sure_it_is_of_each_instance():
+    full = make_map()
+    first, *others = full.instances
+    unsure = dataclasses.replace(
+        first, sigma_m=0.3149, footprint_sigma_m=math.inf, state=InstanceState.TENTATIVE
+    )
+    full = dataclasses.replace(full, instances=(unsure, *others))
+    said = render_report(full, make_report(), b"")
+    row = said.split(f'<tr id="instance-{first.id}">')[1].split("</tr>")[0]
+    assert "tentative" in row and "0.31; –" in row
+
+
+def test_report_of_a_clock_that_starts_at_zero_gives_no_date():
+    full = make_map()
+    since_start = full.trajectory.stamps_ns - full.trajectory.stamps_ns[0]
+    shifted = dataclasses.replace(full.trajectory, stamps_ns=since_start)
+    said = render_report(dataclasses.replace(full, trajectory=shifted), make_report(), b"")
+    assert "Recorded" not in said and "1970" not in said
 
 
 def test_report_of_unknown_scale_says_so_and_escapes_names():

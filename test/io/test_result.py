@@ -7,6 +7,7 @@ import pytest
 from map_maker import START_NS, make_map, make_report
 
 from seg2d3d_ros.errors import ResultError
+from seg2d3d_ros.io import report
 from seg2d3d_ros.io.result import check_target, read_result, write_result
 
 FILES = {
@@ -249,3 +250,8 @@ def test_read_result_of_another_version_is_refused(tmp_path):
     (out / "run.json").write_text(json.dumps({**run, "version": 99}))
     with pytest.raises(ResultError, match="version 99"):
         read_result(out)
+
+
+def test_report_links_to_files_that_are_in_the_folder(tmp_path):
+    out = write_result(tmp_path / "r", make_map(), make_report())
+    assert [name for name in report.FILES if not (out / name).exists()] == []
