@@ -15,7 +15,7 @@ import argparse
 import json
 import resource
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -92,24 +92,39 @@ def measure_replay(drive: Path, blocks: FolderStore) -> tuple[list[Moment], Fini
 
     source = open_source(drive)
     pipeline = Pipeline(Config(), source.rig, blocks=blocks, is_mapping_apart=True)
-    moments, way_m, num_frames, last = [], 0.0, 0, None
+    moments, way, num_frames = [], _Way(), 0
     start = cpu_s()
+
+    def note(updates: list[MapUpdate]) -> None:
+        for update in updates:
+            way.follow(update)
+            share = num_frames / source.num_pictures
+            moments.append(Moment(way.length_m, share, cpu_s() - start, resident_mib()))
+
     for item in source:
         num_frames += isinstance(item, Frame)
-        for update in pipeline.push(item):
-            for here in _positions(update, last):
-                way_m += 0.0 if last is None else float(np.linalg.norm(here - last))
-                last = here
-            share = num_frames / source.num_pictures
-            moments.append(Moment(way_m, share, cpu_s() - start, resident_mib()))
+        note(pipeline.push(item))
+    # A loop that is closed at last may lie many clusters back.
+    note(pipeline.drain())
     return moments, pipeline.finish
 
 
-def _positions(update: MapUpdate, last: np.ndarray | None) -> Iterator[np.ndarray]:
-    """Yield the newest position of an update, every fifth of those before it."""
-    is_new = update.trajectory.is_keyframe.copy()
-    positions = update.trajectory.T_map_base[is_new, :3, 3]
-    yield from positions[8:] if last is not None else positions
+class _Way:
+    """Length of the way through keyframes, each counted when an update first tells of it."""
+
+    def __init__(self) -> None:
+        self.length_m = 0.0
+        self._last_ns = -1
+        self._last: np.ndarray | None = None
+
+    def follow(self, update: MapUpdate) -> None:
+        told = update.trajectory
+        is_new = told.is_keyframe & (told.stamps_ns > self._last_ns)
+        for here in told.T_map_base[is_new, :3, 3]:
+            if self._last is not None:
+                self.length_m += float(np.linalg.norm(here - self._last))
+            self._last = here
+        self._last_ns = max(self._last_ns, int(told.stamps_ns.max(initial=-1)))
 
 
 def measure_finish(finish: Finish) -> dict[str, float]:

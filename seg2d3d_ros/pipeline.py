@@ -81,14 +81,19 @@ class Pipeline:
         self._segmentation_worker.put(item)
         return self._take_updates()
 
+    def drain(self) -> list[MapUpdate]:
+        """Work off what waits, after the last item; return updates made meanwhile."""
+        for worker in (self._segmentation_worker, self._cluster_worker, self._map_worker):
+            worker.close()
+        return self._take_updates()
+
     def finish(self, meanwhile: Callable[[MapUpdate], None] | None = None) -> MapUpdate:
         """Work everything off, refine, and return the whole map.
 
         Args:
             meanwhile: Gets the whole map, if need be while mapping writes its state.
         """
-        for worker in (self._segmentation_worker, self._cluster_worker, self._map_worker):
-            worker.close()
+        self.drain()
         full = self._mapping.finish()
         self._mapping.keep(partial(meanwhile, full) if meanwhile is not None else None)
         self.segmentation.backend.close()
@@ -183,9 +188,10 @@ class _Worker:
         self._queue.put(item)
 
     def close(self) -> None:
-        """Work off what waits, then the end mark; raise what the stage raised."""
-        self._queue.put(None)
-        self._thread.join()
+        """Work off what waits, then the end mark; raise what the stage raised. Once is enough."""
+        if self._thread.is_alive():
+            self._queue.put(None)
+            self._thread.join()
         self._raise()
 
     def stop(self) -> None:

@@ -98,10 +98,29 @@ class Associator(Association):
         )
         events = self._decide(touched, self._stamp(state))
         events += self._settle(state)
-        named = {e.other for e in events}
-        named |= {e.instance for e in events if e.kind == EventKind.GONE}
-        gone = before - set(self.instance_of_place.values()) - named
-        return events + [self._event(self._stamp(state), EventKind.GONE, i) for i in sorted(gone)]
+        return events + self._vanished(before, events, self._stamp(state))
+
+    def follow(self, state: MapState, ids: IntArray, places: IntArray) -> list[InstanceEvent]:
+        """Carry votes and owners to where the landmarks went; decide where instances met.
+
+        What a picture said about places stays true while the map is bent: they moved together.
+        """
+        self._hang_grid(state)
+        now = self.places_of(state, state.canonical(ids))
+        places, now = places[now >= 0], now[now >= 0]
+        owners = self.instance_of_place.of(places)
+        self._graph = self._graph.renamed(*majority(places, now))
+        before = set(self.instance_of_place.values())
+        pairs = zip(*(a.tolist() for a in majority(now, owners)), strict=True)
+        self.instance_of_place = PlaceOwners(dict(pairs))
+        heirs = self.instance_of_place.of(now)
+        met = heirs != owners
+        involved = np.union1d(owners[met], heirs[met])
+        there = [p for i in involved.tolist() if i for p in self.instance_of_place.places(i)]
+        touched = self._graph.known(np.union1d(np.array(there, dtype=np.int64), now[met]))
+        stamp_ns = self._stamp(state)
+        events = self._bury(now, owners, set(), stamp_ns) + self._decide(touched, stamp_ns)
+        return events + self._vanished(before, events, stamp_ns)
 
     def instances_of(self, state: MapState, ids: IntArray) -> IntArray:
         """Return the instance (n,) of the place each landmark lies in, 0 for none."""
@@ -214,6 +233,15 @@ class Associator(Association):
             else:
                 events.append(self._event(stamp_ns, EventKind.GONE, lost))
         return events
+
+    def _vanished(
+        self, before: Set[int], events: list[InstanceEvent], stamp_ns: int
+    ) -> list[InstanceEvent]:
+        """Say that instances are gone which have no place any more, and no event tells why."""
+        named = {e.other for e in events}
+        named |= {e.instance for e in events if e.kind == EventKind.GONE}
+        gone = before - set(self.instance_of_place.values()) - named
+        return [self._event(stamp_ns, EventKind.GONE, i) for i in sorted(gone)]
 
     def _settle(self, state: MapState) -> list[InstanceEvent]:
         """Look at whole instances: join those that share masks, dissolve those that own none.

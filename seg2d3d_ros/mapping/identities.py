@@ -75,6 +75,16 @@ class Association(ABC):
     def rebuild(self, state: MapState) -> list[InstanceEvent]:
         """Decide about everything anew on today's geometry; ids carry over."""
 
+    def follow(self, state: MapState, ids: IntArray, places: IntArray) -> list[InstanceEvent]:
+        """Go along with a map that was bent, and decide about what met.
+
+        Args:
+            state: The map as it is now.
+            ids: (n,) landmarks, merged ones too.
+            places: (n,) where they were.
+        """
+        return self.rebuild(state)
+
     @abstractmethod
     def instances_of(self, state: MapState, ids: IntArray) -> IntArray:
         """Return the instance (n,) of each landmark, 0 for none."""

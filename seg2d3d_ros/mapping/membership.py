@@ -78,6 +78,11 @@ class Membership:
         self._associator.instance_of_place.changed.clear()
         self.touch(self._state.landmark_ids())
 
+    def last_places(self) -> tuple[IntArray, IntArray]:
+        """Return landmarks (n,) that had a place when last looked at, and these places (n,)."""
+        ids = np.flatnonzero(self._place != _NO_PLACE)
+        return ids, self._place[ids]
+
     def count(self, instance: int) -> int:
         """Return how many landmarks an instance has."""
         return len(self._members.get(instance, ()))

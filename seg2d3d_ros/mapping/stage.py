@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -32,7 +32,7 @@ from seg2d3d_ros.mapping.refinement import retriangulate
 from seg2d3d_ros.mapping.regions import refine_map
 from seg2d3d_ros.mapping.sensor_check import SensorCheck
 from seg2d3d_ros.mapping.state import MapIncrement, MapState
-from seg2d3d_ros.mapping.surface import SurfaceMap, join
+from seg2d3d_ros.mapping.surface import Names, Surface, SurfaceMap, join
 from seg2d3d_ros.types import (
     Cluster,
     EventKind,
@@ -86,7 +86,7 @@ class MappingStage:
             self._georeference.push(fix)
         is_moved = self._bend(self._loops.push(cluster, increment.frames, self._placing.positions))
         if self._placing.place():
-            self._decide_anew()
+            self._follow()
             is_moved = True
         num_pictures = len(self._associator.pictures)
         events = self._associator.add(self._state, increment.new_frames)
@@ -98,7 +98,7 @@ class MappingStage:
         self._roster.name(new, frozenset(increment.frames))
         self._count(cluster)
         if is_moved:
-            return self.snapshot()
+            return self.snapshot(is_filled=False)
         return self._change(increment, relabelled, tuple(events))
 
     def finish(self) -> MapUpdate:
@@ -146,15 +146,16 @@ class MappingStage:
     def _now_ns(self) -> int:
         return self._state.frames[-1].stamp_ns if self._state.frames else 0
 
-    def snapshot(self) -> MapUpdate:
-        """Return the whole map as it is now."""
+    def snapshot(self, is_filled: bool = True) -> MapUpdate:
+        """Return the whole map as it is now, facades filled where masks show them, or not yet."""
         shown = self._roster.shown
         before = set(shown)
         self._roster.describe()
         everything = range(len(self._state.frames))
+        surface = self._surface.whole if is_filled else self._surface.measured
         return self._update(
             everything,
-            self._state.landmark_ids(),
+            self._cloud(self._state.landmark_ids(), surface),
             is_full=True,
             removed_points=np.zeros(0, dtype=np.int64),
             instances=tuple(shown[i] for i in sorted(shown)),
@@ -200,12 +201,22 @@ class MappingStage:
     def _bend(self, motion: FloatArray | None) -> bool:
         """Follow the newest frame where closing loops moved it (4, 4); return whether it did."""
         if motion is None:
+            if self._loops.drift is not None:
+                self._placing.follow(self._loops.drift)
             return False
         self._placing.follow(motion)
-        self._decide_anew()
+        self._follow()
         return True
 
     # ------------------------------------------------------------ identities
+
+    def _follow(self) -> None:
+        """Let identities follow the map, which moved; masks keep their names."""
+        self._loops.moved()
+        landmarks = self._roster.membership.last_places()
+        events = self._associator.follow(self._state, *landmarks)
+        self._record(events, self._associator.pictures[-_WITNESSES:])
+        self._roster.rebuild()
 
     def _decide_anew(self) -> None:
         """Decide about all identities again after the whole map moved; masks keep their names."""
@@ -302,7 +313,7 @@ class MappingStage:
         ids = ids[np.isfinite(self._state.points(ids)[:, 0])]
         return self._update(
             increment.frames,
-            np.union1d(increment.landmark_ids, ids),
+            self._cloud(np.union1d(increment.landmark_ids, ids), self._surface.recent),
             is_full=False,
             removed_points=increment.removed_ids,
             instances=tuple(i for i in described if differs(known.get(i.id), i)),
@@ -313,9 +324,14 @@ class MappingStage:
             ),
         )
 
-    def _update(self, frames: Sequence[int], ids: IntArray, **changes: Any) -> MapUpdate:
-        """Return an update about frames and landmarks (n,), `changes` being its other fields."""
-        cloud, cells = self._cloud(ids, changes["is_full"])
+    def _update(
+        self,
+        frames: Sequence[int],
+        points: tuple[PointCloud, SurfaceCells | None],
+        **changes: Any,
+    ) -> MapUpdate:
+        """Return an update about frames and points, `changes` being its other fields."""
+        cloud, cells = points
         if cells is not None:
             changes["instances"] = draw_boxes(changes["instances"], cells)
         return MapUpdate(
@@ -330,14 +346,14 @@ class MappingStage:
             **changes,
         )
 
-    def _cloud(self, ids: IntArray, is_full: bool) -> tuple[PointCloud, SurfaceCells | None]:
-        """Return landmarks (n,) and what the surfaces between them gained, or all of these."""
+    def _cloud(
+        self, ids: IntArray, surface: Callable[[Names, PointCloud], Surface]
+    ) -> tuple[PointCloud, SurfaceCells | None]:
+        """Return landmarks (n,) and the points between them that `surface` makes."""
         names, owners = self._roster.assignments, self._roster.owners(ids)
         landmarks = landmark_cloud(self._state, ids, self._labels.of(ids), owners)
-        surface = self._surface
-        between = surface.whole(names, landmarks) if is_full else surface.recent(names)
         place = partial(self._edits.place, positions=self._state.points)
-        return join(landmarks, between, self._roster.shown, place)
+        return join(landmarks, surface(names, landmarks), self._roster.shown, place)
 
     def _count(self, cluster: Cluster) -> None:
         self.counts["clusters"] = self.counts.get("clusters", 0.0) + 1.0

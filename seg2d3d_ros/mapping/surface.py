@@ -70,8 +70,8 @@ class SurfaceMap:
         self._state.archive.store.put(_block(cluster.sequence), arrays)
         self._blocks.append(cluster.sequence)
 
-    def recent(self, names: Names) -> Surface:
-        """Return the points of the newest clusters alone."""
+    def recent(self, names: Names, landmarks: PointCloud | None = None) -> Surface:
+        """Return the points of the newest clusters alone, whatever the landmarks."""
         newest = [self._sum_up(block, names) for block in self._blocks[-_RECENT_CLUSTERS:]]
         return Surface(self._fuse([add_up(newest)]) if newest else None)
 
@@ -82,15 +82,20 @@ class SurfaceMap:
             names: What the masks of each picture are called, by (frame, camera).
             landmarks: All of the map, with their instances.
         """
-        with SquareSums(self._state.archive.store) as sums:
-            for block in self._blocks:
-                sums.add(self._sum_up(block, names))
-            measured = self._fuse(sums)
+        surface = self.measured(names)
+        measured = surface.points
         if measured is None or not len(measured.ids) or self._options.facade_reach_m <= 0:
-            return Surface(measured)
+            return surface
         filler = FacadeFiller(self._state, measured, landmarks, self._options.facade_reach_m)
         filler.look([k for k, f in enumerate(self._state.frames) if f.is_keyframe], names)
         return Surface(joined([measured, filler.filled()]), filler.cells())
+
+    def measured(self, names: Names, landmarks: PointCloud | None = None) -> Surface:
+        """Return all points that were measured, facades as they are."""
+        with SquareSums(self._state.archive.store) as sums:
+            for block in self._blocks:
+                sums.add(self._sum_up(block, names))
+            return Surface(self._fuse(sums))
 
     def _sum_up(self, block: int, names: Names) -> Chunk:
         return sum_up(self._place(block, names), self._options.surface_voxel_m)

@@ -176,6 +176,31 @@ class VoteGraph:
         beyond = np.array([self._places[k] for k in others.tolist()], dtype=np.int64)
         return sparse.csr_array(parts, shape=shape), beyond
 
+    def renamed(self, places: IntArray, now: IntArray) -> VoteGraph:
+        """Return the graph with places (n,), sorted, called otherwise (n,); others are left out.
+
+        The votes of places that are one now add up; what they said of each other falls away.
+        """
+        all_places = np.array(self._places, dtype=np.int64)
+        there = np.flatnonzero(np.isin(all_places, places))
+        names = now[np.searchsorted(places, all_places[there])]
+        unique, column = np.unique(names, return_inverse=True)
+        rows = self._rows.take(there)[:, there].tocoo()
+        first, second = column[rows.row], column[rows.col]
+        other = first != second
+        parts = (rows.data[other], (first[other], second[other]))
+        graph = VoteGraph()
+        graph._places = unique.tolist()
+        graph._number = {place: k for k, place in enumerate(graph._places)}
+        graph._rows.grow(len(unique))
+        summed = sparse.coo_array(parts, shape=(len(unique), len(unique))).tocsr()
+        graph._rows.put(np.arange(len(unique)), summed)
+        return graph
+
+    def known(self, places: IntArray) -> IntArray:
+        """Return those of some places (n,) that were compared with others."""
+        return places[self._numbers(places) >= 0]
+
     def _numbers(self, places: IntArray) -> IntArray:
         """Return the row of each place (n,), -1 where there is none."""
         get = self._number.get

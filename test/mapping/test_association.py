@@ -424,6 +424,53 @@ def test_events_instance_that_its_masks_no_longer_hold_is_gone_or_merged():
     assert 1 in alive
 
 
+def test_follow_houses_keep_their_ids_where_the_map_is_bent_by_more_than_a_house(street):
+    state, associator, _, _ = run_associator(make_drive(street).clusters)
+    ids = state.landmark_ids()
+    before, places = associator.instances_of(state, ids), associator.places_of(state, ids)
+    # a loop that is closed at the far end moves it by 25 m, and the rest in proportion
+    motion = np.tile(np.eye(4), (len(state.frames), 1, 1))
+    motion[:, 0, 3] = np.linspace(0.0, 25.0, len(motion))
+    state.correct(motion)
+    astray = associator.instances_of(state, ids)
+    events = associator.follow(state, ids, places)
+    after = associator.instances_of(state, ids)
+    assert (astray == before).mean() < 0.6
+    assert (after == before).mean() > 0.98
+    assert EventKind.CREATED not in [e.kind for e in events]
+    assert set(after.tolist()) <= set(before.tolist())
+
+
+def test_follow_second_pass_that_comes_to_lie_on_the_first_is_joined_to_it(street):
+    first = make_drive(street).clusters
+    num = len(street.house)
+    T = transforms.rigid(np.eye(3), [0.0, 300.0, 0.0])
+    second = [
+        replace(
+            moved(c, T),
+            session=1,
+            landmarks=replace(moved(c, T).landmarks, ids=c.landmarks.ids + num),
+            segmentations=c.segmentations,
+        )
+        for c in first
+    ]
+    state, associator, _, _ = run_associator([*first, *second])
+    ids = state.landmark_ids()
+    old, new = ids[ids < num], ids[ids >= num]
+    before, places = associator.instances_of(state, old), associator.places_of(state, ids)
+    assert not set(associator.instances_of(state, new)) & set(before.tolist()) - {0}
+    half = len(state.frames) // 2
+    motion = np.tile(np.eye(4), (len(state.frames), 1, 1))
+    motion[half:] = np.linalg.inv(T)
+    state.correct(motion)
+    events = associator.follow(state, ids, places)
+    assert associator.instances_of(state, old).tolist() == before.tolist()
+    met = associator.instances_of(state, new) == associator.instances_of(state, new - num)
+    assert met.mean() > 0.98
+    assert EventKind.MERGED in [e.kind for e in events]
+    assert len(set(associator.instance_of_place.values())) == len(street.facades)
+
+
 # -------------------------------------------------------------------------------- odd clusters
 
 

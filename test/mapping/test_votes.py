@@ -106,6 +106,22 @@ def test_graph_sums_votes_of_pictures_both_ways():
     assert sums(graph, [5]) == {(5, 4): 3.0, (5, 6): -1.0}
 
 
+def test_graph_renamed_adds_up_what_met_and_leaves_out_what_is_lost():
+    graph = VoteGraph()
+    said = {(1, 2): 1.0, (1, 3): 2.0, (2, 3): 4.0, (3, 4): 8.0, (3, 5): 16.0}
+    pairs = np.array([(a - 1, b - 1) for a, b in said])
+    graph.add([PictureVotes(np.arange(1, 6), pairs, np.array(list(said.values())))])
+    # 1 and 2 meet at 20, 3 goes to 10, 4 is lost, 5 stays
+    renamed = graph.renamed(np.array([1, 2, 3, 5, 9]), np.array([20, 20, 10, 5, 7]))
+    votes, others = renamed.around(np.array([10]))
+    found = dict(zip([10, *others.tolist()], votes.toarray()[0].tolist(), strict=True))
+    assert found == {10: 0.0, 20: 6.0, 5: 16.0}
+    about_itself, others = renamed.around(np.array([20]))
+    assert others.tolist() == [10]
+    assert about_itself.toarray().tolist() == [[0.0, 6.0]]
+    assert renamed.known(np.array([1, 4, 5, 7, 10, 20])).tolist() == [5, 10, 20]
+
+
 def test_graph_without_votes_is_untouched():
     graph = VoteGraph()
     empty = picture_votes(np.zeros(0, int), np.zeros((0, 3)), np.zeros(0), np.zeros(0, int), 1.0)

@@ -13,7 +13,7 @@ from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.geometry.alignment import align_points
 from seg2d3d_ros.geometry.bundle import PositionPrior
 from seg2d3d_ros.mapping.loops.detector import LoopDetector
-from seg2d3d_ros.mapping.loops.loop import CONTRADICTED, Loop, Wishes, supports
+from seg2d3d_ros.mapping.loops.loop import CLOSED_M, CONTRADICTED, Loop, Wishes, supports
 from seg2d3d_ros.mapping.loops.neighbourhood import settle
 from seg2d3d_ros.mapping.loops.pose_graph import (
     Anchor,
@@ -35,7 +35,6 @@ _MAX_GAP_M = 0.6
 _MAX_GAP_RAD = np.deg2rad(1.5)
 _MAX_STRAIN = 25.0
 _COASTED = 30.0
-_MIN_CORRECTION_M = 0.2
 _MAX_SPLIT_M = 1.5
 _YARD_FRAMES = 20
 _NEW_UNIT = 0.1
@@ -54,6 +53,8 @@ class LoopCloser:
     Attributes:
         counts: Loops that were tried, verified and kept, the largest correction and the gap that
             is left, landmarks merged, sessions, and parts without relation to each other.
+        drift: (4, 4) how frames to come should move, p_new = S @ p_old, by the newest loop that
+            misses too little to bend the map; None without one.
     """
 
     def __init__(
@@ -69,6 +70,8 @@ class LoopCloser:
         self._refused: set[int] = set()
         self._contradicted: set[int] = set()
         self._yard = 0.0
+        self._first_frame = 0
+        self.drift: FloatArray | None = None
         self.counts: dict[str, float] = {}
 
     def push(
@@ -88,6 +91,7 @@ class LoopCloser:
             (4, 4) how the newest frame was moved in the world, p_new = S @ p_old, if the map was
             bent; else None.
         """
+        self.drift, self._first_frame = None, min(frames, default=0)
         self._sessions.note(cluster.session, cluster.scale == "metric", frames)
         return self._close(self._detector.push(cluster, frames), positions)
 
@@ -234,8 +238,13 @@ class LoopCloser:
         new = [self._loops[k] for k in believed if k not in self._kept]
         if not new:
             return None
-        if all(_misfit_m(loop, poses) < _MIN_CORRECTION_M for loop in new):
+        misfit_m = [loop.misfit_m(poses[loop.old], poses[loop.new]) for loop in new]
+        if np.median(misfit_m) < CLOSED_M:
             self._kept |= set(believed)
+            newest = max(new, key=lambda loop: loop.new)
+            # One that ends before the newest cluster speaks of drift that was heard of before.
+            if newest.new >= self._first_frame:
+                self.drift = newest.motion(poses)
             return None
         nodes = [k for k in self._sessions.frames(group) if self._state.frames[k].is_keyframe]
         graph, chain = self._graph(nodes, [self._loops[k] for k in believed], positions)
@@ -292,7 +301,7 @@ class LoopCloser:
             motion[k] = result.S_world_node[n] @ transforms.invert(state.frames[k].T_world_base)
         places = np.stack([state.frames[k].T_world_base[:3, 3] for k in nodes])
         shift = float(np.linalg.norm(result.S_world_node[:, :3, 3] - places, axis=1).max())
-        is_moved = shift > _MIN_CORRECTION_M
+        is_moved = shift > CLOSED_M
         if is_moved:
             inside = set(nodes)
             for k, f in enumerate(state.frames):
@@ -357,10 +366,3 @@ class LoopCloser:
         self.counts["loops_contradicted"] = float(len(self._contradicted))
         self.counts["sessions"] = float(self._sessions.num_sessions)
         self.counts["parts"] = float(self._sessions.num_groups)
-
-
-def _misfit_m(loop: Loop, poses: FloatArray) -> float:
-    """Return how far the later frame lies from where the loop wants it."""
-    place = poses[loop.new][:3, 3]
-    moved = transforms.apply(loop.motion(poses), place[None])[0]
-    return float(np.linalg.norm(moved - place))

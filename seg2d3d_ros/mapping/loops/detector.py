@@ -9,7 +9,7 @@ import numpy as np
 
 from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.mapping.loops.appearance import Appearance
-from seg2d3d_ros.mapping.loops.loop import Loop
+from seg2d3d_ros.mapping.loops.loop import CLOSED_M, Loop
 from seg2d3d_ros.mapping.loops.mask_witness import MaskWitness
 from seg2d3d_ros.mapping.loops.places import PlaceIndex
 from seg2d3d_ros.mapping.loops.sessions import Sessions
@@ -22,6 +22,8 @@ _MIN_DESCRIBED = 30
 _QUERY_EVERY = 2
 _CANDIDATES = 3
 _NEIGHBOURS = 3
+# Where a loop finds the map closed, the next places are not asked: its landmarks reach as far.
+_PAUSE = 8
 _SECOND_LOOK_M = 6.0
 
 
@@ -31,6 +33,8 @@ class LoopDetector:
     Attributes:
         counts: Candidates looked at and loops verified.
     """
+
+    _closed_until = 0
 
     def __init__(
         self,
@@ -73,7 +77,9 @@ class LoopDetector:
             self._pending = ready + new
             return self.flush() if cluster.is_last else []
         found = [loop for k in ready for loop in self._look_around(k)]
-        return found + (self.flush() if cluster.is_last else [])
+        # What only bends the map may wait for `finish`; what joins its parts may not.
+        is_apart = self._sessions.num_groups > 1
+        return found + (self.flush() if cluster.is_last and is_apart else [])
 
     def flush(self) -> list[Loop]:
         """Look for loops of the keyframes that still wait."""
@@ -105,10 +111,21 @@ class LoopDetector:
         place = self._places.add(frame, ids, self._vocabulary.encode(self._appearance.of(ids)))
         self._locate(place)
         # Where sessions lie apart, few keyframes may see what joins them: all of them ask.
-        if place % _QUERY_EVERY and self._sessions.num_groups == 1:
+        is_rest = place % _QUERY_EVERY or place < self._closed_until
+        if is_rest and self._sessions.num_groups == 1:
             return []
-        candidates = self._places.candidates(place, _CANDIDATES)
-        return [loop for other in candidates for loop in self._verify(place, other)]
+        found: list[Loop] = []
+        for other in self._places.candidates(place, _CANDIDATES):
+            found += self._verify(place, other)
+            if any(self._is_closed(loop) for loop in found):
+                self._closed_until = place + _PAUSE
+                break
+        return found
+
+    def _is_closed(self, loop: Loop) -> bool:
+        """Return whether the map has both ends of a loop where they belong."""
+        T_old, T_new = (self._state.frames[k].T_world_base for k in (loop.old, loop.new))
+        return loop.misfit_m(T_old, T_new) < CLOSED_M
 
     def moved(self) -> None:
         """Hear that the map moved: the places must be located anew."""

@@ -17,6 +17,8 @@ _NEAR_FRAMES = 120
 # 0.8 and more; streets that look alike and are cut into other houses: about 0.6.
 _MIN_AGREEMENT = 0.7
 CONTRADICTED = -1
+# Loops that miss by less need no correction.
+CLOSED_M = 0.2
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,11 @@ class Loop:
     def motion(self, poses: FloatArray) -> FloatArray:
         """Return (4, 4) how the later frame must move in the world, by poses (n, 4, 4)."""
         return poses[self.old] @ self.S_old_new @ transforms.invert(poses[self.new])
+
+    def misfit_m(self, T_world_old: FloatArray, T_world_new: FloatArray) -> float:
+        """Return how far the later frame lies from where the loop wants it, by poses (4, 4)."""
+        wanted = T_world_old @ self.S_old_new
+        return float(np.linalg.norm(wanted[:3, 3] - T_world_new[:3, 3]))
 
     def rescaled(self, old: float, new: float) -> Loop:
         """Return the loop after the map grew by factors around the earlier and later frame."""
