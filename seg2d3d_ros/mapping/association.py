@@ -32,6 +32,7 @@ from seg2d3d_ros.mapping.nearness import Nearness
 from seg2d3d_ros.mapping.owners import PlaceOwners
 from seg2d3d_ros.mapping.partition import Edges, greedy_partition, united
 from seg2d3d_ros.mapping.shared_masks import SharedMasks
+from seg2d3d_ros.mapping.side_by_side import side_by_side
 from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.mapping.votes import PictureVotes, VoteGraph, picture_votes, place_keys
 from seg2d3d_ros.types import EventKind, FloatArray, InstanceEvent, IntArray
@@ -261,6 +262,8 @@ class Associator(Association):
         votes = nearness.without_gaps(votes, self._options.max_gap_m)
         together = followed_together(shared.followed, instances)
         votes = united(votes, nearness.at_one_place(together))
+        apart = side_by_side(shared.followed, instances, self.pictures, self.linker)
+        votes = united(votes, apart)
         votes = within_classes(votes, [class_of[i] for i in instances.tolist()])
         group = greedy_partition(votes, self._options.min_companion_votes)
         for k in range(int(group.max(initial=-1)) + 1):

@@ -27,6 +27,11 @@ def mask_key(picture: int, mask: IntArray) -> IntArray:
     return picture * _MASKS_PER_PICTURE + mask
 
 
+def split_mask_key(key: IntArray) -> tuple[IntArray, IntArray]:
+    """Return the picture (n,) and the mask (n,) that keys (n,) were made of."""
+    return key // _MASKS_PER_PICTURE, key % _MASKS_PER_PICTURE
+
+
 def count_pairs(a: IntArray, b: IntArray) -> tuple[IntArray, IntArray, IntArray]:
     """Count equal pairs of a (n,) and b (n,), leaving out those with b = 0.
 

@@ -10,6 +10,7 @@ import numpy as np
 from seg2d3d_ros.config import Config
 from seg2d3d_ros.mapping.incidence import Incidence
 from seg2d3d_ros.mapping.labels import LabelVotes
+from seg2d3d_ros.mapping.mask_links import MaskLinker
 from seg2d3d_ros.mapping.owners import PlaceOwners
 from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.types import InstanceEvent, IntArray
@@ -36,6 +37,7 @@ class Association(ABC):
     Attributes:
         pictures: What was looked up in the masks so far, in the order in which it came.
         instance_of_place: Who owns each place.
+        linker: Links between the masks of these pictures.
     """
 
     def __init__(self, config: Config, labels: LabelVotes | None = None) -> None:
@@ -50,6 +52,7 @@ class Association(ABC):
         self._next_id = 1
         self.pictures: list[Picture] = []
         self.instance_of_place = PlaceOwners()
+        self.linker = MaskLinker(self._buildings)
 
     @property
     def building_classes(self) -> frozenset[int]:

@@ -13,7 +13,13 @@ from seg2d3d_ros.geometry.masks import Box, Runs
 from seg2d3d_ros.mapping.agreement import Evidence
 from seg2d3d_ros.mapping.identities import Picture
 from seg2d3d_ros.mapping.state import MapState
-from seg2d3d_ros.mapping.visibility import LabelledPoints, Shown, hidden_by_neighbours, show
+from seg2d3d_ros.mapping.visibility import (
+    LabelledPoints,
+    Shown,
+    are_sure,
+    hidden_by_neighbours,
+    show,
+)
 from seg2d3d_ros.types import IntArray
 
 _TRACKED_WEIGHT = 0.75
@@ -65,7 +71,9 @@ def weigh_picture(
     shown = show(state, picture.frame, picture.camera, labelled, range_m)
     inside = pixel_masks.contains_each(regions, shown.uv_px)
     rows = _facing(shown, inside, areas, named)
-    shown, inside = shown.take(rows), inside[:, rows]
+    followed, held = _followed(state, picture, instance_of, len(masks))
+    shown = shown.take(rows).joined(followed)
+    inside = np.concatenate([inside[:, rows], held], axis=1)
     is_free = ~inside.any(axis=0)
     total = Counter(shown.instances[inside[named].any(axis=0)].tolist())
     for k in named:
@@ -76,6 +84,35 @@ def weigh_picture(
         shares = {i: n / total[i] * min(n / _ENOUGH_SHOWN, 1.0) for i, n in here.items()}
         out[k].update(Counter(shares))  # type: ignore[arg-type]
     return out
+
+
+def _followed(
+    state: MapState, picture: Picture, instance_of: IntArray, num_masks: int
+) -> tuple[Shown, np.ndarray]:
+    """Return landmarks of instances, followed in masks, that are too uncertain to be projected.
+
+    Where they are in this picture is certain. Without them, what is better known would speak for
+    neighbours of an instance that is hardly known.
+
+    Returns:
+        The landmarks (n,), and which masks they lie in (num_masks, n).
+    """
+    frame = state.frames[picture.frame]
+    rows = np.flatnonzero(instance_of > 0)
+    ids = picture.seen.ids[rows]
+    T_world_cam = frame.T_world_base @ state.cameras[picture.camera].T_base_cam
+    depth = (state.points(ids) - T_world_cam[:3, 3]) @ T_world_cam[:3, 2]
+    unsure = ~are_sure(state.sigma(ids), depth)
+    rows, ids, depth = rows[unsure], ids[unsure], depth[unsure]
+    here = np.flatnonzero(frame.camera == picture.camera)
+    known = state.canonical(frame.ids[here])
+    here, known = here[np.argsort(known, kind="stable")], np.sort(known)
+    wanted = state.canonical(ids)
+    at = np.searchsorted(known, wanted)
+    kept = np.flatnonzero(np.isin(wanted, known))  # adjustment has dropped some since
+    rows, depth, at = rows[kept], depth[kept], here[at[kept]]
+    held = picture.seen.mask[rows] == np.arange(num_masks)[:, None]
+    return Shown(frame.uv_px[at].astype(np.float64), depth, instance_of[rows]), held
 
 
 def _facing(shown: Shown, inside: np.ndarray, areas: list[int], named: list[int]) -> IntArray:

@@ -17,7 +17,7 @@ from seg2d3d_ros.mapping.identities import Association, Picture
 from seg2d3d_ros.mapping.instances import Support, describe
 from seg2d3d_ros.mapping.labels import LabelVotes
 from seg2d3d_ros.mapping.lifecycle import Lifecycle
-from seg2d3d_ros.mapping.mask_links import MaskLinker, mask_keys
+from seg2d3d_ros.mapping.mask_links import mask_keys
 from seg2d3d_ros.mapping.membership import Membership
 from seg2d3d_ros.mapping.naming import PictureEvidence, weigh_picture
 from seg2d3d_ros.mapping.state import MapState
@@ -55,7 +55,6 @@ class Roster:
         self.assignments: dict[tuple[int, int], list[MaskAssignment]] = {}
         self.shown: dict[int, Instance] = {}
         self.num_edits: dict[tuple[int, int], int] = {}
-        self._linker = MaskLinker(associator.building_classes)
         self.tentative = TentativeInstances(state, config.mapping.min_tentative_views)
         self.lifecycle = Lifecycle(state, config.mapping.archive_after_m)
         self._unreviewed: set[int] = set()
@@ -119,7 +118,7 @@ class Roster:
     def link(self, pictures: list[Picture]) -> None:
         """Link the masks of new pictures with those before them, in stamp order."""
         for picture in pictures:
-            self._linker.add(self._state, picture.frame, picture.camera)
+            self._associator.linker.add(self._state, picture.frame, picture.camera)
 
     def name(
         self,
@@ -206,7 +205,7 @@ class Roster:
         """Return the names of masks that their evidence and their links agree on."""
         keys = [mask_keys(f, c, np.arange(len(e.votes))) for (f, c), e in evidence.items()]
         flat = [v for e in evidence.values() for v in e.votes]
-        links = self._linker.among(evidence)
+        links = self._associator.linker.among(evidence)
         joined = np.concatenate([np.zeros(0, dtype=np.int64), *keys])
         agreed = name_masks(joined, self.tentative.testify(joined, flat), links)
         if is_final:

@@ -82,6 +82,19 @@ class Shown:
         """Return some of the points."""
         return Shown(self.uv_px[rows], self.depth_m[rows], self.instances[rows])
 
+    def joined(self, more: Shown) -> Shown:
+        """Return these points and more."""
+        return Shown(
+            np.concatenate([self.uv_px, more.uv_px]),
+            np.concatenate([self.depth_m, more.depth_m]),
+            np.concatenate([self.instances, more.instances]),
+        )
+
+
+def are_sure(sigma_m: FloatArray, depth_m: FloatArray) -> np.ndarray:
+    """Return which points (n,) are known so well that their uncertainty does not show."""
+    return np.asarray(sigma_m <= _MAX_RELATIVE_SIGMA * depth_m)
+
 
 def show(
     state: MapState, frame: int, camera: int, labelled: LabelledPoints, range_m: float
@@ -108,7 +121,7 @@ def show(
         return nothing
     p_cam = transforms.apply(transforms.invert(T_world_cam), labelled.points_world[near])
     uv, inside = models.project(model, p_cam)
-    inside &= labelled.sigma_m[near] <= _MAX_RELATIVE_SIGMA * p_cam[:, 2]
+    inside &= are_sure(labelled.sigma_m[near], p_cam[:, 2])
     if not inside.any():
         return nothing
     near, uv, depth = near[inside], uv[inside], p_cam[inside, 2]

@@ -151,3 +151,32 @@ def test_weigh_picture_what_shines_through_a_facade_with_fewer_corners_does_not_
     assert votes[3] > 1.5 * votes[9]
     (other,) = weigh([region(LEFT)], {3: bare * [1.15, 1.0, 1.0], 9: behind})
     assert other[9] > other[3]
+
+
+def test_weigh_picture_landmarks_too_uncertain_to_project_speak_where_they_were_followed():
+    mask = region(LEFT)
+    x0, y0, x1, y1 = mask.bbox_px
+    u, v = np.meshgrid(np.linspace(x0 + 3, x1 - 3, 4), np.linspace(y0 + 3, y1 - 3, 4))
+    uv = np.c_[u.ravel(), v.ravel()]
+    rays = np.c_[cameras.normalize(CAMERA, uv), np.ones(len(uv))]
+    points = transforms.apply(CAMERA.T_base_cam, rays * 12.0)
+    ids = np.arange(len(uv))[::-1].copy()
+    state = MapState()
+    state.rig = Rig((CAMERA,))
+    state._reserve(len(ids))
+    content = FrameContent(ids, np.zeros_like(ids), uv.astype(np.float32), {0: (mask,)})
+    state.frames.append(MapFrame(7, np.eye(4), True, (0,), (7,), "tracked", content))
+    seen = Incidence(np.sort(ids), np.zeros_like(ids), NONE, NONE)
+    picture = Picture(0, 0, seen, True)
+    stray = LEFT[::9]  # well known points of a neighbour that shine into the mask
+    labelled = LabelledPoints.of(stray, np.full(len(stray), 0.05), np.full(len(stray), 8))
+    evidence = []
+    for sigma_m in (5.0, 0.05):
+        state.set_points(ids, points, np.full(len(ids), sigma_m))
+        votes = weigh_picture(state, picture, labelled, np.full(16, 4), BUILDINGS, 200.0)
+        evidence.append(votes[0])
+    unsure, sure = evidence
+    assert unsure[4] > unsure[8]
+    # those that are known well enough are projected from the map, which holds none here
+    assert sure[4] == pytest.approx(0.75)
+    assert sure[8] > sure[4]
