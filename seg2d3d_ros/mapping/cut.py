@@ -52,7 +52,7 @@ def choose(state: MapState, pictures: Sequence[Picture], ids: IntArray, cut: Cut
 
 def _left_of(line: FloatArray, points: FloatArray) -> np.ndarray:
     if line.shape != (2, 2) or not np.isfinite(line).all():
-        raise EditError(f"a line is two points x y; this has shape {line.shape}")
+        raise EditError(f"a line is two points of two finite numbers; this is {line.tolist()}")
     along = line[1] - line[0]
     if np.linalg.norm(along) < 1e-6:
         raise EditError("the two points of the line are one: give two that lie apart")

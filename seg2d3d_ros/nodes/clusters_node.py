@@ -35,6 +35,7 @@ class ClustersNode(SensorNode):
         self._output: Any = None
         self._segmentations: list[Any] = []
         self.num_segmentations: Counter[str] = Counter()
+        self.num_lost: Counter[str] = Counter()
         self.num_published = 0
 
     def open(self) -> None:
@@ -57,6 +58,7 @@ class ClustersNode(SensorNode):
             self.destroy_publisher(self._output)
             self._output = None
         self.num_segmentations.clear()
+        self.num_lost.clear()
         self.num_published = 0
 
     def on_layout(self, layout: Layout) -> None:
@@ -100,15 +102,21 @@ class ClustersNode(SensorNode):
         missing = self._wait_for_segmentations(expected)
         response.message = self.flush_stage()
         response.success = not response.message
-        if missing:
-            self.note_error(f"segmentations lost on the way: {missing}")
+        news, self.num_lost = Counter(missing) - self.num_lost, Counter(missing)
+        if news:
+            lost = ", ".join(f"{num} of {name}" for name, num in sorted(news.items()))
+            self.note_error(f"segmentations were lost on the way: {lost}")
+            response.message = "; ".join(filter(None, [response.message, self.last_error]))
         response.cameras = sorted(self.inputs.num_pictures) if self.inputs is not None else []
         response.num_published = [self.num_published]
         response.report = json.dumps(self._report())
         return response
 
     def _wait_for_segmentations(self, expected: dict[str, int]) -> dict[str, int]:
-        """Wait until as many segmentations have come as were published; return what is missing."""
+        """Wait until as many segmentations have come as were published; return what is missing.
+
+        What is missing of cameras that nobody segments any more cannot come.
+        """
         limit_s = time.monotonic() + _SEGMENTATIONS_LIMIT_S
         while True:
             missing = {
@@ -116,7 +124,8 @@ class ClustersNode(SensorNode):
                 for name, num in expected.items()
                 if num > self.num_segmentations[name]
             }
-            if not missing or time.monotonic() > limit_s:
+            can_come = any(self.count_publishers(f"segmentation/{name}") for name in missing)
+            if not can_come or time.monotonic() > limit_s:
                 return missing
             time.sleep(_POLL_S)
 
@@ -128,6 +137,7 @@ class ClustersNode(SensorNode):
             "counts": {
                 **{f"skipped.{k}": v for k, v in sorted(self.num_skipped.items())},
                 **{f"lost.{k}": v for k, v in sorted(self.inputs.num_lost.items())},
+                **{f"lost.segmentations.{k}": v for k, v in sorted(self.num_lost.items())},
                 **self.stage.counts,
             },
             "received": self.accounts.received,

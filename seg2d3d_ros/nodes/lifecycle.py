@@ -11,14 +11,16 @@ from typing import Any
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rcl_interfaces.msg import SetParametersResult
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
 
 from seg2d3d_ros.config import Config
-from seg2d3d_ros.errors import Seg2D3DError
+from seg2d3d_ros.errors import ConfigError, Seg2D3DError
 from seg2d3d_ros.nodes.graph import is_orphan
 from seg2d3d_ros.nodes.options import NodeOptions
 from seg2d3d_ros.nodes.parameters import declare_parameters, read_config, read_options
@@ -57,6 +59,7 @@ class StageNode(LifecycleNode):
         self.has_given_up = False
         self.num_errors = 0
         self.last_error = ""
+        self.add_on_set_parameters_callback(self._check_parameters)
 
     # --------------------------------------------------------------------- what subclasses define
 
@@ -78,6 +81,20 @@ class StageNode(LifecycleNode):
     def state_of_work(self) -> dict[str, float | int | str]:
         """Return numbers for /diagnostics by name; `problem` is text, empty if all is well."""
         return {}
+
+    def _check_parameters(self, changed: list[Parameter]) -> SetParametersResult:
+        """Refuse values that could not be configured; say that others wait until then."""
+        values = {p.name: p.value for p in changed if p.name != "use_sim_time"}
+        try:
+            read_config(self, values)
+            read_options(self, values)
+        except ConfigError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        if values and self._timer is not None:
+            self.get_logger().warning(
+                f"{', '.join(values)}: takes effect when the node is configured again"
+            )
+        return SetParametersResult(successful=True)
 
     # -------------------------------------------------------------------------------- transitions
 

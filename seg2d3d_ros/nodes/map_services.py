@@ -119,7 +119,7 @@ class MapServices:
                 problems.append(f"node '{name}' does not answer; is it running and active?")
                 is_flushed = False
                 continue
-            if not response.success:
+            if response.message:
                 problems.append(response.message)
             is_flushed = response.success  # of clusters, which come last
             self._node.accounts.heard(name, json.loads(response.report or "{}"))
@@ -158,6 +158,8 @@ class MapServices:
     def _load_map(self, request: LoadMap.Request, response: LoadMap.Response) -> LoadMap.Response:
         with self._lock:
             try:
+                if not request.folder:
+                    raise ResultError("load_map needs a folder: name a result, or the map in it")
                 full = self._node.load(request.folder)
             except (Seg2D3DError, OSError) as error:
                 response.message = str(error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
@@ -52,23 +52,25 @@ def _refuse_unknown(node: Node, known: Iterable[str]) -> None:
         raise ConfigError(f"unknown parameter '{name}' of node '{node.get_name()}'{hint}")
 
 
-def read_config(node: Node) -> Config:
-    """Return the configuration that the node's parameters say.
+def read_config(node: Node, changed: Mapping[str, Any] | None = None) -> Config:
+    """Return the configuration that the node's parameters say, and those about to be changed.
 
     Raises:
         ConfigError: a value is out of range.
     """
-    return override(Config(), {name: _value(node, name) for name in describe()})
+    values = {name: _value(node, name) for name in describe()}
+    return override(Config(), values | {k: v for k, v in (changed or {}).items() if k in values})
 
 
-def read_options(node: Node) -> NodeOptions:
-    """Return the node's own options.
+def read_options(node: Node, changed: Mapping[str, Any] | None = None) -> NodeOptions:
+    """Return the node's own options, and those about to be changed.
 
     Raises:
         ConfigError: a value is not one of those allowed.
     """
+    changed = changed or {}
     names = [f.name for f in dataclasses.fields(NodeOptions)]
-    values = {name: _value(node, f"node.{name}") for name in names}
+    values = {n: changed.get(f"node.{n}", _value(node, f"node.{n}")) for n in names}
     if values["image_reliability"] not in ("auto", "reliable", "best_effort"):
         raise ConfigError(
             f"'node.image_reliability' is '{values['image_reliability']}'; it must be auto, "

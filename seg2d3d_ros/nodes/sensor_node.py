@@ -25,6 +25,7 @@ from seg2d3d_ros.nodes.worker import Job, Worker
 from seg2d3d_ros.types import Dropped, Frame
 
 _GATE_S = 0.05
+_SAY_AGAIN_S = 10.0
 _QUIET_LIMIT_S = 5.0
 _DRAIN_LIMIT_S = 600.0
 
@@ -155,12 +156,22 @@ class SensorNode(StageNode, ABC):
                 self.num_skipped[f"{arrival.kind}.{reason}"] += 1
                 if arrival.kind == "frame":
                     self.accounts.drop(arrival.camera, reason)
+                    self._say_it_is_over()
                 return
             dropped = Dropped(arrival.camera, arrival.stamp_ns, reason)
             self.worker.put(Job(make=lambda: dropped))
             return
         shed = (lambda: self._shed(arrival)) if arrival.kind == "frame" else None
         self.worker.put(Job(make=lambda: self._make(arrival), shed=shed, lane=arrival.camera))
+
+    def _say_it_is_over(self) -> None:
+        if self._is_flushed:
+            num = self.num_skipped["frame.after_finish"]
+            self.last_error = (
+                f"the run is finished: {num} pictures that came after it are not used; "
+                "mapping/reset begins another"
+            )
+            self.get_logger().warning(self.last_error, throttle_duration_sec=_SAY_AGAIN_S)
 
     def _make(self, arrival: Arrival) -> Any:
         """Return the item of an arrival; None if it is none of ours, with the reason counted."""

@@ -1,6 +1,7 @@
 """Edits by hand over DDS: services, events, a map that is saved, loaded and continued."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -128,9 +129,19 @@ def test_edits_that_cannot_be_done_say_why_and_change_nothing(live, peer):
         peer.call(ExplainInstance, "mapping/explain_instance", instance=999),
         peer.call(Undo, "mapping/undo"),
         peer.call(LoadMap, "mapping/load_map", folder="/nowhere"),
+        peer.call(LoadMap, "mapping/load_map"),
+        peer.call(
+            SplitInstance,
+            "mapping/split_instance",
+            instance=min(known),
+            line=[Point(x=math.nan), Point(x=1.0)],
+        ),
     ]
     assert not any(a.success for a in answers)
-    said = ["two or more", "one of each", "no instance 999", "nothing to undo", "no saved map"]
+    said = [
+        *("two or more", "one of each", "no instance 999", "nothing to undo", "no saved map"),
+        *("needs a folder", "finite numbers; this is [[nan, 0.0], [1.0, 0.0]]"),
+    ]
     for answer, text in zip(answers, said, strict=True):
         assert text in answer.message
     assert live.ids().keys() == known.keys()

@@ -54,6 +54,28 @@ def test_node_wrong_parameter_ends_with_1_and_says_what_is_needed(start, paramet
     assert said in text
 
 
+def test_parameter_set_on_a_configured_node_is_checked_and_waits_until_it_is_configured(
+    start, peer, eventually
+):
+    from rcl_interfaces.srv import SetParameters
+    from rclpy.parameter import Parameter
+
+    process = start("clusters")
+    assert eventually(lambda: peer.state("clusters") == "active")
+
+    def set_parameter(name, value):
+        parameters = [Parameter(name, value=value).to_parameter_msg()]
+        answer = peer.call(SetParameters, "clusters/set_parameters", parameters=parameters)
+        return answer.results[0]
+
+    refused = set_parameter("node.image_reliability", "sometimes")
+    assert (refused.successful, "must be auto" in refused.reason) == (False, True)
+    assert set_parameter("clusters.max_features", 900).successful
+    code, text = process.end()
+    assert code == 0
+    assert "clusters.max_features: takes effect when the node is configured again" in text
+
+
 def test_set_prompt_before_any_camera_refuses_and_says_so(start, peer, eventually):
     from seg2d3d_ros.srv import SetPrompt
 

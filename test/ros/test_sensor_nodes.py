@@ -82,6 +82,30 @@ def test_clusters_node_counts_every_bad_picture_by_its_reason_and_maps_the_other
     assert again.success and list(again.num_published) == list(answer.num_published)
 
 
+def test_clusters_node_says_what_came_after_the_end_and_which_masks_never_did(
+    start, peer, eventually
+):
+    camera = CameraOnGraph(peer.node)
+    process = start("clusters", **FAST)
+    peer.listen(msg.Cluster, "clusters", KEEP_ALL)
+    peer.listen(DiagnosticArray, "/diagnostics")
+    assert eventually(lambda: camera.is_heard)
+    camera.send(*[camera.message(i) for i in range(5)])
+    published = {"cameras": ["cam"], "num_segmentations": [3]}  # and none has come
+    flushed = peer.call(Flush, "clusters/flush", **published)
+    assert flushed.success  # the last cluster is out
+    assert flushed.message == "segmentations were lost on the way: 3 of cam"
+    assert json.loads(flushed.report)["counts"]["lost.segmentations.cam"] == 3
+    assert peer.call(Flush, "clusters/flush", **published).message == ""  # told once
+    assert eventually(lambda: [c.is_last for c in peer.heard["clusters"]][-1:] == [True])
+    camera.send(*[camera.message(i) for i in range(5, 9)])
+    said = "the run is finished: 4 pictures that came after it are not used"
+    assert eventually(lambda: said in peer.heard["/diagnostics"][-1].status[0].message)
+    code, text = process.end()
+    assert code == 0
+    assert text.count("the run is finished: ") == 1  # throttled
+
+
 def test_clusters_node_camera_without_info_says_what_is_missing(start, peer, eventually):
     camera = CameraOnGraph(peer.node)
     start("clusters", **FAST)
