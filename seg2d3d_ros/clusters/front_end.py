@@ -21,7 +21,7 @@ from seg2d3d_ros.clusters.overlap import CameraPair
 from seg2d3d_ros.clusters.pair_turn import turned_apart
 from seg2d3d_ros.clusters.relocation import Relocator, bridge
 from seg2d3d_ros.clusters.threads import Threads
-from seg2d3d_ros.clusters.tracker import Tracker
+from seg2d3d_ros.clusters.tracker import FAR, NEAR, Tracker
 from seg2d3d_ros.clusters.turning import Turning
 from seg2d3d_ros.clusters.window import LocalFrame, LocalMap, Seen, way_by_odometry
 from seg2d3d_ros.config import Config
@@ -55,7 +55,8 @@ class FrontEnd:
         self._odometry = odometry
         self._threads = Threads(config.runtime.num_threads)
         share = max(self._config.max_features // len(rig.cameras), 50)
-        settings = (share, self._config.min_feature_distance_px)
+        reach = NEAR if rig.has_odometry else FAR
+        settings = (share, self._config.min_feature_distance_px, reach)
         self._trackers = [Tracker(*settings) for _ in rig.cameras]
         self._corners = KeyframeCorners(config, rig, pairs, self._trackers, self._threads)
         self._describer = Describer(rig.cameras, beside)

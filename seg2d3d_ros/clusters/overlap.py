@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from seg2d3d_ros.clusters.pair_turn import PairTurn
-from seg2d3d_ros.clusters.tracker import flow
+from seg2d3d_ros.clusters.tracker import Reach, flow
 from seg2d3d_ros.geometry import cameras as models
 from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.types import Camera, FloatArray, IntArray, Rig
@@ -16,7 +16,7 @@ from seg2d3d_ros.types import Camera, FloatArray, IntArray, Rig
 _DEPTHS_M = (5.0, 9.0, 18.0, 45.0)
 _MIN_DISPARITY_PX = 2.0
 # A narrow strip of common view has no room for deep pyramids; several depths are tried instead.
-_NUM_LEVELS = 2
+_REACH = Reach(2, 2)
 _MIN_SHARE = 0.04
 # 1 - correlation of patches that show the same.
 _ALIKE = 0.35
@@ -90,7 +90,7 @@ class CameraPair:
         rays_a /= np.linalg.norm(rays_a, axis=1, keepdims=True)
         at_infinity, visible = models.project(self._cam_b, rays_a @ self._T_b_a[:3, :3].T)
         rows, guess = self._guesses(rays_a, visible, depth_m)
-        uv, good = flow(turned, image_b, at_infinity[rows], guess, num_levels=_NUM_LEVELS)
+        uv, good = flow(turned, image_b, at_infinity[rows], guess, _REACH)
         rows, uv = rows[good], uv[good]
         error = self._dissimilarity(turned, image_b, at_infinity[rows], uv)
         self._learn(

@@ -44,7 +44,7 @@ class Editor:
         if len(chosen) < 2:
             raise EditError(f"{len(chosen)} instances are named; a merge needs two or more")
         for i in chosen:
-            self._check_landmarks(i)
+            self._check(i)
         operation = len(self._events)
         for other in chosen[1:]:
             self._merge(chosen[0], other, operation)
@@ -171,11 +171,12 @@ class Editor:
         if self._roster.shown[instance].state == InstanceState.TENTATIVE:
             raise EditError(
                 f"instance {instance} is tentative: it is known from masks alone and has no "
-                "landmarks that an edit could tie together or keep apart"
+                "landmarks that a split could keep apart; it can be merged into another one"
             )
 
     def _look_again(self, ids: IntArray) -> None:
         self._roster.touch(ids)
+        self._roster.follow_edits()
         self._roster.weigh_again(self._associator.pictures)
 
     def _pictures_of(self, ids: IntArray) -> list[Picture]:

@@ -17,6 +17,8 @@ from scipy.spatial import cKDTree
 
 from seg2d3d_ros.types import EventKind, FloatArray, IntArray, MaskAssignment
 
+_NONE = np.zeros(0, dtype=np.int64)
+
 NamesByPicture: TypeAlias = dict[tuple[int, int], list[MaskAssignment]]
 
 
@@ -30,7 +32,7 @@ class Edit:
         operation: Sequence of the first event of the operation it belongs to, undone as a whole.
         keeper: Id of the survivor, or of the part that kept the id.
         other: Id that was absorbed, or of the part split off.
-        keeper_ids: (n,) landmarks that the keeper had then, or kept.
+        keeper_ids: (n,) landmarks that the keeper had then, or kept; a tentative one has none.
         other_ids: (m,) landmarks of the other.
         names_before: Names of the masks of every picture that the edit renamed, (frame, camera).
     """
@@ -69,23 +71,49 @@ class Edits:
         """
         if not self.journal:
             return owners
+        return self._relabelled(ids, owners, automatic, positions)[: len(ids)]
+
+    def survivors(
+        self,
+        instances: IntArray,
+        automatic: Callable[[IntArray], IntArray],
+        positions: Callable[[IntArray], FloatArray],
+    ) -> IntArray:
+        """Return what instances without landmarks (n,) were merged into, else themselves."""
+        if not self.journal:
+            return instances
+        none = instances[:0]
+        now = self._relabelled(none, none, automatic, positions, instances)
+        return now[len(now) - len(instances) :]
+
+    def _relabelled(
+        self,
+        ids: IntArray,
+        owners: IntArray,
+        automatic: Callable[[IntArray], IntArray],
+        positions: Callable[[IntArray], FloatArray],
+        bare: IntArray = _NONE,
+    ) -> IntArray:
+        """Return the instance of landmarks (n,), of the anchors, and of instances without any."""
         anchors, bounds = self._anchors()
-        now = np.concatenate([owners, automatic(anchors)])
+        now = np.concatenate([owners, automatic(anchors), bare])
+        all_ids = np.concatenate([ids, anchors])
         rows = len(ids) + bounds
         for k, edit in enumerate(self.journal):
             keeper = _main(now[rows[2 * k] : rows[2 * k + 1]])
             other = _main(now[rows[2 * k + 1] : rows[2 * k + 2]])
             if edit.kind == EventKind.MERGED:
+                keeper = keeper if len(edit.keeper_ids) else edit.keeper
+                other = other if len(edit.other_ids) else edit.other
                 if keeper and other:
                     now[now == max(keeper, other)] = min(keeper, other)
             elif keeper and keeper == other:
-                mine = np.flatnonzero(now == keeper)
-                all_ids = np.concatenate([ids, anchors])[mine]
-                now[mine[_is_other(edit, all_ids, positions)]] = edit.other
+                mine = np.flatnonzero(now[: len(all_ids)] == keeper)
+                now[mine[_is_other(edit, all_ids[mine], positions)]] = edit.other
             elif other > edit.other:
                 # Parted by the association too: the part keeps the id it got by hand.
                 now[now == other] = edit.other
-        return now[: len(ids)]
+        return now
 
     def place(
         self,

@@ -104,6 +104,10 @@ class Membership:
         owners = self.automatic(ids)
         return self._edits.relabel(ids, owners, self.automatic, self._state.points)
 
+    def survivors(self, instances: IntArray) -> IntArray:
+        """Return what instances without landmarks (n,) were merged into by hand."""
+        return self._edits.survivors(instances, self.automatic, self._state.points)
+
     def automatic(self, ids: IntArray) -> IntArray:
         """Return the instance (n,) of landmarks by the association alone."""
         return self._associator.instances_of(self._state, ids)

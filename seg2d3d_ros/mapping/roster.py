@@ -159,6 +159,12 @@ class Roster:
         names = self._agree(evidence)
         return [names[p.frame, p.camera] for p in pictures]
 
+    def follow_edits(self) -> None:
+        """Let tentative instances stand for what they were merged into by hand."""
+        bare = np.array(sorted(self.tentative.ids), dtype=np.int64)
+        survivors = self.membership.survivors(bare)
+        self.tentative.survivors = dict(zip(bare.tolist(), survivors.tolist(), strict=True))
+
     def weigh_again(self, pictures: list[Picture]) -> None:
         """Look again at pictures whose evidence is kept, after instances changed by hand."""
         kept = [p for p in pictures if (p.frame, p.camera) in self._evidence]
@@ -203,6 +209,7 @@ class Roster:
         self, evidence: Mapping[tuple[int, int], PictureEvidence], is_final: bool = False
     ) -> dict[tuple[int, int], list[MaskAssignment]]:
         """Return the names of masks that their evidence and their links agree on."""
+        self.follow_edits()
         keys = [mask_keys(f, c, np.arange(len(e.votes))) for (f, c), e in evidence.items()]
         flat = [v for e in evidence.values() for v in e.votes]
         links = self._associator.linker.among(evidence)
@@ -300,7 +307,7 @@ class Roster:
         for i in sorted(self._dirty):
             support = self._supports.get(i)
             stamps = len(support.stamps) if support is not None else 0
-            if support and i in self.tentative.ids:
+            if support and self._is_bare(i):
                 found = self.tentative.describe(i, support)
             elif support and self.is_confirmed(i) and stamps >= self._options.min_instance_views:
                 ids = self.members(i)
@@ -325,13 +332,18 @@ class Roster:
             of whom.
         """
         described, gone = self.describe()
-        fates = self.lifecycle.review(self._unreviewed - self.tentative.ids, self.shown)
+        known = {i for i in self._unreviewed if not self._is_bare(i)}
+        fates = self.lifecycle.review(known, self.shown)
         self._unreviewed.clear()
         turned = {i for _, i in fates if i in self.shown}
         for i in turned:
             self.shown[i] = replace(self.shown[i], state=self.lifecycle.state_of(i))
         changed = sorted({i.id for i in described} | turned)
         return [self.shown[i] for i in changed], gone, fates
+
+    def _is_bare(self, instance: int) -> bool:
+        """Return whether an instance is known from masks alone."""
+        return instance in self.tentative.ids and not self.membership.count(instance)
 
     def frames_of(self, instances: Iterable[int]) -> set[int]:
         """Return the frames with masks that carry one of these names."""

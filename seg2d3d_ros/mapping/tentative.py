@@ -44,6 +44,9 @@ class TentativeInstances:
     """Linked masks that nothing on the map explains, seen at enough moments.
 
     They have no landmarks. Their place is that of their pixels, as deep as the landmarks around.
+
+    Attributes:
+        survivors: What instances were merged into by hand; others stand for themselves.
     """
 
     def __init__(self, state: MapState, min_moments: int) -> None:
@@ -52,6 +55,7 @@ class TentativeInstances:
         self._masks: dict[int, IntArray] = {}
         self._id_of: dict[int, int] = {}
         self._untold: list[tuple[EventKind, int, float]] = []
+        self.survivors: dict[int, int] = {}
 
     @property
     def ids(self) -> frozenset[int]:
@@ -62,7 +66,8 @@ class TentativeInstances:
         """Return the evidence of masks (n,), each tentative instance speaking for its own."""
         if not self._id_of:
             return evidence
-        owners = [self._id_of.get(k, 0) for k in keys.tolist()]
+        of = [self._id_of.get(k, 0) for k in keys.tolist()]
+        owners = [self._stands_for(i) for i in of]
         return [
             Counter({**e, i: _OWN_VOTE}) if i else e for e, i in zip(evidence, owners, strict=True)
         ]
@@ -93,7 +98,8 @@ class TentativeInstances:
 
     def keep_only(self, named: Collection[int]) -> None:
         """Forget the instances that are not among the names of masks any more."""
-        for instance in sorted(self._masks.keys() - named):
+        merged = {i for i, survivor in self.survivors.items() if i != survivor}
+        for instance in sorted(self._masks.keys() - named - merged):
             keys = self._masks.pop(instance)
             for key in keys.tolist():
                 del self._id_of[key]
@@ -109,10 +115,14 @@ class TentativeInstances:
 
     def describe(self, instance: int, support: Support) -> Instance:
         """Sum an instance up from its masks; the box is as rough as the depths are."""
-        region = self._region(self._masks[instance])
+        own = [m for i, m in sorted(self._masks.items()) if self._stands_for(i) == instance]
+        region = self._region(np.concatenate(own))
         found = describe(instance, region.points, region.sigma_m, support)
         score = found.score * _CREDIT
         return replace(found, state=InstanceState.TENTATIVE, num_points=0, score=score)
+
+    def _stands_for(self, instance: int) -> int:
+        return self.survivors.get(instance, instance)
 
     def _region(self, keys: IntArray) -> _Region:
         keys = np.sort(keys)

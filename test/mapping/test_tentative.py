@@ -1,3 +1,4 @@
+import pickle
 from collections import Counter
 from dataclasses import replace
 
@@ -8,6 +9,7 @@ from street_maker import DriveOptions, MaskErrors, assigned, make_drive, make_st
 from seg2d3d_ros.config import Config
 from seg2d3d_ros.errors import EditError
 from seg2d3d_ros.mapping.archive import MemoryStore
+from seg2d3d_ros.mapping.cut import Cut
 from seg2d3d_ros.mapping.stage import MappingStage
 from seg2d3d_ros.types import EventKind, InstanceState
 
@@ -39,6 +41,15 @@ def stage(drive):
     stage = map_all(drive)
     stage.finish()
     return stage
+
+
+def content(update):
+    """What an update says of the map, but for the log of events and what it took away."""
+    return {
+        name: repr(value) if name == "instances" else pickle.dumps(value)
+        for name, value in vars(update).items()
+        if name not in ("events", "counts", "removed_instances")
+    }
 
 
 def kept(stage):
@@ -123,12 +134,76 @@ def test_tentative_instance_seen_again_by_another_run_stays_one(drive):
     assert tentative[0].num_views >= 1.9 * num
 
 
-def test_edit_of_a_tentative_instance_is_refused_and_says_why(drive, stage):
+def tentative_and_neighbour(drive, stage):
+    """The id of the house without landmarks, and that of the one beside it."""
     update = stage.finish()
     (instance, _), *_ = names_of(drive, update, BLANK).most_common()
-    other = next(i.id for i in update.instances if i.id != instance)
-    with pytest.raises(EditError, match="tentative: it is known from masks alone"):
-        stage.merge([instance, other])
+    (other, _), *_ = names_of(drive, update, BLANK + 1).most_common()
+    return instance, other
+
+
+def test_split_of_a_tentative_instance_is_refused_and_says_what_can_be_done(drive, stage):
+    instance, _ = tentative_and_neighbour(drive, stage)
+    with pytest.raises(EditError, match="tentative.*can be merged"):
+        stage.split(instance, Cut())
+
+
+def test_merge_gives_the_masks_of_a_tentative_instance_to_a_confirmed_one(drive, stage):
+    instance, other = tentative_and_neighbour(drive, stage)
+    stage = kept(stage)
+    before = stage.finish()
+    keeper, after = stage.merge([instance, other])
+    assert keeper == other < instance
+    expected = {k: other if i == instance else i for k, i in assigned(before).items()}
+    assert assigned(after) == expected
+    (found,) = [i for i in after.instances if i.id == other]
+    assert found.state == InstanceState.CONFIRMED
+    assert found.num_views == sum(i == other for i in expected.values())
+    assert instance not in {i.id for i in after.instances}
+
+
+def test_merge_of_a_tentative_instance_holds_when_everything_is_decided_again(drive, stage):
+    instance, other = tentative_and_neighbour(drive, stage)
+    stage = kept(stage)
+    _, after = stage.merge([instance, other])
+    stage = kept(stage)
+    stage._full = None
+    again = stage.finish()
+    assert assigned(again) == assigned(after)
+    _, undone = stage.undo()
+    assert instance in {i.id for i in undone.instances}
+
+
+def test_merge_into_an_older_tentative_instance_confirms_it_by_the_landmarks_of_the_other(
+    drive, stage
+):
+    instance, other = tentative_and_neighbour(drive, stage)
+    stage = kept(stage)
+    facade = drive.street.facades[BLANK + 1]
+    middle = facade[:2, 0].mean()
+    line = np.array([[middle, 0.0], [middle, facade[0, 1]]])
+    younger, parted = stage.split(other, Cut(line_map=line))
+    assert younger > instance
+    keeper, after = stage.merge([younger, instance])
+    assert keeper == instance
+    (found,) = [i for i in after.instances if i.id == instance]
+    (part,) = [i for i in parted.instances if i.id == younger]
+    assert (found.state, found.num_points) == (InstanceState.CONFIRMED, part.num_points)
+    _, undone = stage.undo()
+    assert assigned(undone) == assigned(parted)
+    states = {i.id: (i.state, i.num_points, i.num_views) for i in undone.instances}
+    assert states == {i.id: (i.state, i.num_points, i.num_views) for i in parted.instances}
+
+
+def test_undo_of_a_merge_with_a_tentative_instance_restores_every_byte(drive, stage):
+    instance, other = tentative_and_neighbour(drive, stage)
+    stage = kept(stage)
+    before = stage.finish()
+    third = next(i.id for i in before.instances if i.id not in (instance, other))
+    for merged in ([instance, other], [instance, third, other]):
+        stage.merge(merged)
+        _, undone = stage.undo()
+        assert content(undone) == content(before)
 
 
 def test_explain_a_tentative_instance_tells_its_masks_and_that_it_has_no_landmark(drive, stage):
