@@ -64,14 +64,13 @@ class Associator(Association):
     turns the whole map, is no evidence about buildings.
     """
 
-    _T_grid_world: FloatArray = np.eye(4)
-
     def __init__(self, config: Config, labels: LabelVotes | None = None) -> None:
         """Start with no instance; the first id is 1."""
         super().__init__(config, labels)
         self._options = config.mapping
         self._telling = sorted(self._buildings.union(config.segmentation.dynamic_classes))
         self._graph = VoteGraph()
+        self._T_grid_world: FloatArray = np.eye(4)
         self._voted_at: np.ndarray | None = None
         self._num_events = 0
 

@@ -109,12 +109,11 @@ class MapState:
             which refinement then finds; 0 for those that are held, empty for all.
     """
 
-    sigma_mount_rad: tuple[float, ...] = ()
-
     def __init__(self, archive: Archive | None = None) -> None:
         """Start empty; without an archive, in one that lies in memory."""
         self.archive = archive or Archive(MemoryStore())
         self.unit = 1.0
+        self.sigma_mount_rad: tuple[float, ...] = ()
         self.num_keyframes = 0
         self.num_coasted = 0
         self._at_hand: set[int] = set()
