@@ -40,6 +40,7 @@ class KeyframeCorners:
         self._of_buildings = BuildingCorners(config)
         self.rig = rig
         self._pairs = pairs
+        self._withheld: list[tuple[CameraPair, LocalFrame, Seen]] = []
         self._trackers = trackers
         self._threads = threads
 
@@ -96,7 +97,7 @@ class KeyframeCorners:
     def match_across(
         self, frame: LocalFrame, grays: dict[int, np.ndarray], table: LandmarkTable
     ) -> list[Seen]:
-        """Return where tracks of one camera are seen in another, for each pair of cameras.
+        """Return where tracks of one camera are seen in another, for each pair that is believed.
 
         Args:
             frame: A keyframe.
@@ -115,4 +116,29 @@ class KeyframeCorners:
             return Seen(tracker.ids[found.rows], index, found.uv_px, ideal)
 
         here = [pair for pair in self._pairs if pair.a in grays and pair.b in grays]
-        return self._threads.map(match, here)
+        found = self._threads.map(match, here)
+        told = list(zip(here, found, strict=True))
+        self._withheld += [(pair, frame, seen) for pair, seen in told if not pair.is_believed]
+        return [seen for pair, seen in told if pair.is_believed]
+
+    def release_matches(self) -> None:
+        """Give the keyframes since then what pairs of cameras matched before they were believed.
+
+        What holds for two cameras holds for them the other way round.
+        """
+        settled = [{pair.a, pair.b} for pair in self._pairs if pair.is_believed]
+        for pair in self._pairs:
+            if {pair.a, pair.b} in settled:
+                pair.believe()
+        waiting, self._withheld = self._withheld, []
+        for pair, frame, seen in waiting:
+            if pair.is_believed:
+                frame.seen = Seen.joined([frame.seen, seen])
+            else:
+                self._withheld.append((pair, frame, seen))
+
+    def mount(self, rig: Rig) -> None:
+        """Take the cameras as they sit on a rig; what waits was matched on another one."""
+        self.rig, self._withheld = rig, []
+        for pair in self._pairs:
+            pair.mount(rig)

@@ -351,11 +351,9 @@ class FrontEnd:
                 *(self._rig.cameras[c].name for c in (pair.a, pair.b)),
                 np.rad2deg(np.linalg.norm(turn)),
             )
-            self._rig = self.map.rig = self._corners.rig = turned_apart(
-                self._rig, pair.a, pair.b, turn
-            )
-            for other in self._pairs:
-                other.mount(self._rig)
+            self._rig = self.map.rig = turned_apart(self._rig, pair.a, pair.b, turn)
+            self._corners.mount(self._rig)
+        self._corners.release_matches()
 
     def _tie(self, frame: LocalFrame, motion: Motion | None) -> None:
         """Tie a keyframe to the one before by odometry; cameras that fire in turn by velocity."""

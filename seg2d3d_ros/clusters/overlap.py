@@ -47,6 +47,7 @@ class CameraPair:
     def mount(self, rig: Rig) -> None:
         """Take the cameras as they sit on a rig; what was matched on another one is forgotten."""
         self._turn.clear()
+        self._is_asked = rig.has_odometry
         self._cam_a, self._cam_b = rig.cameras[self.a], rig.cameras[self.b]
         self._T_b_a = transforms.invert(self._cam_b.T_base_cam) @ self._cam_a.T_base_cam
         grid = np.stack(
@@ -62,6 +63,18 @@ class CameraPair:
     def is_narrow(self) -> bool:
         """Return True if only a small part of a's picture is seen by b too."""
         return self.shared < _FULL_SHARE
+
+    @property
+    def is_believed(self) -> bool:
+        """Return whether matches may found the map: not before odometry was asked about them.
+
+        Wrong ones shrink or stretch the map until they fit, and then nothing tells that they are.
+        """
+        return not self._is_asked or self._turn.is_settled
+
+    def believe(self) -> None:
+        """Take it that the cameras sit as they do on the rig."""
+        self._turn.is_settled = True
 
     def find_turn(self, scale: float = 1.0) -> FloatArray | None:
         """Return by what w (3,) R_b_a is otherwise than on the rig: R_b_a = exp(w) @ R_b_a(rig).

@@ -15,7 +15,14 @@ from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.types import Camera, FloatArray, Rig
 
 _KEYFRAMES = 5
-_MIN_MATCHES = 100
+_MIN_MATCHES = 50
+# Some matches that miss by less show that nothing is turned as much as that.
+_FEW_MATCHES = 12
+_MOST_MISSED = 0.7
+# After so many keyframes with too little to tell, or so many answers that explain nothing, the
+# stated mounting is taken as it is.
+_MOST_KEYFRAMES = 25
+_MOST_ANSWERS = 4
 _MIN_TURN_RAD = np.deg2rad(0.4)
 _LEAST_GAIN = 0.5
 _SIGMA_TURN_RAD = np.deg2rad(2.0)
@@ -25,11 +32,17 @@ _ROUNDS = 10
 
 
 class PairTurn:
-    """Gathers matches of some keyframes and says by what turn they fit best."""
+    """Gathers matches of some keyframes and says by what turn they fit best.
+
+    Attributes:
+        is_settled: The cameras sit as stated, or nothing will tell: their matches may be used.
+    """
 
     def __init__(self, focal_px: float) -> None:
         """Start without matches; `focal_px` is that of the camera they are found in."""
         self._focal_px = focal_px
+        self._num_keyframes = self._num_answers = 0
+        self.is_settled = False
         self.clear()
 
     def clear(self) -> None:
@@ -45,6 +58,8 @@ class PairTurn:
             xy_found: Where they are.
         """
         self._parts.append((xy_infinity, xy_stated, xy_found))
+        self._num_keyframes += 1
+        self.is_settled |= self._num_keyframes > _MOST_KEYFRAMES
 
     def find(self, scale: float = 1.0) -> FloatArray | None:
         """Return the turn (3,) once it is known, and begin anew.
@@ -57,18 +72,25 @@ class PairTurn:
             The rotation vector w with R_b_a(true) = exp(w) @ R_b_a(stated), rad; None while there
             are too few matches, or where it is too small or explains too little.
         """
-        if len(self._parts) < _KEYFRAMES or sum(len(p[0]) for p in self._parts) < _MIN_MATCHES:
+        if len(self._parts) < _KEYFRAMES or sum(len(p[0]) for p in self._parts) < _FEW_MATCHES:
             return None
         infinity, stated, found = (np.concatenate(p) for p in zip(*self._parts, strict=True))
-        self.clear()
         J = np.concatenate([_turning(stated), (stated - infinity)[:, :, None]], axis=2)
         J = self._focal_px * J
         e = self._focal_px * (found - stated) - (scale - 1.0) * J[:, :, 3]
-        x = self._fit(J, e)
-        before, after = (np.median(np.linalg.norm(e - J @ y, axis=1)) for y in (0.0 * x, x))
-        if np.linalg.norm(x[:3]) < _MIN_TURN_RAD or after > _LEAST_GAIN * before:
+        missed_px = float(np.median(np.linalg.norm(e, axis=1)))
+        self.is_settled |= missed_px < _MOST_MISSED * _MIN_TURN_RAD * self._focal_px
+        if len(e) < _MIN_MATCHES:
             return None
-        return x[:3]
+        self.clear()
+        x = self._fit(J, e)
+        left_px = float(np.median(np.linalg.norm(e - J @ x, axis=1)))
+        is_small = bool(np.linalg.norm(x[:3]) < _MIN_TURN_RAD)
+        if not is_small and left_px <= _LEAST_GAIN * missed_px:
+            return x[:3]
+        self._num_answers += 1
+        self.is_settled |= is_small or self._num_answers >= _MOST_ANSWERS
+        return None
 
     def _fit(self, J: FloatArray, e: FloatArray) -> FloatArray:
         """Return turn and relative error of the scale (4,) that explain residuals e (n, 2) px."""

@@ -76,13 +76,41 @@ def test_find_third_of_matches_wrong_does_not_matter():
     [
         {"turn": turn_of("y", 0.3)},
         {"turn": np.zeros(3), "scale": 1.05},
-        {"turn": turn_of("y", 1.0), "num": 60},
+        {"turn": turn_of("y", 1.0), "num": 40},
         {"turn": turn_of("y", 1.0), "noise_px": 30.0},
     ],
     ids=["small", "scale", "few", "noise"],
 )
 def test_find_what_is_small_or_unsure_is_no_turn(given):
     assert told(**given).find() is None
+
+
+@pytest.mark.parametrize(
+    ("given", "is_settled"),
+    [
+        ({"turn": np.zeros(3), "num": 15}, True),
+        ({"turn": turn_of("y", 0.1), "num": 40}, True),
+        ({"turn": np.zeros(3), "num": 10}, False),
+        ({"turn": turn_of("y", 1.0), "num": 40}, False),
+        ({"turn": turn_of("y", 1.0)}, False),
+        ({"turn": turn_of("y", 0.35)}, True),
+    ],
+    ids=["right", "nearly", "too few", "turned", "turned and told", "small"],
+)
+def test_find_settles_only_on_what_shows_that_nothing_is_turned(given, is_settled):
+    turn = told(**given)
+    turn.find()
+    assert turn.is_settled == is_settled
+
+
+def test_find_that_never_has_enough_to_tell_settles_in_the_end():
+    turn = PairTurn(FOCAL_PX)
+    for k in range(40):
+        turn.add(*(np.full((int(k % 4 == 0), 2), 0.1 * i) for i in range(3)))
+        assert turn.find() is None
+        if k == 20:
+            assert not turn.is_settled
+    assert turn.is_settled
 
 
 def test_find_begins_anew_after_it_has_told():
@@ -137,6 +165,25 @@ def test_stage_camera_that_looks_up_a_degree_is_matched_all_the_same(stereo_driv
         found.append(num_across(clusters))
     # the first few of a dozen keyframes tell the turn
     assert found[1] > 0.4 * found[0] > 100
+
+
+def test_stage_matches_of_a_camera_that_looks_aside_do_not_shrink_the_map(stereo_drive):
+    """A turn about the vertical looks like other depths: the map would take its metres."""
+    rig = replace(stereo_drive.rig, has_odometry=True)
+    items = replace(stereo_drive, rig=rig).items()
+    T = rig.cameras[1].T_base_cam
+    R = transforms.exp([0, 0, np.deg2rad(1.0), 0, 0, 0])[:3, :3]
+    wrong = replace(rig.cameras[1], T_base_cam=transforms.rigid(R @ T[:3, :3], T[:3, 3]))
+    stated = replace(rig, cameras=(rig.cameras[0], wrong))
+    stage = ClusterStage(override(Config(), {"clusters.depths": False}), stated, False)
+    (cluster, *_) = [c for item in items for c in stage.push(item)] + stage.finish()
+    there = [f.T_local_base[:3, 3] for f in cluster.frames if f.is_keyframe]
+    told = sum(np.linalg.norm(o.T_i_j[:3, 3]) for o in cluster.odometry)
+    way = np.linalg.norm(np.diff(there, axis=0), axis=1).sum()
+    assert told > 8.0
+    # odometry of 5 cm per square root of metre, and turns by half a pixel
+    assert way == pytest.approx(told, rel=0.03)
+    assert num_across([cluster]) > 50
 
 
 def test_match_tells_the_turn_of_the_second_camera(corridor, make_camera):
