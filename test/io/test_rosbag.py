@@ -227,6 +227,8 @@ def test_odometry_covariance_follows_the_lever_arm(tmp_path):
     found = of(open_source(write_bag(tmp_path / "bag", messages)), Odometry)[0].twist_covariance
     # 2 m ahead of the axle yaw rate moves sideways: 0.02 + 2² 1e-4
     np.testing.assert_allclose(np.diag(found)[:3], [0.01, 0.0204, 0.0304], atol=1e-12)
+    # turning left moves the front left: cov(v_y, w_z) = 2e-4; pitching down moves it down
+    np.testing.assert_allclose([found[1, 5], found[2, 4]], [2e-4, -2e-4], atol=1e-12)
 
 
 def test_odometry_of_a_frame_without_link_is_an_error(tmp_path):
