@@ -162,6 +162,12 @@ def _sample(state: MapState, frame: int, camera: int, classes: frozenset[int]) -
     return _Regions(frame, camera, f.stamp_ns, numbers, boxes, stack, owner, uv, points)
 
 
+def mask_at(state: MapState, key: int) -> Mask:
+    """Return the mask that a key names."""
+    frame, camera = _picture(key)
+    return state.frames[frame].masks[camera][key % _MASKS_PER_PICTURE]
+
+
 def samples_of(state: MapState, key: int) -> tuple[FloatArray, FloatArray]:
     """Return pixels of a mask as points in the world (n, 3), and their depths (n,).
 
@@ -169,7 +175,7 @@ def samples_of(state: MapState, key: int) -> tuple[FloatArray, FloatArray]:
     """
     frame, camera = _picture(key)
     model = state.cameras[camera]
-    uv = _spread(state.frames[frame].masks[camera][key % _MASKS_PER_PICTURE])
+    uv = _spread(mask_at(state, key))
     depth = _depth(state, frame, camera, uv)
     rays = np.c_[models.normalize(model, uv), np.ones(len(uv))]
     points = transforms.apply(_camera_pose(state, frame, camera), rays * depth[:, None])

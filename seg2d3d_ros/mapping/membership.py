@@ -9,7 +9,7 @@ from seg2d3d_ros.mapping.identities import Association
 from seg2d3d_ros.mapping.labels import LabelVotes
 from seg2d3d_ros.mapping.owners import take_out
 from seg2d3d_ros.mapping.state import MapState
-from seg2d3d_ros.types import IntArray
+from seg2d3d_ros.types import EventKind, IntArray
 
 _NO_PLACE = -1
 
@@ -103,6 +103,14 @@ class Membership:
         """Return the instance (n,) of landmarks as decided, by hand where it was."""
         owners = self.automatic(ids)
         return self._edits.relabel(ids, owners, self.automatic, self._state.points)
+
+    def class_of(self, instance: int) -> int:
+        """Return the class of most landmarks of an instance; 0, any, if it was merged by hand."""
+        if any(e.kind == EventKind.MERGED and e.keeper == instance for e in self._edits.journal):
+            return 0
+        votes = np.bincount(self._labels.of(self.of(instance)), minlength=1)
+        votes[[k for k in range(len(votes)) if k not in self._associator.building_classes]] = 0
+        return int(votes.argmax())
 
     def survivors(self, instances: IntArray) -> IntArray:
         """Return what instances without landmarks (n,) were merged into by hand."""

@@ -11,13 +11,14 @@ import numpy as np
 from seg2d3d_ros.config import Config
 from seg2d3d_ros.geometry import masks as pixel_masks
 from seg2d3d_ros.mapping import forks
-from seg2d3d_ros.mapping.agreement import Name, name_masks
+from seg2d3d_ros.mapping.agreement import Evidence, Name, Names, name_masks
+from seg2d3d_ros.mapping.class_naming import name_within_classes
 from seg2d3d_ros.mapping.edits import Edits
 from seg2d3d_ros.mapping.identities import Association, Picture
 from seg2d3d_ros.mapping.instances import Support, describe
 from seg2d3d_ros.mapping.labels import LabelVotes
 from seg2d3d_ros.mapping.lifecycle import Lifecycle
-from seg2d3d_ros.mapping.mask_links import mask_keys
+from seg2d3d_ros.mapping.mask_links import MaskLinks, mask_keys
 from seg2d3d_ros.mapping.membership import Membership
 from seg2d3d_ros.mapping.naming import PictureEvidence, weigh_picture
 from seg2d3d_ros.mapping.state import MapState
@@ -214,11 +215,11 @@ class Roster:
         flat = [v for e in evidence.values() for v in e.votes]
         links = self._associator.linker.among(evidence)
         joined = np.concatenate([np.zeros(0, dtype=np.int64), *keys])
-        agreed = name_masks(joined, self.tentative.testify(joined, flat), links)
+        agreed = self._name(joined, flat, links, evidence)
         if is_final:
             orphans = [joined[group] for group in agreed.orphans]
             self.tentative.adopt(orphans, self._associator.issue_id)
-            agreed = name_masks(joined, self.tentative.testify(joined, flat), links)
+            agreed = self._name(joined, flat, links, evidence)
             self.tentative.keep_only({n.instance for n in agreed.names})
         names = iter(agreed.names)
         return {
@@ -228,6 +229,27 @@ class Roster:
             ]
             for key, e in evidence.items()
         }
+
+    def _name(
+        self,
+        keys: IntArray,
+        evidence: list[Evidence],
+        links: MaskLinks,
+        pictures: Iterable[tuple[int, int]],
+    ) -> Names:
+        """Return what masks (n,) of pictures (frame, camera) agree on; within classes, if many."""
+        evidence = self.tentative.testify(keys, evidence)
+        buildings = self._associator.building_classes
+        if len(buildings - {0}) < 2:
+            return name_masks(keys, evidence, links)
+        masks = [m for f, c in pictures for m in self._state.frames[f].masks[c]]
+        of_mask = [m.class_id if m.class_id in buildings else 0 for m in masks]
+        bare = self.tentative.ids
+        class_of = {
+            i: self.tentative.class_of(i) if i in bare else self.membership.class_of(i)
+            for i in sorted({i for e in evidence for i in e})
+        }
+        return name_within_classes(keys, evidence, links, np.array(of_mask), class_of)
 
     def _assignment(
         self, frame: int, camera: int, k: int, name: Name, num_tracked: int

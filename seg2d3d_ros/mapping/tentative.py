@@ -11,7 +11,8 @@ from scipy.spatial import cKDTree
 
 from seg2d3d_ros.mapping.agreement import Evidence
 from seg2d3d_ros.mapping.instances import Support, describe
-from seg2d3d_ros.mapping.mask_links import frames_of, pictures_of, samples_of
+from seg2d3d_ros.mapping.labels import may_join
+from seg2d3d_ros.mapping.mask_links import frames_of, mask_at, pictures_of, samples_of
 from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.types import (
     EventKind,
@@ -33,9 +34,10 @@ _CREDIT = 0.25
 
 @dataclass(frozen=True)
 class _Region:
-    """Masks by their keys (m,), and points on some of them in the world (n, 3) with sigma (n,)."""
+    """Masks by keys (m,), their class, points on some of them (n, 3), world, with sigma (n,)."""
 
     keys: IntArray
+    class_id: int
     points: FloatArray
     sigma_m: FloatArray
 
@@ -62,6 +64,10 @@ class TentativeInstances:
         """Return the instances that are known from masks alone."""
         return frozenset(self._masks)
 
+    def class_of(self, instance: int) -> int:
+        """Return the class of an instance's masks, which are of one."""
+        return mask_at(self._state, int(self._masks[instance][0])).class_id
+
     def testify(self, keys: IntArray, evidence: list[Evidence]) -> list[Evidence]:
         """Return the evidence of masks (n,), each tentative instance speaking for its own."""
         if not self._id_of:
@@ -75,8 +81,8 @@ class TentativeInstances:
     def adopt(self, groups: list[IntArray], issue_id: Callable[[], int]) -> None:
         """Make instances of groups of linked masks, given by their keys.
 
-        Groups at one place that are hardly ever seen together become one, and those at the place
-        of an instance become part of it.
+        Groups of one class at one place that are hardly ever seen together become one, and those
+        at the place of an instance become part of it.
         """
         found = [(i, self._region(keys)) for i, keys in sorted(self._masks.items())]
         for keys in sorted(groups, key=lambda g: (-len(g), int(g.min()))):
@@ -130,12 +136,14 @@ class TentativeInstances:
         points, depth = zip(
             *(samples_of(self._state, k) for k in keys[some].tolist()), strict=True
         )
-        return _Region(keys, np.concatenate(points), _RELATIVE_SIGMA * np.concatenate(depth))
+        class_id = mask_at(self._state, int(keys[0])).class_id
+        sigma_m = _RELATIVE_SIGMA * np.concatenate(depth)
+        return _Region(keys, class_id, np.concatenate(points), sigma_m)
 
 
 def _is_same(a: _Region, b: _Region) -> bool:
     """Return whether two regions lie at one place and are hardly ever seen in one picture."""
-    if not len(a.points) or not len(b.points):
+    if not len(a.points) or not len(b.points) or not may_join(a.class_id, b.class_id):
         return False
     seen_a, seen_b = (np.unique(pictures_of(r.keys)) for r in (a, b))
     common = np.isin(seen_a, seen_b).sum() / min(len(seen_a), len(seen_b))
