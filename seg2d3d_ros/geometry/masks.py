@@ -99,7 +99,7 @@ def contains(bbox_px: Box, runs: Runs, uv_px: ArrayLike) -> NDArray[np.bool_]:
 
 
 class MaskStack:
-    """Masks of one picture, one after another, so that one bisection looks pixels up in all."""
+    """Masks one after another, so that one bisection looks pixels up in all of them."""
 
     def __init__(self, masks: Sequence[tuple[Box, Runs]]) -> None:
         """Stack masks, m pairs of box and runs."""
@@ -113,6 +113,26 @@ class MaskStack:
         self._boundaries = runs + np.repeat(base, num_runs)
         # Where (0, 0) would be, were the row of the box as long as that.
         self._origin = base - y0 * self._width - x0
+        self._size = int(size.sum())
+
+    @classmethod
+    def joined(cls, stacks: Sequence[MaskStack]) -> MaskStack:
+        """Return all masks of some stacks, in their order."""
+        out = cls([])
+        out._boxes = np.concatenate([out._boxes, *(s._boxes for s in stacks)])
+        out._width = np.concatenate([out._width, *(s._width for s in stacks)])
+        sizes = np.array([s._size for s in stacks], dtype=np.int64)
+        numbers = np.array([len(s._boundaries) for s in stacks], dtype=np.int64)
+        size_before, num_before = np.cumsum(sizes) - sizes, np.cumsum(numbers) - numbers
+        per_stack = [len(s) for s in stacks]
+        first = np.concatenate([out._first, *(s._first for s in stacks)])
+        out._first = first + np.repeat(num_before, per_stack)
+        origin = np.concatenate([out._origin, *(s._origin for s in stacks)])
+        out._origin = origin + np.repeat(size_before, per_stack)
+        boundaries = np.concatenate([out._boundaries, *(s._boundaries for s in stacks)])
+        out._boundaries = boundaries + np.repeat(size_before, numbers)
+        out._size = int(sizes.sum())
+        return out
 
     def __len__(self) -> int:
         """Return the number of masks."""
@@ -122,16 +142,17 @@ class MaskStack:
         """Return the mask (k,) and the pixel (k,), by position, of all that lie in masks.
 
         Args:
-            uv_px: (n, 2) pixels anywhere; NaN lies in no mask.
+            uv_px: (n, 2) pixels anywhere, or (m, n, 2), n for each mask; NaN lies in no mask.
         """
         x0, y0, x1, y1 = self._boxes.T[:, :, None]
-        u, v = uv_px[:, 0] + 0.5, uv_px[:, 1] + 0.5
+        u, v = uv_px[..., 0] + 0.5, uv_px[..., 1] + 0.5
         in_box = (u >= x0) & (u < x1)
         in_box &= (v >= y0) & (v < y1)
         mask, pixel = np.nonzero(in_box)
-        column, row = u[pixel].astype(np.int64), v[pixel].astype(np.int64)
-        at = row * self._width[mask] + column + self._origin[mask]
-        place = np.searchsorted(self._boundaries, at, side="right") - self._first[mask]
+        at = pixel if uv_px.ndim == 2 else (mask, pixel)
+        column, row = u[at].astype(np.int64), v[at].astype(np.int64)
+        index = row * self._width[mask] + column + self._origin[mask]
+        place = np.searchsorted(self._boundaries, index, side="right") - self._first[mask]
         is_inside = (place & 1).astype(bool)
         return mask[is_inside], pixel[is_inside]
 

@@ -22,7 +22,7 @@ from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.geometry.masks import MaskStack
 from seg2d3d_ros.mapping.mask_boxes import box_overlaps
 from seg2d3d_ros.mapping.state import MapState
-from seg2d3d_ros.types import FloatArray, IntArray, Mask
+from seg2d3d_ros.types import Camera, FloatArray, IntArray, Mask
 
 _STEPS = 6
 _MAX_GAP_NS = 2_000_000_000
@@ -102,13 +102,10 @@ class MaskLinker:
         beside = [r[-1] for c, r in sorted(self._recent.items()) if r and c != camera]
         recent = self._recent.setdefault(camera, [])
         near = [r for r in recent if 0 <= now.stamp_ns - r.stamp_ns <= _MAX_GAP_NS]
-        found = _link(state, near, now)
-        newest = list(zip(near, found, strict=True))[-_BOX_STEPS:]
-        found += [_link_boxes(state, r, now, linked) for r, linked in newest]
-        found.append(_overlapping(now))
-        for other in beside:
-            if other.frame == frame:
-                found += _link(state, [other], now)
+        linked = _link(state, near, now)
+        found = [linked, _overlapping(now)]
+        found += [_link_boxes(state, r, now, linked) for r in near[-_BOX_STEPS:]]
+        found += [_link(state, [r], now) for r in beside if r.frame == frame]
         self._links[frame, camera] = _joined(found)
         if len(now.numbers):  # where not every picture has masks, the next that has some is meant
             self._recent[camera] = [*recent, now][-_STEPS:]
@@ -208,39 +205,61 @@ def _depth(state: MapState, frame: int, camera: int, uv_px: FloatArray) -> Float
     return np.median(z[near], axis=1)
 
 
-def _link(state: MapState, others: list[_Regions], now: _Regions) -> list[MaskLinks]:
+def _link(state: MapState, others: list[_Regions], now: _Regions) -> MaskLinks:
     """Compare the masks of pictures of one camera with those of another, each laid over the other.
 
-    All are projected at once: most of the time goes into the calls, not into the pixels.
+    All are looked up at once: most of the time goes into the calls, not into the pixels.
     """
     if not others:
-        return []
+        return _NONE
     is_followed = others[0].camera == now.camera
-    least = _MIN_OVERLAP if is_followed else _MIN_OVERLAP_BESIDE
     # Cameras that look apart share a strip, and a strip of a mask may look like that of any other.
     few = _MIN_SAMPLES if is_followed else _MIN_SAMPLES_BESIDE
-    T_world_now = _camera_pose(state, now.frame, now.camera)
-    T_other_now = [
-        transforms.invert(_camera_pose(state, r.frame, r.camera)) @ T_world_now for r in others
-    ]
-    back = _project(
-        state, others[0].camera, [transforms.apply(T, now.points_cam) for T in T_other_now]
+    poses = np.stack([_camera_pose(state, r.frame, r.camera) for r in others])
+    T_now_other = transforms.invert(_camera_pose(state, now.frame, now.camera)) @ poses
+    camera = state.cameras[others[0].camera]
+    forth = _shares_now(others, now, T_now_other, state.cameras[now.camera], few)
+    back = _shares_then(others, now, transforms.invert(T_now_other), camera, few)
+    keys = np.concatenate([mask_keys(r.frame, r.camera, r.numbers) for r in others])
+    least = _MIN_OVERLAP if is_followed else _MIN_OVERLAP_BESIDE
+    return _links(keys, mask_keys(now.frame, now.camera, now.numbers), forth, back, least)
+
+
+def _shares_now(
+    others: list[_Regions], now: _Regions, T_now_other: FloatArray, camera: Camera, few: int
+) -> FloatArray:
+    """Return the share (m, k) of each mask of other pictures that lies in each mask of now."""
+    moved = [transforms.apply(T, r.points_cam) for T, r in zip(T_now_other, others, strict=True)]
+    uv, inside = models.project(camera, np.concatenate(moved))
+    num = np.array([len(r.numbers) for r in others])
+    before = np.cumsum(num) - num
+    owner = np.concatenate([r.owner + n for r, n in zip(others, before.tolist(), strict=True)])
+    return _shares(owner[inside], uv[inside], int(num.sum()), now.stack, few)
+
+
+def _shares_then(
+    others: list[_Regions], now: _Regions, T_other_now: FloatArray, camera: Camera, few: int
+) -> FloatArray:
+    """Return the share (m, k) of each mask of now (k,) that lies in each of the others (m,)."""
+    R, t = T_other_now[:, :3, :3], T_other_now[:, None, :3, 3]
+    moved = now.points_cam @ np.swapaxes(R, 1, 2) + t
+    uv, inside = models.project(camera, moved.reshape(-1, 3))
+    uv[~inside] = np.nan
+    num = len(now.numbers)
+    picture = np.repeat(np.arange(len(others)), len(now.owner))
+    owner = (picture * num + np.tile(now.owner, len(others)))[inside]
+    total = np.bincount(owner, minlength=num * len(others)).reshape(-1, num)
+    of_mask = np.repeat(np.arange(len(others)), [len(r.numbers) for r in others])
+    mask, sample = MaskStack.joined([r.stack for r in others]).hits(
+        uv.reshape(len(others), -1, 2)[of_mask]
     )
-    moved = [
-        transforms.apply(transforms.invert(T), r.points_cam)
-        for T, r in zip(T_other_now, others, strict=True)
-    ]
-    forth = _project(state, now.camera, moved)
-    links = []
-    for r, (uv, inside), (uv_now, inside_now) in zip(others, back, forth, strict=True):
-        to_r = _shares(now.owner[inside], uv[inside], len(now.numbers), r.stack, few)
-        to_now = _shares(r.owner[inside_now], uv_now[inside_now], len(r.numbers), now.stack, few)
-        links.append(_links(r, now, to_now, to_r.T, least))
-    return links
+    count = np.bincount(mask * num + now.owner[sample], minlength=len(of_mask) * num)
+    return count.reshape(-1, num) / _enough(total, few)[of_mask]
 
 
 def _link_boxes(state: MapState, then: _Regions, now: _Regions, linked: MaskLinks) -> MaskLinks:
     """Link masks of two pictures that are linked with none of the other one, by their boxes."""
+    linked = linked.where(pictures_of(linked.a) == then.frame * _CAMERAS + then.camera)
     a, b = (_without(r.numbers, keys) for r, keys in ((then, linked.a), (now, linked.b)))
     if not len(a) or not len(b):
         return _NONE
@@ -264,42 +283,34 @@ def _without(numbers: IntArray, keys: IntArray) -> IntArray:
     return np.array(alone, dtype=np.int64)
 
 
-def _project(
-    state: MapState, camera: int, points_cam: list[FloatArray]
-) -> list[tuple[FloatArray, NDArray[np.bool_]]]:
-    """Return the pixels (n, 2) of sets of points (n, 3), and which of them lie in the picture."""
-    uv, inside = models.project(state.cameras[camera], np.concatenate(points_cam))
-    ends = np.cumsum([len(p) for p in points_cam])[:-1]
-    return list(zip(np.split(uv, ends), np.split(inside, ends), strict=True))
-
-
 def _overlapping(now: _Regions) -> MaskLinks:
     """Compare the masks of one picture: some backends find a thing twice."""
     share = _shares(now.owner, now.uv_px, len(now.numbers), now.stack, _MIN_SAMPLES)
-    links = _links(now, now, share, share.T, _MIN_OVERLAP)
+    keys = mask_keys(now.frame, now.camera, now.numbers)
+    links = _links(keys, keys, share, share.T, _MIN_OVERLAP)
     return links.where(links.a < links.b)
 
 
 def _links(
-    a: _Regions, b: _Regions, forth: FloatArray, back: FloatArray, least: float
+    a: IntArray, b: IntArray, forth: FloatArray, back: FloatArray, least: float
 ) -> MaskLinks:
-    """Link masks by how much of each lies in each other (len a, len b)."""
+    """Link masks (m,) and (k,) by the shares (m, k) of the ones in the others, and back."""
     with np.errstate(divide="ignore"):
         overlap = 1.0 / np.maximum(1.0 / forth + 1.0 / back - 1.0, 1.0)
     i, j = np.nonzero(overlap >= least)
-    return MaskLinks(
-        mask_keys(a.frame, a.camera, a.numbers[i]),
-        mask_keys(b.frame, b.camera, b.numbers[j]),
-        overlap[i, j],
-    )
+    return MaskLinks(a[i], b[j], overlap[i, j])
 
 
 def _shares(
-    owner: IntArray, uv_px: FloatArray, num: int, masks: MaskStack, min_samples: int
+    owner: IntArray, uv_px: FloatArray, num: int, masks: MaskStack, few: int
 ) -> FloatArray:
     """Return the share (num, m) of samples (n,) of each owner that lie in each of m masks."""
-    total = np.bincount(owner, minlength=num).astype(float)
-    total[total < min_samples] = np.inf
+    total = np.bincount(owner, minlength=num)
     mask, sample = masks.hits(uv_px)
     count = np.bincount(owner[sample] * len(masks) + mask, minlength=num * len(masks))
-    return count.reshape(num, len(masks)) / total[:, None]
+    return count.reshape(num, len(masks)) / _enough(total, few)[:, None]
+
+
+def _enough(total: IntArray, few: int) -> FloatArray:
+    """Return numbers of samples, infinite where they are too few to tell a share."""
+    return np.where(total < few, np.inf, total.astype(np.float64))
