@@ -37,6 +37,8 @@ def test_add_second_parent_replaces_the_first():
     t = tree()
     t.add("gnss", "cam", np.eye(4))
     np.testing.assert_allclose(t.lookup("base_link", "cam"), SHIFT, atol=1e-12)
+    around = transforms.invert(QUARTER) @ SHIFT  # by base_link: the link from mast is gone
+    np.testing.assert_allclose(t.lookup("mast", "cam"), around, atol=1e-12)
     assert not t.connects("mast", "lidar") and len(t) == 3
 
 

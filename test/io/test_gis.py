@@ -75,6 +75,9 @@ def test_las_points_carry_instances_in_utm_or_in_the_map(written, tmp_path, suff
     assert np.array_equal(las.instance, result.points["instance"])
     assert set(np.unique(las.classification)) == {1, 6}
     assert np.array_equal(las.classification == 6, result.points["instance"] > 0)
+    for channel in ("red", "green", "blue"):  # 255 of PLY is 65535 of LAS
+        assert np.array_equal(las[channel] // 257, result.points[channel])
+        assert np.array_equal(las[channel] % 257, np.zeros(len(las)))
     expected = full.cloud.points_map
     if is_placed:
         crs = las.header.parse_crs()

@@ -138,6 +138,15 @@ def test_bare_stereo_stands_by_the_baseline_in_p(tmp_path):
     np.testing.assert_allclose(right.T_base_cam[:3, 3], [0, -0.5, 0], atol=1e-12)
 
 
+def test_stereo_pair_whose_frame_is_that_of_its_left_camera_is_shifted_by_p(tmp_path):
+    p = np.array([21.0, 0, 7.0, -21.0 * 0.5, 0, 21.0, 5.0, 0, 0, 0, 1, 0])
+    source = open_source(write_bag(tmp_path / "bag", [TF_STATIC, *stereo(p)]))
+    assert source.rig.base == "tf"
+    left, right = source.rig.cameras
+    apart = (np.linalg.inv(left.T_base_cam) @ right.T_base_cam)[:3, 3]
+    np.testing.assert_allclose(apart, [0.5, 0, 0], atol=1e-12)  # right of it, in its own axes
+
+
 def test_several_bare_cameras_without_baseline_are_an_error(tmp_path):
     with pytest.raises(CalibrationError, match="left, right"):
         open_source(write_bag(tmp_path / "bag", stereo(None)))

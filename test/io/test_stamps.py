@@ -47,6 +47,13 @@ def test_in_stamp_order_leap_at_the_end_without_successor_is_kept():
     assert [(e.stamp_ns, e.is_leap) for e in out] == [(0, False), (S, False), (2 * LEAP_NS, False)]
 
 
+def test_in_stamp_order_leap_shortly_before_the_end_is_marked():
+    given = entries(0, S // 10, 3600 * S, S // 5, 3 * S // 10)
+    out = [(e.stamp_ns, e.is_leap) for e in in_stamp_order(given)]
+    normal = [(i * S // 10, False) for i in range(4)]
+    assert out == [*normal, (3600 * S, True)]
+
+
 def test_in_stamp_order_holds_no_more_than_the_horizon():
     held = [0]
 

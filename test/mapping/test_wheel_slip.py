@@ -67,6 +67,16 @@ def test_find_slips_slow_slip_that_no_increment_betrays_is_found(cluster):
     assert slip.excess_m == pytest.approx(2.0, abs=0.4)
 
 
+@pytest.mark.parametrize("end", [0, 1])
+def test_find_slips_increments_of_frames_that_saw_little_take_no_part(cluster, end):
+    state = state_of(cluster, spread(5.0, 20, 1))
+    (slip,) = find_slips(state)
+    (key,) = slip.keys
+    coasted = state.frames[key[end]]
+    coasted.status = "coasted"
+    assert find_slips(state) == ()
+
+
 def test_find_slips_two_of_them_are_two(cluster):
     extra = spread(3.0, 10, 5) + spread(-3.0, 40, 5)
     first, second = find_slips(state_of(cluster, extra, noise_m=0.01))

@@ -160,6 +160,7 @@ def test_worker_stopped_counts_what_still_waited(gated):
     stats = worker.stats()
     assert out == [0]
     assert stats["received"] == stats["processed"] + stats["stopped"] + stats["failed"] == 3
+    assert stats["waiting"] == 0
 
 
 def test_worker_drain_while_an_item_is_at_work_waits_for_it(gated):
