@@ -159,6 +159,15 @@ def test_assembler_jump_back_accounts_for_pictures_that_still_waited():
     assert len(before) + len(after) + len(reasons) == 40
 
 
+def test_assembler_old_pictures_between_new_ones_are_no_jump():
+    assembler = Assembler(CONFIG, rig(1), expects_segmentation=False)
+    new = [frame(0, ms) for ms in range(5000, 8000, 100)]
+    old = [frame(0, ms) for ms in range(0, 3000, 100)]
+    moments = assemble(assembler, [f for pair in zip(new, old, strict=True) for f in pair])
+    assert [m[0] for m in moments] == list(range(5000, 8000, 100))
+    assert len(assembler.dropped) == 30 and not assembler.jumped_back
+
+
 @pytest.mark.parametrize("num_back", [1, 9])
 def test_assembler_a_few_old_pictures_are_no_jump(num_back):
     assembler = Assembler(CONFIG, rig(1), expects_segmentation=False)

@@ -125,6 +125,17 @@ def test_raw_camera_stands_by_the_chain_of_calibrations(tmp_path):
     assert source.rig.base == "kitti_raw" and source.rig.has_odometry
 
 
+def test_raw_camera_is_rectified_about_camera_0(tmp_path):
+    path = raw_drive(tmp_path)
+    cams = path.parent / "calib_cam_to_cam.txt"
+    turned = "R_rect_00: 1 0 0 0 0.8 -0.6 0 0.6 0.8"  # p_rect = R_rect p_cam
+    cams.write_text(cams.read_text().replace("R_rect_00: 1 0 0 0 1 0 0 0 1", turned))
+    T_base_cam = open_source(path).rig.cameras[0].T_base_cam
+    # its axis in camera 0 is the third row of R_rect: 0.6 down, 0.8 ahead
+    np.testing.assert_allclose(T_base_cam[:3, 2], [0.8, 0.0, -0.6], atol=1e-12)
+    np.testing.assert_allclose(T_base_cam[:3, 3], [1.5, -0.5, 0], atol=1e-12)
+
+
 def test_raw_stamps_are_exact_and_pictures_are_the_first_lines(tmp_path):
     frames = [i for i in open_source(raw_drive(tmp_path)) if isinstance(i, Frame)]
     first = 1_317_042_504_067_930_880
@@ -165,6 +176,19 @@ def test_raw_missing_calibration_file_is_an_error(tmp_path):
     (path.parent / "calib_velo_to_cam.txt").unlink()
     with pytest.raises(CalibrationError, match=r"calib_velo_to_cam\.txt"):
         open_source(path)
+
+
+def test_integrate_turn_that_begins_within_a_step_counts_half():
+    first, last = integrate([0, S], np.array([2.0, 4.0]), np.array([0.0, 0.2]))
+    # 3 m, turning by 0.1 rad, along the chord
+    np.testing.assert_allclose(first.T_odom_base, np.eye(4))
+    np.testing.assert_allclose(
+        last.T_odom_base[:2],
+        [
+            [np.cos(0.1), -np.sin(0.1), 0, 3 * np.cos(0.05)],
+            [np.sin(0.1), np.cos(0.1), 0, 3 * np.sin(0.05)],
+        ],
+    )
 
 
 def test_integrate_circle_comes_back_to_its_start():

@@ -7,7 +7,7 @@ from street_maker import SINGLE, STEREO, TURNED, make_street
 from test_refinement import jittered, poses, state_of
 
 from seg2d3d_ros.geometry import bundle, map_bundle, transforms
-from seg2d3d_ros.mapping.acceptance import Factors, Judge
+from seg2d3d_ros.mapping.acceptance import Factors, Judge, errors_px
 from seg2d3d_ros.mapping.refinement import SOLVER, odometry_factors, refine, retriangulate
 from seg2d3d_ros.mapping.sightings import observed
 
@@ -69,6 +69,37 @@ def test_judge_map_that_fits_its_pictures_but_leaves_gnss_behind_is_refused(stre
     assert not verdict.is_accepted
     # 2 m in 0.3 m, over three axes
     assert "GNSS disagrees by 3.8 standard deviations, before 0.1" in verdict.reason
+
+
+def test_judge_strain_that_was_there_before_and_hardly_grows_is_no_reason(street):
+    def shifted(state, metres):
+        shift = transforms.rigid(np.eye(3), [0.0, metres, 0.0])
+        for f, T in zip(state.frames, street.T_world_base, strict=True):
+            f.T_world_base = shift @ T
+        ids = state.landmark_ids()
+        state.set_points(ids, transforms.apply(shift, street.points[ids]))
+
+    # GNSS of 0.3 m lies 2 m off the map: 3.8 standard deviations, and a twentieth more
+    fixes = fixes_at(street, 0.3)
+    for metres, is_accepted in ((2.1, True), (2.4, False)):
+        state = state_of(street)
+        shifted(state, 2.0)
+        for f in state.frames:  # the poses before fit the pictures less
+            f.T_world_base = f.T_world_base @ transforms.exp([0.004, 0, 0, 0, 0, 0])
+        judge, used = judge_of(state)
+        shifted(state, metres)
+        verdict = judge.compare(used, Factors((), fixes), SOLVER)
+        assert verdict.is_accepted == is_accepted, verdict.reason
+
+
+def test_errors_px_of_landmarks_behind_the_camera_are_infinite(street):
+    state = state_of(street)
+    seen = observed(state)
+    assert np.isfinite(errors_px(state, seen)).all()
+    back = transforms.exp([0, 0, np.pi, 0, 0, 0])
+    for f in state.frames:
+        f.T_world_base = f.T_world_base @ back
+    assert np.isinf(errors_px(state, seen)).all()
 
 
 def test_judge_cost_is_that_of_the_solver(street):

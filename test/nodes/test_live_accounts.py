@@ -95,6 +95,15 @@ def test_accounts_reports_of_the_other_nodes_are_joined_with_those_of_the_map():
     assert made.real_time_factor == pytest.approx(2.0 / 8.0)
 
 
+def test_accounts_run_ends_once_however_often_it_is_finished(monkeypatch):
+    accounts, now_s = LiveAccounts(), [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: now_s[0])
+    accounts.heard("clusters", {"wall_s": 8.0})
+    for now_s[0] in (103.0, 900.0):
+        accounts.finished()
+        assert report(accounts).wall_s == pytest.approx(8.0 + 3.0)
+
+
 def test_accounts_last_cluster_is_remembered():
     accounts = LiveAccounts()
     accounts.mapped(cluster(10))
