@@ -13,6 +13,7 @@ pixel (i, j) covers [i - 0.5, i + 0.5) x [j - 0.5, j + 0.5).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TypeAlias
 
 import numpy as np
@@ -184,42 +185,38 @@ def area(bbox_px: Box, runs: Runs) -> int:
     return total
 
 
-def edge_distance_px(
-    bbox_px: Box,
-    runs: Runs,
-    uv_px: ArrayLike,
-    shape: tuple[int, int] | None = None,
-    cap_px: float = 8.0,
-) -> NDArray[np.float32]:
-    """Return how far inside the mask pixels lie: points near a silhouette often belong behind it.
+def is_deep(bbox_px: Box, runs: Runs, uv_px: ArrayLike, depth_px: float) -> NDArray[np.bool_]:
+    """Return which pixels lie deep in the mask: points near a silhouette often belong behind it.
 
     Args:
-        bbox_px: Box of the mask.
+        bbox_px: Box of the mask; beyond it, and beyond the picture, nothing is of the mask.
         runs: Runs of the mask.
         uv_px: (n, 2) pixels.
-        shape: (h, w) of the picture; then its border does not count as an edge of the mask.
-        cap_px: Largest distance that is told apart.
+        depth_px: No pixel outside the mask may be nearer than that.
 
     Returns:
-        (n,) distance to the nearest pixel outside the mask, 0 outside, at most `cap_px`.
+        (n,) bool.
     """
-    import cv2
-
-    uv = np.asarray(uv_px).reshape(-1, 2)
-    distance = np.zeros(len(uv), np.float32)
     x0, y0, x1, y1 = bbox_px
-    u, v = uv[:, 0] + 0.5, uv[:, 1] + 0.5
-    hit = np.flatnonzero((u >= x0) & (u < x1) & (v >= y0) & (v < y1))
-    if not len(hit):
-        return distance
-    h, w = shape if shape is not None else (y1 + 1, x1 + 1)
-    low = 0 if shape is not None else -1
-    # background is added where the picture goes on; beyond its border there is none
-    top, left, bottom, right = int(y0 > low), int(x0 > low), int(y1 < h), int(x1 < w)
-    crop = np.zeros((top + y1 - y0 + bottom, left + x1 - x0 + right), np.uint8)
-    crop[top : top + y1 - y0, left : left + x1 - x0] = decode_crop(bbox_px, runs)
-    field = cv2.distanceTransform(crop, cv2.DIST_L2, cv2.DIST_MASK_5)
-    column = np.floor(uv[hit, 0] + 0.5).astype(np.int64) - x0 + left
-    row = np.floor(uv[hit, 1] + 0.5).astype(np.int64) - y0 + top
-    distance[hit] = np.minimum(field[row, column], cap_px)
-    return distance
+    uv = np.asarray(uv_px).reshape(-1, 2) + 0.5
+    deep = np.zeros(len(uv), bool)
+    u, v = uv.T
+    near = np.flatnonzero((u >= x0) & (u < x1) & (v >= y0) & (v < y1))
+    if not len(near):
+        return deep
+    around = _disc(int(np.ceil(depth_px**2)))
+    room, height, width = int(around.max()), y1 - y0, x1 - x0
+    crop = np.zeros((height + 2 * room, width + 2 * room), bool)
+    crop[room : room + height, room : room + width] = decode_crop(bbox_px, runs)
+    column, row = uv[near].astype(np.int64).T - [[x0 - room], [y0 - room]]
+    at = row * crop.shape[1] + column
+    deep[near] = crop.ravel()[at[:, None] + around @ [1, crop.shape[1]]].all(axis=1)
+    return deep
+
+
+@lru_cache
+def _disc(radius2: int) -> NDArray[np.int64]:
+    """Return the offsets (n, 2) in pixels whose length squared is less than `radius2`."""
+    reach = np.arange(-radius2, radius2 + 1)
+    x, y = np.meshgrid(reach, reach)
+    return np.stack([x, y], axis=2)[x**2 + y**2 < radius2].reshape(-1, 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,8 +48,7 @@ def incidence(
         class_id[rows] = mask.class_id
         owner[rows] = -1
         if mask.class_id in building_classes and len(rows):
-            edge = pixel_masks.edge_distance_px(mask.bbox_px, mask.runs, uv_px[rows])
-            margin_px = np.clip(_EDGE_RATIO * np.sqrt(sizes[k]), 1.0, _MAX_EDGE_PX)
-            owner[rows[edge >= margin_px]] = k
+            margin_px = min(max(_EDGE_RATIO * math.sqrt(sizes[k]), 1.0), _MAX_EDGE_PX)
+            owner[rows[pixel_masks.is_deep(mask.bbox_px, mask.runs, uv_px[rows], margin_px)]] = k
     found = np.flatnonzero(owner >= 0)
     return Incidence(ids[found], owner[found], ids, class_id)

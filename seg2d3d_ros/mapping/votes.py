@@ -83,13 +83,24 @@ def picture_votes(
     near = (np.linalg.norm(places[a] - places[b], axis=1) <= reach[a]) & (a != b)
     a, b = a[near], b[near]
     low, high = np.minimum(a, b), np.maximum(a, b)
-    joined = np.unique(low * len(keys) + high)
-    low, high = joined // len(keys), joined % len(keys)
+    low, high = _once(low, high, len(keys))
     is_one = owner[low] == owner[high]
     if class_id is not None:
         is_one &= may_join(class_id[first[low]], class_id[first[high]])
     weight = np.where(is_one, 1.0, -1.0)
     return PictureVotes(keys, np.stack([low, high], axis=1), weight)
+
+
+def _once(low: IntArray, high: IntArray, size: int) -> tuple[IntArray, IntArray]:
+    """Return each pair (m,), (m,) of numbers below `size` once, in order."""
+    joined = low * size + high
+    if size > _FEW:
+        joined = np.unique(joined)
+    else:  # of few, a tenth of the time
+        is_there = np.zeros(size * size, dtype=bool)
+        is_there[joined] = True
+        joined = np.flatnonzero(is_there)
+    return joined // size, joined % size
 
 
 def _neighbours(points: FloatArray, ranks: IntArray) -> IntArray:
@@ -107,8 +118,11 @@ def _neighbours(points: FloatArray, ranks: IntArray) -> IntArray:
     # Positive floats are in the order of their bits; the lowest ones make room for the number.
     room = (1 << size.bit_length()) - 1
     key = (distance2.astype(np.float32).view(np.int32) & ~room) | np.arange(size, dtype=np.int32)
-    key.sort(axis=1)
-    return key[:, ranks].astype(np.int64) & room
+    last = int(ranks[-1])
+    key.partition(last, axis=1)
+    nearest = key[:, : last + 1]
+    nearest.sort(axis=1)
+    return nearest[:, ranks].astype(np.int64) & room
 
 
 class VoteGraph:

@@ -19,7 +19,6 @@ from seg2d3d_ros.geometry.masks import (
     contains,
     decode,
     decode_crop,
-    edge_distance_px,
     encode,
 )
 from seg2d3d_ros.types import Mask
@@ -31,7 +30,6 @@ __all__ = [
     "contains",
     "decode",
     "decode_crop",
-    "edge_distance_px",
     "encode",
     "encode_labels",
     "from_coco",

@@ -1,5 +1,5 @@
+import cv2
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -10,9 +10,9 @@ from seg2d3d_ros.geometry.masks import (
     contains,
     contains_each,
     decode,
-    edge_distance_px,
     encode,
     every_nth_pixel,
+    is_deep,
 )
 
 ANY_MASK = arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12)))
@@ -91,19 +91,32 @@ def test_contains_empty_mask_and_no_pixels():
     assert contains(*encode(np.ones((2, 2), bool)), np.zeros((0, 2))).shape == (0,)
 
 
-def test_edge_distance_square_grows_inwards_and_is_capped():
+def test_is_deep_square_distance_to_the_nearest_pixel_outside_counts():
     mask = np.zeros((60, 60), bool)
     mask[10:50, 10:50] = True
-    uv_px = [[10, 30], [13, 30], [30, 30], [9, 30]]
-    found = edge_distance_px(*encode(mask), uv_px, cap_px=8)
-    # DIST_MASK_5 is exact along the axes; 1 px: the neighbour is already outside
-    np.testing.assert_allclose(found, [1, 4, 8, 0], atol=1e-3)
+    uv_px = [[10, 30], [12, 30], [13, 30], [12, 12], [30, 30], [9, 30], [-4, 90]]
+    # the last column outside is 9: as far from 12 as from (12, 12), and 13 is 4 away
+    assert np.flatnonzero(is_deep(*encode(mask), uv_px, 4.0)).tolist() == [2, 4]
+    assert is_deep(*encode(mask), uv_px, 1.0).tolist() == [True] * 5 + [False] * 2
+    mask[20, 20] = False
+    assert is_deep(*encode(mask), [[22, 22], [23, 23]], 3.0).tolist() == [False, True]
 
 
-@pytest.mark.parametrize(("shape", "expected"), [((40, 40), 8.0), (None, 1.0)])
-def test_edge_distance_picture_border_counts_only_without_shape(shape, expected):
-    mask = np.ones((40, 40), bool)
-    assert edge_distance_px(*encode(mask), [[0, 20]], shape, 8)[0] == pytest.approx(expected)
+def test_is_deep_border_of_the_picture_is_an_edge():
+    assert not is_deep(*encode(np.ones((40, 40), bool)), [[0, 20]], 2.0).any()
+
+
+@given(ANY_MASK, st.floats(1.0, 5.0), st.integers(0, 2**32 - 1))
+@settings(max_examples=100, deadline=None)
+def test_is_deep_any_mask_is_what_the_distance_transform_gives(mask, depth_px, seed):
+    uv_px = np.random.default_rng(seed).uniform(-2, 14, (40, 2))
+    room = np.pad(mask, 20).astype(np.uint8)
+    field = cv2.distanceTransform(room, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    column, row = np.floor(uv_px + 0.5).astype(int).T + 20
+    clear = abs(field[row, column] - depth_px) > 1e-4
+    expected = field[row, column] >= depth_px
+    found = is_deep(*encode(mask), uv_px, depth_px)
+    np.testing.assert_array_equal(found[clear], expected[clear])
 
 
 @given(ANY_MASK, st.integers(1, 9), st.integers(0, 5))
