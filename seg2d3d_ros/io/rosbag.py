@@ -29,6 +29,7 @@ from seg2d3d_ros.types import (
 
 log = logging.getLogger(__name__)
 
+_AFTER_STAMP = 12
 _RANKS = {"odometry": 0, "fix": 1, "frame": 2, "labels": 3}
 
 
@@ -73,6 +74,7 @@ class RosbagSource:
             self._streams[self._layout.odometry] = ("odometry", "")
         if self._layout.fix:
             self._streams[self._layout.fix] = ("fix", "")
+        self._infos = {topics.info for topics in self._setup.cameras if topics.info}
 
     @property
     def num_pictures(self) -> int:
@@ -135,7 +137,13 @@ class RosbagSource:
         self._skipped[what] += 1
 
     def _entries(self, bag: RosbagFile) -> Iterator[Entry]:
-        for i, (topic, msgtype, raw) in enumerate(bag.messages(self._streams.keys())):
+        first: dict[str, bytes] = {}
+        for i, (topic, msgtype, raw) in enumerate(bag.messages({*self._streams, *self._infos})):
+            if topic in self._infos:
+                calibration = bytes(raw[_AFTER_STAMP:])
+                if first.setdefault(topic, calibration) != calibration:
+                    self._skip(topic, "it differs from the first one, which holds for all")
+                continue
             stamp_ns = header_stamp_ns(raw)
             rank = _RANKS[self._streams[topic][0]]
             yield Entry(0 if stamp_ns is None else stamp_ns, rank, i, topic, (msgtype, raw))

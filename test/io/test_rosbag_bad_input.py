@@ -177,6 +177,23 @@ def test_nothing_there_and_foreign_folder_are_named_errors(tmp_path):
         open_source(tmp_path)
 
 
+def test_camera_that_changes_on_the_way_is_mapped_as_it_began_and_said(tmp_path):
+    wide = {"height": HEIGHT, "width": 2 * WIDTH}
+    messages = [TF_STATIC]
+    for i in range(9):
+        stamp = START_NS + i * STEP_NS
+        info = camera_info(stamp) if i < 4 else camera_info(stamp, **wide)
+        pixels = None if i < 4 else np.zeros((HEIGHT, 2 * WIDTH, 3), np.uint8)
+        messages += [("/cam/camera_info", stamp, info)]
+        messages += [("/cam/image_raw", stamp, picture(stamp, pixels))]
+    source = open_source(write_bag(tmp_path / "bag", messages))
+    items = list(source)
+    assert [type(i) for i in items] == [Frame] * 4 + [Dropped] * 5
+    assert {i.reason for i in items[4:]} == {"size_mismatch"}
+    (remark,) = source.remarks()
+    assert remark.startswith("5 messages not used: /cam/camera_info: it differs from the first")
+
+
 def test_damaged_in_the_middle_yields_what_came_before(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (HEIGHT * 20, WIDTH * 20, 3), np.uint8)
     messages = [TF_STATIC, ("/cam/camera_info", START_NS, camera_info())]
