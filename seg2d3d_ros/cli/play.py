@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from seg2d3d_ros.cli import arguments
 from seg2d3d_ros.cli.progress import progress
 from seg2d3d_ros.cli.stopping import stop_on_signals
 from seg2d3d_ros.errors import NodeError
+
+if TYPE_CHECKING:
+    from seg2d3d_ros.nodes.player import Player, PlaySummary
 
 HELP = "publish a rosbag2 recording on the ROS 2 graph"
 _PACE = 8
@@ -71,21 +76,7 @@ def run(args: argparse.Namespace) -> int:
     with stop_on_signals() as stopped, ros_graph():
         player = Player(args.bag, options)
         try:
-            if args.wait_for_subscribers and not player.wait_for_subscribers(stopped.is_set):
-                raise NodeError(
-                    f"not every camera has {args.wait_for_subscribers} subscribers after "
-                    f"{args.wait_s:.0f} s; are the nodes running, in the same ROS_DOMAIN_ID?"
-                )
-            played_s = 0.0
-            with progress("playing", max(1, round(player.duration_s))) as advance:
-
-                def show(seconds: float) -> None:
-                    nonlocal played_s
-                    if seconds - played_s >= 1.0:
-                        advance(int(seconds - played_s))
-                        played_s += int(seconds - played_s)
-
-                summary = player.play(stopped.is_set, show)
+            summary = _play(player, args, stopped)
         finally:
             player.close()
         if args.finish and summary.is_complete:
@@ -97,6 +88,24 @@ def run(args: argparse.Namespace) -> int:
     if summary.paused_s > 0.5:
         print(f"paused for {summary.paused_s:.1f} s to let the nodes keep pace")
     return 0
+
+
+def _play(player: Player, args: argparse.Namespace, stopped: threading.Event) -> PlaySummary:
+    if args.wait_for_subscribers and not player.wait_for_subscribers(stopped.is_set):
+        raise NodeError(
+            f"not every camera has {args.wait_for_subscribers} subscribers after "
+            f"{args.wait_s:.0f} s; are the nodes running, in the same ROS_DOMAIN_ID?"
+        )
+    played_s = 0.0
+    with progress("playing", max(1, round(player.duration_s))) as advance:
+
+        def show(seconds: float) -> None:
+            nonlocal played_s
+            if seconds - played_s >= 1.0:
+                advance(int(seconds - played_s))
+                played_s += int(seconds - played_s)
+
+        return player.play(stopped.is_set, show)
 
 
 def _finish(namespace: str) -> None:
