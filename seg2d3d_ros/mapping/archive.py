@@ -87,6 +87,11 @@ class FrameContent:
         """Return itself: this one is at hand."""
         return self
 
+    @property
+    def seen(self) -> FrameContent:
+        """Return itself, likewise."""
+        return self
+
 
 class Archive:
     """Frozen contents by block and row; the blocks read last are kept at hand."""
@@ -96,6 +101,7 @@ class Archive:
         self.store = store
         self._prefix = prefix
         self._recent: OrderedDict[int, list[FrameContent]] = OrderedDict()
+        self._seen: tuple[int, list[FrameContent]] = (-1, [])
         self.num_blocks = sum(name.startswith(f"{prefix}/") for name in store.names())
 
     def freeze(self, contents: Sequence[FrameContent]) -> list[Frozen]:
@@ -107,6 +113,7 @@ class Archive:
     def rewrite(self, block: int, contents: Sequence[FrameContent]) -> None:
         """Replace the contents of a block, row by row."""
         self._recent.pop(block, None)
+        self._seen = (-1, [])
         self.store.put(self.name(block), encode(contents))
 
     def read(self, block: int) -> list[FrameContent]:
@@ -119,9 +126,18 @@ class Archive:
         self._recent[block] = contents
         return contents
 
+    def seen(self, block: int) -> list[FrameContent]:
+        """Return the contents of a block but for masks, which take most of the time to read."""
+        if block in self._recent:
+            return self._recent[block]
+        if self._seen[0] != block:
+            self._seen = (block, decode(self.store.get(self.name(block)), with_masks=False))
+        return self._seen[1]
+
     def forget(self) -> None:
         """Let go of the blocks at hand; they are in the store."""
         self._recent.clear()
+        self._seen = (-1, [])
 
     def name(self, block: int) -> str:
         """Return the name of a block in the store."""
@@ -140,6 +156,11 @@ class Frozen:
     def content(self) -> FrameContent:
         """Return the content, read from the store unless its block is at hand."""
         return self.archive.read(self.block)[self.row]
+
+    @property
+    def seen(self) -> FrameContent:
+        """Return the content without its masks, if these are not at hand."""
+        return self.archive.seen(self.block)[self.row]
 
 
 # ------------------------------------------------------------------ format (docs/map_format.md)
@@ -175,14 +196,15 @@ def encode(contents: Sequence[FrameContent]) -> dict[str, NDArray[Any]]:
     }
 
 
-def decode(a: Arrays) -> list[FrameContent]:
-    """Return the contents that `encode` was given."""
+def decode(a: Arrays, with_masks: bool = True) -> list[FrameContent]:
+    """Return the contents that `encode` was given, or all of them but masks."""
     seen = _bounds(a["num_seen"])
     masks: list[dict[int, list[Mask]]] = [{} for _ in a["num_seen"]]
     for k, c in a["picture"].tolist():
         masks[k][c] = []
-    for (k, c), mask in zip(a["mask_picture"].tolist(), _masks(a), strict=True):
-        masks[k][c].append(mask)
+    if with_masks:
+        for (k, c), mask in zip(a["mask_picture"].tolist(), _masks(a), strict=True):
+            masks[k][c].append(mask)
     ids, camera, uv_px = a["seen_id"], a["seen_camera"].astype(np.int64), a["seen_uv_px"]
     return [
         FrameContent(

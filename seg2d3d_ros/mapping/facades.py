@@ -10,6 +10,8 @@ from scipy.ndimage import binary_dilation, convolve
 from scipy.spatial import cKDTree
 
 from seg2d3d_ros.mapping.lines import Line, Scatter, find_headed_line, find_line
+from seg2d3d_ros.mapping.plane_sweep import SweptWall, sweep_walls
+from seg2d3d_ros.mapping.tracks import TrackFinder
 from seg2d3d_ros.types import FloatArray
 
 CELL_M = 0.4
@@ -33,6 +35,15 @@ _EAVES_QUANTILE = 0.8
 _FINE_EDGE_M = 0.7
 _FINE_CELLS = 20
 _NEIGHBOUR_M = 40.0
+# Tracks show by themselves whether a direction is right, if it comes from farther away.
+_SWEPT_NEIGHBOUR_M = 100.0
+_TRACK_AREA_M2 = 0.16
+# What scatters more draws no wall by itself, nor beside walls that tracks show, and fewer points
+# draw no further wall: they are leaves before it, and what errs along its rays.
+_BLURRED_EDGE_M = 1.5
+_FEW_POINTS = 8
+# Fewer tracks of landmarks are joined by all others in the masks of the building.
+_MANY_TRACKS = 40
 _MIN_NEIGHBOURS = 3
 _MIN_COSINE = 0.1
 _CORNER_COSINE = 0.3
@@ -70,9 +81,19 @@ class MeasuredSurface:
         cosine = np.abs(near.toward @ normal)
         return float(np.average(cosine, weights=near.area_m2)) > _MIN_COSINE
 
+    def is_doubtful(self, normal: FloatArray, offset_m: float, may_blur: bool) -> bool:
+        """Return whether few points lie near a plane, or such as scatter along their rays."""
+        edge = self.edge_m[self.near(normal, offset_m)]
+        is_blurred = bool(len(edge)) and float(np.median(edge)) >= _BLURRED_EDGE_M
+        return len(edge) < _FEW_POINTS or (is_blurred and not may_blur)
+
     def near(self, normal: FloatArray, offset_m: float) -> np.ndarray:
         """Return which points (n,) lie near a plane."""
         return np.abs(self.points @ normal - offset_m) < self.reach_m
+
+    def without(self, normal: FloatArray, offset_m: float) -> MeasuredSurface:
+        """Return what does not lie near a plane, nor a little farther off."""
+        return self.take(np.abs(self.points @ normal - offset_m) >= 2.0 * self.reach_m)
 
 
 @dataclass(frozen=True)
@@ -126,34 +147,70 @@ def among_like(cells: np.ndarray) -> np.ndarray:
 
 
 def find_all_facades(
-    surfaces: Mapping[int, MeasuredSurface], reach_m: float
+    surfaces: Mapping[int, MeasuredSurface], reach_m: float, tracks: TrackFinder
 ) -> dict[int, list[Facade]]:
     """Find the planes of all buildings, by instance.
 
     Points far away scatter along the rays and tell little of a wall's direction: such walls take
-    it from the nearest building, within 40 m, whose walls are well known, up to right angles. Few
-    points are enough then, and more is left to the masks: such a plane may go on farther.
+    it from the nearest building whose walls are well known, up to right angles. Where they stand
+    is swept for in the tracks of the building; else few points are enough, within 40 m of that
+    neighbour. More is left to the masks then: such a plane may go on farther.
 
     Args:
         surfaces: Measured points by instance.
         reach_m: How far beyond its points a plane may still go on.
+        tracks: Finds those of each building.
     """
     found = {i: find_facades(s, reach_m, seed=i) for i, s in surfaces.items()}
     sure = [i for i, some in found.items() if some and some[0].is_fine]
-    if not sure:
-        return found
-    tree = cKDTree(np.stack([surfaces[i].points[:, :2].mean(axis=0) for i in sure]))
-    for i in surfaces.keys() - set(sure):
-        distance, k = tree.query(surfaces[i].points[:, :2].mean(axis=0))
-        if distance < _NEIGHBOUR_M:
-            heading = found[sure[int(k)]][0].heading_rad
-            farther = _HEADED_REACH * reach_m
-            found[i] = find_facades(surfaces[i], farther, seed=i, heading_rad=heading)
+    unsure = sorted(surfaces.keys() - set(sure))
+    headings = _headings({i: surfaces[i] for i in unsure}, {i: surfaces[i] for i in sure}, found)
+    near = {i for i, (_, distance) in headings.items() if distance < _NEIGHBOUR_M}
+    asked = {i: h for i, (h, distance) in headings.items() if distance < _SWEPT_NEIGHBOUR_M}
+    swept = _sweep_all(tracks, asked)
+    for i in unsure:
+        surface, walls = surfaces[i], swept.get(i, [])
+        if walls or i in near:
+            found[i] = find_facades(surface, _HEADED_REACH * reach_m, i, asked[i], walls)
+        elif float(np.median(surface.edge_m)) >= _BLURRED_EDGE_M:
+            found[i] = []
     return found
 
 
+def _headings(
+    unsure: Mapping[int, MeasuredSurface],
+    sure: Mapping[int, MeasuredSurface],
+    found: Mapping[int, list[Facade]],
+) -> dict[int, tuple[float, float]]:
+    """Return the direction of the nearest sure building's first wall, and how far that is."""
+    if not sure or not unsure:
+        return {}
+    ids = list(sure)
+    tree = cKDTree(np.stack([sure[i].points[:, :2].mean(axis=0) for i in ids]))
+    out = {}
+    for i, surface in unsure.items():
+        distance, k = tree.query(surface.points[:, :2].mean(axis=0))
+        out[i] = found[ids[int(k)]][0].heading_rad, float(distance)
+    return out
+
+
+def _sweep_all(tracks: TrackFinder, headings: Mapping[int, float]) -> dict[int, list[SweptWall]]:
+    """Return the walls that tracks of landmarks show, or, of few, all tracks in the masks."""
+    swept: dict[int, list[SweptWall]] = {}
+    for i, own in tracks.by_landmark(headings).items():
+        if len(own.first) >= _MANY_TRACKS:
+            swept[i] = sweep_walls(own, headings[i])
+    for i, own in tracks.by_mask([i for i in headings if not swept.get(i)]).items():
+        swept[i] = sweep_walls(own, headings[i])
+    return swept
+
+
 def find_facades(
-    surface: MeasuredSurface, reach_m: float, seed: int, heading_rad: float | None = None
+    surface: MeasuredSurface,
+    reach_m: float,
+    seed: int,
+    heading_rad: float | None = None,
+    swept: Sequence[SweptWall] = (),
 ) -> list[Facade]:
     """Find the planes that the measured points of one building lie on, largest first.
 
@@ -166,14 +223,18 @@ def find_facades(
         reach_m: How far beyond its points a plane may still go on.
         seed: Of the random choice.
         heading_rad: Angle of a wall's normal in the plan, up to right angles, where it is known.
+        swept: Walls that are known by its tracks.
     """
     rng = np.random.default_rng(seed)
     total = float(surface.area_m2.sum())
-    least = _MIN_AREA_M2 if heading_rad is None else _MIN_HEADED_AREA_M2
-    least_wall = max(least, _MIN_WALL_SHARE * total)
+    is_open = heading_rad is not None and not swept
+    least_wall = max(_MIN_HEADED_AREA_M2 if is_open else _MIN_AREA_M2, _MIN_WALL_SHARE * total)
     least_roof = max(_MIN_AREA_M2, _MIN_ROOF_SHARE * total)
-    found: list[Facade] = []
-    largest_m2, rest = 0.0, surface
+    found = [_make_swept(wall, surface, reach_m) for wall in swept]
+    largest_m2 = max((float(_joined(w, surface).area_m2.sum()) for w in swept), default=0.0)
+    rest = surface
+    for wall in swept:
+        rest = rest.without(wall.normal, wall.offset_m)
     while len(found) < _MAX_PLANES:
         walls = [f for f in found if f.is_wall]
         planes = [_find_wall(rest, least_wall, rng, heading_rad)]
@@ -184,12 +245,30 @@ def find_facades(
         area, normal, offset = best
         largest_m2 = largest_m2 or area
         is_small = area < _SKEWED_SHARE * largest_m2
-        if rest.is_faced(normal, offset) and not (
-            walls and is_small and _is_skewed(normal, walls[0])
-        ):
+        is_odd = bool(walls) and is_small and _is_skewed(normal, walls[0])
+        is_further = bool(walls) and normal[2] == 0.0
+        is_doubtful = is_further and rest.is_doubtful(normal, offset, may_blur=not swept)
+        if rest.is_faced(normal, offset) and not (is_odd or is_doubtful):
             found.append(_make_facade(rest, normal, offset, reach_m))
-        rest = rest.take(np.abs(rest.points @ normal - offset) >= 2.0 * rest.reach_m)
+        rest = rest.without(normal, offset)
     return [_end_at_corners(f, found) for f in found]
+
+
+def _make_swept(wall: SweptWall, surface: MeasuredSurface, reach_m: float) -> Facade:
+    facade = _make_facade(_joined(wall, surface), wall.normal, wall.offset_m, reach_m)
+    return replace(facade, sigma_m=max(facade.sigma_m, wall.sigma_m))
+
+
+def _joined(wall: SweptWall, surface: MeasuredSurface) -> MeasuredSurface:
+    """Return the tracks on a wall, and what was measured near it."""
+    num = len(wall.points)
+    near = surface.take(surface.near(wall.normal, wall.offset_m))
+    return MeasuredSurface(
+        points=np.concatenate([wall.points, near.points]),
+        edge_m=np.concatenate([np.full(num, 2.0 * _INLIER_M), near.edge_m]),
+        area_m2=np.concatenate([np.full(num, _TRACK_AREA_M2), near.area_m2]),
+        toward=np.concatenate([wall.toward, near.toward]),
+    )
 
 
 _Plane = tuple[float, FloatArray, float]

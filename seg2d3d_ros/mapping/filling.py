@@ -13,15 +13,11 @@ from seg2d3d_ros.geometry import masks as pixel_masks
 from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.mapping import forks
 from seg2d3d_ros.mapping.boxes import SurfaceCells
-from seg2d3d_ros.mapping.facades import (
-    CELL_M,
-    MeasuredSurface,
-    among_like,
-    find_all_facades,
-)
+from seg2d3d_ros.mapping.facades import CELL_M, Facade, among_like
 from seg2d3d_ros.mapping.fusion import FusedPoints, name_voxels
 from seg2d3d_ros.mapping.state import MapState
-from seg2d3d_ros.types import FloatArray, IntArray, MaskAssignment, PointCloud
+from seg2d3d_ros.mapping.tracks import Names
+from seg2d3d_ros.types import FloatArray, IntArray, MaskAssignment
 
 _COLUMNS = 80
 _PICTURES_AT_A_TIME, _WORTH_A_FORK = 128, 32
@@ -35,17 +31,9 @@ _DEPTH_SLACK_M = 0.75
 _DEPTH_SLACK_RATIO = 0.03
 # Coarser than what was measured.
 _LEAST_SIGMA_M = 0.12
-# Landmarks that scatter more tell nothing; no more than this counts of what they do. Their sigma
-# is that of rays which miss by a pixel, and they miss by less than half of one.
-_MAX_LANDMARK_SIGMA_M = 12.0
-_EDGES_PER_SIGMA = 0.8
-_LANDMARK_EDGES_M = (0.2, 1.6)
-_LANDMARK_AREA_M2 = 0.16
 # Ground and sky hide nothing: road, sidewalk, parking, rail track, terrain, sky.
 _BEHIND_ALL = (7, 8, 9, 10, 22, 23)
 _NOBODY = -1
-
-Names = Mapping[tuple[int, int], list[MaskAssignment]]
 
 
 class FacadeFiller:
@@ -59,18 +47,16 @@ class FacadeFiller:
     """
 
     def __init__(
-        self, state: MapState, measured: FusedPoints, landmarks: PointCloud, reach_m: float
+        self, state: MapState, measured: FusedPoints, facades: Mapping[int, Sequence[Facade]]
     ) -> None:
-        """Find the planes in points that were measured; they may go on for `reach_m`.
+        """Take the planes in.
 
         Args:
             state: The map.
             measured: Points fused from depths.
-            landmarks: Those of the map with their instances, for where no depth was measured.
-            reach_m: How far beyond its points a plane may still go on.
+            facades: Planes by instance.
         """
         self._state, self._measured = state, measured
-        facades = find_all_facades(_surfaces(state, measured, landmarks), reach_m)
         flat = [(i, f) for i in sorted(facades) for f in facades[i]]
         self._owners = np.array([i for i, _ in flat], dtype=np.int64)
         self._normals = np.array([f.normal for _, f in flat]).reshape(-1, 3)
@@ -203,30 +189,6 @@ class FacadeFiller:
             instance = named[j].instance if class_id else 0
             owner[inside[j]] = _NOBODY if class_id in _BEHIND_ALL else instance
         return owner.reshape(shape)
-
-
-def _surfaces(
-    state: MapState, measured: FusedPoints, landmarks: PointCloud
-) -> dict[int, MeasuredSurface]:
-    """Return all points of each instance; landmarks face the keyframe nearest to them."""
-    usable = (landmarks.instances > 0) & (landmarks.sigma_m < _MAX_LANDMARK_SIGMA_M)
-    points = landmarks.points_map[usable]
-    path = np.stack([f.T_world_base[:3, 3] for f in state.frames if f.is_keyframe])
-    toward = path[cKDTree(path).query(points)[1]] - points
-    toward /= np.maximum(np.linalg.norm(toward, axis=1, keepdims=True), 1e-9)
-    scatter = _EDGES_PER_SIGMA * landmarks.sigma_m[usable].astype(np.float64)
-    edge = np.clip(scatter, *_LANDMARK_EDGES_M)
-    surface = MeasuredSurface(
-        points=np.concatenate([measured.points, points]),
-        edge_m=np.concatenate([measured.edge_m, edge]),
-        area_m2=np.concatenate([measured.edge_m**2, np.full(len(points), _LANDMARK_AREA_M2)]),
-        toward=np.concatenate([measured.toward, toward]),
-    )
-    owner = np.concatenate([measured.instances, landmarks.instances[usable].astype(np.int64)])
-    order = np.argsort(owner, kind="stable")
-    ids, first = np.unique(owner[order], return_index=True)
-    groups = np.split(order, first[1:])
-    return {int(i): surface.take(r) for i, r in zip(ids, groups, strict=True) if i > 0}
 
 
 def _nearest(

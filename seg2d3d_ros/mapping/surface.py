@@ -13,7 +13,6 @@ from seg2d3d_ros.config import MappingConfig
 from seg2d3d_ros.geometry import cameras as models
 from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.mapping.boxes import SurfaceCells
-from seg2d3d_ros.mapping.filling import FacadeFiller, Names
 from seg2d3d_ros.mapping.fusion import (
     Chunk,
     FusedPoints,
@@ -25,6 +24,8 @@ from seg2d3d_ros.mapping.fusion import (
 )
 from seg2d3d_ros.mapping.squares import SquareSums
 from seg2d3d_ros.mapping.state import MapState
+from seg2d3d_ros.mapping.tracks import Names
+from seg2d3d_ros.mapping.walls import raise_walls
 from seg2d3d_ros.types import Cluster, FloatArray, IntArray, MaskAssignment, PointCloud
 
 _RECENT_CLUSTERS = 2
@@ -86,9 +87,9 @@ class SurfaceMap:
         measured = surface.points
         if measured is None or not len(measured.ids) or self._options.facade_reach_m <= 0:
             return surface
-        filler = FacadeFiller(self._state, measured, landmarks, self._options.facade_reach_m)
-        filler.look([k for k, f in enumerate(self._state.frames) if f.is_keyframe], names)
-        return Surface(joined([measured, filler.filled()]), filler.cells())
+        reach_m = self._options.facade_reach_m
+        filled, cells = raise_walls(self._state, measured, landmarks, names, reach_m)
+        return Surface(joined([measured, filled]), cells)
 
     def measured(self, names: Names, landmarks: PointCloud | None = None) -> Surface:
         """Return all points that were measured, facades as they are."""

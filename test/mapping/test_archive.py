@@ -145,3 +145,23 @@ def test_state_keeps_only_the_newest_clusters_at_hand(monkeypatch):
     assert all(isinstance(f.held, FrameContent) for f in plain.frames)
     for a, b in zip(frozen.frames, plain.frames, strict=True):
         assert_same(a.content, b.content)
+
+
+def test_seen_is_the_content_but_for_masks_that_are_not_at_hand():
+    store = CountingStore()
+    frozen = Archive(store).freeze(CONTENTS)
+    for place, content in zip(frozen, CONTENTS, strict=True):
+        assert_same(place.seen, dataclasses.replace(content, masks=place.seen.masks))
+        assert not any(place.seen.masks.values())
+    assert store.num_read == 1
+    assert_same(frozen[0].content, CONTENTS[0])
+    assert_same(frozen[0].seen, CONTENTS[0])
+    assert_same(CONTENTS[0].seen, CONTENTS[0])
+
+
+def test_seen_after_a_rewrite_is_what_was_rewritten():
+    archive = Archive(MemoryStore())
+    (place,) = archive.freeze([a_content(3)])
+    assert len(place.seen.ids) == 3
+    archive.rewrite(0, [a_content(2)])
+    assert len(place.seen.ids) == 2

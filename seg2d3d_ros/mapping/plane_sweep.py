@@ -1,0 +1,136 @@
+"""Far walls by plane sweep: where does a wall of known direction stand, so that tracks agree?
+
+Landmarks far ahead are uncertain by metres along their rays, one by one. All those on one wall
+leave one unknown, its distance. Each is tried (Collins 1996, "A space-sweep approach to true
+multi-image matching"): every track is put onto the plane where its rays say, and what counts is by
+how many pixels the rays miss it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from seg2d3d_ros.mapping.tracks import Tracks
+from seg2d3d_ros.types import FloatArray
+
+_LEAST_TRACKS = 4
+_NEAREST_M, _FARTHEST_M, _STEP_RATIO = 2.0, 100.0, 1.04
+_RANGES_M = np.geomspace(
+    _NEAREST_M, _FARTHEST_M, round(np.log(_FARTHEST_M / _NEAREST_M) / np.log(_STEP_RATIO))
+)
+_FINE_STEPS = 17
+# The first look is at some tracks and some of their rays.
+_COARSE_TRACKS, _COARSE_VIEWS = 40, 6
+_LEAST_COSINE, _LEAST_DEPTH_M = 0.1, 1.0
+# A track that its rays miss by so much, squared, is lost by half; one that is on the wall, by less
+# than this.
+_HALF_PX2 = 0.1
+_BEHIND_PX2 = 1e3
+_ON_WALL = 0.6
+# A wall is known if the distances that lose hardly more tracks than the best differ by less.
+_MORE_LOST = 0.1
+_MAX_SPAN = 1.35
+# Silhouettes have no width.
+_LEAST_WIDTH_M = 1.0
+
+
+@dataclass(frozen=True)
+class SweptWall:
+    """A wall n . X = d, and n tracks on it.
+
+    Attributes:
+        normal: (3,) unit, horizontal, towards those who saw it.
+        offset_m: d.
+        sigma_m: By how much d may be wrong, before one more track is lost.
+        points: (n, 3) metres, on the wall.
+        toward: (n, 3) mean directions to those who saw them.
+    """
+
+    normal: FloatArray
+    offset_m: float
+    sigma_m: float
+    points: FloatArray
+    toward: FloatArray
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """Tracks put onto k planes: what each of n loses, 0 to 1, and where it lies, all (k, n)."""
+
+    losses: FloatArray
+    along_m: FloatArray
+    up_m: FloatArray
+
+
+def sweep_walls(tracks: Tracks, heading_rad: float) -> list[SweptWall]:
+    """Find the walls of a building along and across a direction, at most one to each side.
+
+    Args:
+        tracks: Of the building.
+        heading_rad: Angle of its walls' normals in the plan, up to right angles.
+
+    Returns:
+        Those whose place is known, the one that loses fewest tracks first.
+    """
+    if len(tracks.first) < _LEAST_TRACKS:
+        return []
+    angles = heading_rad + np.pi / 2.0 * np.arange(4)
+    aways = np.stack([np.cos(angles), np.sin(angles), np.zeros(4)], axis=1)
+    faced = (tracks.rays @ aways.T > _LEAST_COSINE).mean(axis=0) > 0.5
+    found = [_sweep(tracks, away) for away in aways[faced]]
+    return [wall for _, wall in sorted((f for f in found if f), key=lambda f: f[0])]
+
+
+def _sweep(tracks: Tracks, away: FloatArray) -> tuple[float, SweptWall] | None:
+    """Sweep a plane away from the cameras; return what tracks lose on the best one, and it."""
+    num = len(tracks.first)
+    some = np.unique(np.linspace(0, num - 1, min(num, _COARSE_TRACKS)).astype(np.int64))
+    few = tracks.take(some, _COARSE_VIEWS)
+    start = float(np.quantile(few.centers @ away, 0.95))
+    lost = _place(few, away, start + _RANGES_M).losses.sum(axis=1)
+    k = int(np.argmin(lost))
+    near = _RANGES_M[lost <= lost[k] + _MORE_LOST * len(some)]
+    if near[-1] > _MAX_SPAN * near[0]:
+        return None
+    ends = _RANGES_M[max(k - 1, 0)], _RANGES_M[min(k + 1, len(_RANGES_M) - 1)]
+    offsets = start + np.linspace(*ends, _FINE_STEPS)
+    placed = _place(tracks, away, offsets)
+    total = placed.losses.sum(axis=1)
+    j = int(np.argmin(total))
+    on = np.flatnonzero(placed.losses[j] < _ON_WALL)
+    along_m, up_m = placed.along_m[j, on], placed.up_m[j, on]
+    if len(on) < _LEAST_TRACKS or np.ptp(along_m) < _LEAST_WIDTH_M:
+        return None
+    along = np.array([-away[1], away[0], 0.0])
+    points = offsets[j] * away + np.outer(along_m, along) + np.outer(up_m, [0.0, 0.0, 1.0])
+    toward = -np.add.reduceat(tracks.rays, tracks.first) / tracks.num_views[:, None]
+    sigma = float(np.ptp(offsets[total < total[j] + 1.0])) / 2.0
+    return float(total[j]), SweptWall(-away, -float(offsets[j]), sigma, points, toward[on])
+
+
+def _place(tracks: Tracks, away: FloatArray, offsets: FloatArray) -> _Placed:
+    """Put tracks onto planes away . X = d for k offsets d, where they lie best between their rays.
+
+    A track of mean squared error e² in pixels loses e² / (e² + s²) (Geman and McClure 1985).
+    """
+    along = np.array([-away[1], away[0]])
+    cosine = tracks.rays @ away
+    depth = (offsets[:, None] - tracks.centers @ away) / np.maximum(cosine, _LEAST_COSINE)
+    usable = (cosine > _LEAST_COSINE) & (depth > _LEAST_DEPTH_M)
+    depth = np.where(usable, depth, _LEAST_DEPTH_M)
+    weight = np.where(usable, 1.0 / depth**2, 1e-12)
+    first, num = tracks.first, tracks.num_views
+    total = np.add.reduceat(weight, first, axis=1)
+    sides = (tracks.centers[:, :2] @ along, tracks.rays[:, :2] @ along)
+    heights = (tracks.centers[:, 2], tracks.rays[:, 2])
+    at, off = [], []
+    for center, ray in (sides, heights):
+        hit = center + depth * ray
+        at.append(np.add.reduceat(weight * hit, first, axis=1) / total)
+        off.append(np.repeat(at[-1], num, axis=1) - hit)
+    beside = off[0] ** 2 + off[1] ** 2 - (off[0] * sides[1] + off[1] * heights[1]) ** 2
+    error = np.where(usable, beside * (tracks.focal_px / depth) ** 2, _BEHIND_PX2)
+    mean = np.add.reduceat(error, first, axis=1) / num
+    return _Placed(mean / (mean + _HALF_PX2), *at)
