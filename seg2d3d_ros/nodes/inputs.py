@@ -35,6 +35,7 @@ _PICTURE_DEPTH = (
     100  # what DDS may hold until a callback runs; what waits for a stage is bounded later
 )
 _LIGHT_DEPTH = 1000
+_KEPT = DurabilityPolicy.TRANSIENT_LOCAL
 _JUMP_NS = 1_000_000_000
 
 
@@ -182,7 +183,7 @@ class Inputs:
                 camera.name,
             )
             if camera.info:
-                self._listen(CameraInfo, camera.info, self._qos(camera.info, 1), "once")
+                self._listen(CameraInfo, camera.info, self._latched_qos(camera.info), "once")
             if camera.labels:
                 self._listen(
                     Image, camera.labels, self._qos(camera.labels, depth), "labels", camera.name
@@ -193,7 +194,7 @@ class Inputs:
             )
         if layout.fix:
             self._listen(NavSatFix, layout.fix, self._qos(layout.fix, _LIGHT_DEPTH), "fix")
-        latched = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        latched = QoSProfile(depth=100, durability=_KEPT)
         for name in layout.tf_static:
             self._listen(TFMessage, name, latched, "once")
         for name in layout.tf:
@@ -232,6 +233,14 @@ class Inputs:
         )
         policy = ReliabilityPolicy.RELIABLE if is_reliable else ReliabilityPolicy.BEST_EFFORT
         return QoSProfile(depth=depth, reliability=policy)
+
+    def _latched_qos(self, topic: str) -> QoSProfile:
+        """Return what hears a message that was sent once and kept, if that is what is offered."""
+        offered = [p.qos_profile for p in self._node.get_publishers_info_by_topic(topic)]
+        is_kept = offered and all(
+            q.durability == _KEPT and q.reliability == ReliabilityPolicy.RELIABLE for q in offered
+        )
+        return QoSProfile(depth=1, durability=_KEPT) if is_kept else self._qos(topic, 1)
 
     def _arrive(self, kind: str, camera: str, topic: str, message: Any) -> None:
         self._last_s = time.monotonic()

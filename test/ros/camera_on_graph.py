@@ -24,11 +24,11 @@ def picture(i):
 class CameraOnGraph:
     """A camera without TF, best-effort if not told otherwise, raw or compressed."""
 
-    def __init__(self, node, is_compressed=False, qos=qos_profile_sensor_data):
+    def __init__(self, node, is_compressed=False, qos=qos_profile_sensor_data, info_qos=None):
         self._kind = CompressedImage if is_compressed else Image
         name = "/cam/image_raw/compressed" if is_compressed else "/cam/image_raw"
         self.pictures = node.create_publisher(self._kind, name, qos)
-        self.infos = node.create_publisher(CameraInfo, "/cam/camera_info", qos)
+        self.infos = node.create_publisher(CameraInfo, "/cam/camera_info", info_qos or qos)
 
     @property
     def is_heard(self):

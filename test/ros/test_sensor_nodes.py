@@ -9,6 +9,7 @@ pytest.importorskip("seg2d3d_ros.msg", reason="the messages are not built: make 
 
 from camera_on_graph import HEIGHT, STEP_NS, T0_NS, WIDTH, CameraOnGraph
 from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.qos import DurabilityPolicy, QoSProfile
 
 import seg2d3d_ros.msg as msg
 from seg2d3d_ros.nodes.conversions.clusters import from_cluster
@@ -43,6 +44,20 @@ def test_segmentation_node_serves_a_best_effort_camera_it_finds_by_itself(
     answer = peer.call(Flush, "segmentation/flush")
     assert answer.success and list(answer.num_published) == [5]
     assert json.loads(answer.report)["segmentation"] == {"cam": {"ok": 5}}
+
+
+def test_segmentation_node_hears_a_calibration_that_was_sent_once_before_it_came(
+    start, peer, eventually
+):
+    kept = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    camera = CameraOnGraph(peer.node, info_qos=kept)
+    camera.infos.publish(camera.info())
+    start("segmentation", segmentation__backend="classical", **FAST)
+    peer.listen(msg.Segmentation, "segmentation/cam", KEEP_ALL)
+    assert eventually(lambda: camera.is_heard)
+    for i in range(3):
+        camera.pictures.publish(camera.message(i))
+    assert eventually(lambda: len(peer.heard["segmentation/cam"]) == 3)
 
 
 def test_clusters_node_counts_every_bad_picture_by_its_reason_and_maps_the_others(
