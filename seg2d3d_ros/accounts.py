@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from seg2d3d_ros.types import Cluster, Dropped, Frame, Item, Rig
+
+_LONG_NS = 1_000_000_000
+_UNUSUAL = 5
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,37 @@ class RunReport:
         return self.recording_s / self.wall_s if self.wall_s > 0 else 0.0
 
 
+@dataclass
+class Pauses:
+    """The longest pause of one camera: what looks like a plug that was pulled.
+
+    Attributes:
+        last_ns: Stamp of the newest picture.
+        usual_ns: Shortest time between two pictures.
+        from_ns: Stamp of the picture before the longest pause.
+        longest_ns: Its length.
+    """
+
+    last_ns: int
+    usual_ns: int = _LONG_NS
+    from_ns: int = 0
+    longest_ns: int = 0
+
+    def go_on(self, stamp_ns: int) -> None:
+        """Take the stamp of a picture, or of the end; those that do not go on are left out."""
+        pause_ns = stamp_ns - self.last_ns
+        if pause_ns > 0:
+            self.usual_ns = min(self.usual_ns, pause_ns)
+            if pause_ns > self.longest_ns:
+                self.from_ns, self.longest_ns = self.last_ns, pause_ns
+            self.last_ns = stamp_ns
+
+    @property
+    def is_strange(self) -> bool:
+        """Return whether the pause is long by itself and for this camera."""
+        return self.longest_ns > max(_LONG_NS, _UNUSUAL * self.usual_ns)
+
+
 class Accounts:
     """Counts pictures so that received = processed + dropped by reason, per camera."""
 
@@ -75,6 +109,7 @@ class Accounts:
         self._counted_ns = -(1 << 62)
         self._first_ns: int | None = None
         self._last_ns = 0
+        self._pauses: dict[str, Pauses] = {}
 
     def received(self, item: Item) -> None:
         """Count an incoming item."""
@@ -85,6 +120,7 @@ class Accounts:
                 item.stamp_ns if self._first_ns is None else min(self._first_ns, item.stamp_ns)
             )
             self._last_ns = max(self._last_ns, item.stamp_ns)
+            self._pauses.setdefault(item.camera, Pauses(item.stamp_ns)).go_on(item.stamp_ns)
 
     def mapped(self, cluster: Cluster) -> None:
         """Count what a cluster used for the first time, and what it says was dropped."""
@@ -115,6 +151,19 @@ class Accounts:
             )
             for name in names
         }
+
+    def remarks(self) -> list[str]:
+        """Return sentences about cameras that sent nothing for long, or no more."""
+        said = []
+        for camera, pauses in sorted(self._pauses.items()):
+            so_far = replace(pauses)
+            so_far.go_on(self._last_ns)
+            if so_far.is_strange:
+                at_s = (so_far.from_ns - (self._first_ns or 0)) * 1e-9
+                what = f"for {so_far.longest_ns * 1e-9:.1f} s"
+                what = what if pauses.longest_ns == so_far.longest_ns else "any more"
+                said.append(f"camera {camera} sent nothing {what} after {at_s:.1f} s")
+        return said
 
     @property
     def recording_s(self) -> float:

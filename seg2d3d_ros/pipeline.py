@@ -132,6 +132,7 @@ class Pipeline:
             remarks=(
                 *self._rig.remarks,
                 *remarks,
+                *self._accounts.remarks(),
                 *self.segmentation.remarks,
                 *self._mapping.remarks,
             ),
