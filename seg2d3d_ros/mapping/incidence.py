@@ -31,6 +31,14 @@ class Incidence:
     class_id: IntArray
 
 
+def by_place(masks: tuple[Mask, ...]) -> tuple[Mask, ...]:
+    """Return the masks of a picture in an order that their labels have no say in.
+
+    Where two decisions are equally good the first mask wins: its name must not matter.
+    """
+    return tuple(sorted(masks, key=lambda m: (m.bbox_px, m.class_id, m.runs.tobytes(), m.label)))
+
+
 def incidence(
     ids: IntArray, uv_px: np.ndarray, masks: tuple[Mask, ...], building_classes: frozenset[int]
 ) -> Incidence:

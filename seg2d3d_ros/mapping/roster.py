@@ -372,11 +372,11 @@ class Roster:
         return {k for i in instances for k in self._frames_of.get(i, ())}
 
     def assignments_of(self, frames: Iterable[int]) -> tuple[MaskAssignment, ...]:
-        """Return the names of the masks of frames, in order; instances not shown count as none."""
+        """Return the names of masks of frames, by label; instances not shown count as none."""
         cameras = range(len(self._state.cameras))
         return tuple(
             a if a.instance in self.shown or not a.instance else replace(a, instance=0, score=0.0)
             for frame in sorted(set(frames))
             for camera in cameras
-            for a in self.assignments.get((frame, camera), ())
+            for a in sorted(self.assignments.get((frame, camera), ()), key=lambda a: a.label)
         )

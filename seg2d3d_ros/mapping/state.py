@@ -10,6 +10,7 @@ import numpy as np
 from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.mapping.aliases import Aliases
 from seg2d3d_ros.mapping.archive import Archive, FrameContent, Frozen, MemoryStore
+from seg2d3d_ros.mapping.incidence import by_place
 from seg2d3d_ros.types import (
     Camera,
     Cluster,
@@ -321,7 +322,7 @@ class MapState:
             camera = rig.index(segmentation.camera)
             index = places.get((camera, segmentation.stamp_ns))
             if index is not None:
-                self.frames[index].masks[camera] = segmentation.masks
+                self.frames[index].masks[camera] = by_place(segmentation.masks)
 
     def _freeze(self, touched: set[int]) -> None:
         """Hand what frames saw and showed to the archive, in whole blocks; those touched wait."""

@@ -1,7 +1,7 @@
 import numpy as np
 
 from seg2d3d_ros.geometry import masks
-from seg2d3d_ros.mapping.incidence import incidence
+from seg2d3d_ros.mapping.incidence import by_place, incidence
 from seg2d3d_ros.types import Mask
 
 BUILDINGS = frozenset({0, 11})
@@ -69,3 +69,13 @@ def test_incidence_nan_pixel_lies_in_no_mask():
     owner, classes = look_up([(np.nan, 40)], rectangle((0, 0, 150, 90), 11001))
     assert owner == {}
     assert classes == {10: -1}
+
+
+def test_by_place_labels_have_no_say_in_the_order_of_masks():
+    boxes = [(40, 20, 60, 40), (0, 0, 150, 90), (40, 20, 60, 40), (3, 2, 9, 8)]
+    for labels in ([1, 2, 3, 4], [4, 3, 2, 1], [2, 4, 1, 3]):
+        masks_here = tuple(rectangle(b, n) for b, n in zip(boxes, labels, strict=True))
+        found = by_place(masks_here)
+        assert [m.bbox_px for m in found] == sorted(boxes)
+        twins = [m.label for m in found if m.bbox_px == boxes[0]]
+        assert twins == sorted((labels[0], labels[2]))
