@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _DPI = 150
 _LONG_SIDE_IN, _SHORT_SIDE_IN, _HEAD_IN = 12.0, 4.5, 0.42
 _REACH_M = 40.0  # points further from the trajectory than this do not stretch the picture
+ROUGH_M = 2.0  # outlines less certain than this are dashed and not filled
 _PAPER, _INK, _PATH = "#ffffff", "#222222", "#0b3d91"
 
 
@@ -145,11 +146,14 @@ def _draw_instances(axes: Axes, map: MapUpdate, low: FloatArray, high: FloatArra
     for instance in sorted(map.instances, key=lambda i: i.id):
         color = np.array(instance_color_rgb(instance.id)) / 255.0
         outline = _outline(instance)
+        is_rough = not instance.footprint_sigma_m <= ROUGH_M
+        if not is_rough:
+            axes.add_patch(
+                Polygon(outline, closed=True, facecolor=(*color, 0.22), edgecolor="none", zorder=2)
+            )
+        line = {"linewidth": 0.9, "linestyle": (0, (4, 3))} if is_rough else {"linewidth": 1.4}
         axes.add_patch(
-            Polygon(outline, closed=True, facecolor=(*color, 0.22), edgecolor="none", zorder=2)
-        )
-        axes.add_patch(
-            Polygon(outline, closed=True, fill=False, edgecolor=color, linewidth=1.4, zorder=4)
+            Polygon(outline, closed=True, fill=False, edgecolor=color, zorder=4, **line)
         )
         at = outline.mean(axis=0)
         if not ((at > low) & (at < high)).all():

@@ -11,7 +11,7 @@ import yaml
 
 from seg2d3d_ros import __version__
 from seg2d3d_ros.accounts import FrameCounts, RunReport
-from seg2d3d_ros.io.map_picture import path_length_m
+from seg2d3d_ros.io.map_picture import ROUGH_M, path_length_m
 from seg2d3d_ros.io.palette import instance_color_rgb
 from seg2d3d_ros.io.tables import class_name, class_of, instance_records
 from seg2d3d_ros.types import Instance, MapUpdate
@@ -79,6 +79,7 @@ def _context(map: MapUpdate, report: RunReport, map_png: bytes) -> dict[str, Any
         "used_percent": 100.0 * processed / received if received else 0.0,
         "cameras": [_camera(name, counts) for name, counts in sorted(report.frames.items())],
         "has_drops": any(counts.dropped for counts in report.frames.values()),
+        "rough": ROUGH_M,
         "map_uri": _data_uri(map_png, "png"),
         "masks": _masks(map, report),
         "instances": _instances(map, report),

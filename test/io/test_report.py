@@ -31,6 +31,23 @@ def test_draw_map_shows_every_instance_in_its_colour():
         assert len(pixels_of(image, instance_color_rgb(instance.id))) > 100
 
 
+def test_draw_map_fills_outlines_only_where_they_are_certain():
+    full = make_map()
+
+    def fill(sigma_m):
+        instances = tuple(
+            dataclasses.replace(i, footprint_sigma_m=sigma_m) for i in full.instances
+        )
+        picture = decode(draw_map(dataclasses.replace(full, instances=instances)))
+        pale = 255 - 0.22 * (255 - np.array(instance_color_rgb(1)))
+        return len(pixels_of(picture, pale))
+
+    certain = fill(0.2)
+    assert certain > 1000
+    assert fill(2.5) < 0.05 * certain
+    assert fill(math.inf) == fill(2.5)
+
+
 def test_draw_map_east_is_right_and_north_is_up():
     full = make_map()
     image = decode(draw_map(full))
