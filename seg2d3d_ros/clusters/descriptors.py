@@ -14,6 +14,8 @@ from seg2d3d_ros.clusters.window import LocalFrame
 from seg2d3d_ros.types import Camera, FloatArray, IntArray
 
 _EVERY = 2
+# What is small in the picture costs most, and most of it soon comes nearer: it waits for longer.
+_SMALL_EVERY = 8
 _PATCH_M = 0.5
 TYPICAL_DEPTH_M = 20.0
 _SIZE_PX = 4.0
@@ -23,6 +25,7 @@ _LEVELS = 4
 class Describer:
     """Describes each landmark once, as soon as its depth is known, on every second keyframe.
 
+    One whose patch is small in the picture is described on every eighth keyframe only.
     The patch that is described is as large in the world for every landmark, so that it looks the
     same from near and far. Where the scale is unknown, depths are taken as multiples of the first
     ones of the session, which are those of a typical street.
@@ -76,6 +79,9 @@ class Describer:
                 self._unit = float(np.median(depth)) / TYPICAL_DEPTH_M
             unit = 1.0 if is_metric or self._unit is None else self._unit
             size_px = patch_px(self._cameras[c], depth, unit)
+            if self._num_keyframes % _SMALL_EVERY:
+                large = size_px >= 2.0 * _SIZE_PX
+                rows, size_px = rows[large], size_px[large]
             patches.append((c, seen.ids[rows], seen.uv_px[rows], size_px))
         described = self._beside.begin(
             lambda p: describe(self._sifts[p[0]], grays[p[0]], p[2], p[3]), patches

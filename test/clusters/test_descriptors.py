@@ -113,6 +113,23 @@ def test_describe_landmark_without_position_waits(points_m):
     assert table.is_described(ids).all()
 
 
+def test_describe_small_patches_wait_for_every_eighth_keyframe(points_m):
+    table, describer = LandmarkTable(), Describer((CAMERA,), Threads(1))
+    describe(describer, table, wall(), 40.0, points_m)  # 6 px each, by two keyframes
+    picture, uv = view(wall(), 40.0, points_m)
+    ids = np.arange(1, 61)
+    frame = LocalFrame(
+        0, np.eye(4), True, (0,), (0,), Seen(ids, np.zeros(60, dtype=np.int64), uv, uv)
+    )
+    described = []
+    for _ in range(6):
+        describer.begin(frame, {0: picture}, table, True)
+        describer.settle()
+        described.append(table.is_described(ids).mean())
+    assert described[:5] == [0.0] * 5
+    assert described[5] > 0.9
+
+
 def test_describe_beside_stores_the_same_and_only_when_settled(points_m):
     table, beside = LandmarkTable(), Threads(2)
     expected = describe(Describer((CAMERA,), Threads(1)), table, wall(), 12.0, points_m)
