@@ -14,7 +14,7 @@ from rosbags.rosbag2 import Reader
 from rosbags.typesys import Stores, get_typestore
 
 from seg2d3d_ros.errors import InputError
-from seg2d3d_ros.io.rosbag_salvage import needs_salvage, salvage
+from seg2d3d_ros.io.rosbag_salvage import allow_any_order, needs_salvage, salvage
 from seg2d3d_ros.io.rosbag_topics import Topic
 
 log = logging.getLogger(__name__)
@@ -63,6 +63,7 @@ class RosbagFile:
                 reader = Reader(self.path)
                 reader.open()
                 stack.callback(reader.close)
+                allow_any_order(reader.storage)
                 return [reader.storage]
             except Exception as error:
                 why = str(error).rstrip(".").replace(f"{self.path}/", "")

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from rosbags.interfaces import Connection
 from rosbags.rosbag2.metadata import ReaderMetadata
@@ -45,6 +46,16 @@ def needs_salvage(path: Path) -> bool:
     """
     files = parts_of(path) if path.is_dir() else [path]
     return any(f.suffix == ".db3" and (_journals(f) or _missing_bytes(f) > 0) for f in files)
+
+
+def allow_any_order(storage: Any) -> None:
+    """Let mcap files without chunks (`fastwrite`) be read as they lie, in whatever order.
+
+    The reader of rosbags ends where times of arrival go back; ours are sorted by their stamps.
+    """
+    for part in getattr(storage, "storages", [storage]):
+        if isinstance(part, McapReader) and not part.chunks:
+            part.messages = part.messages_scan  # type: ignore[method-assign]
 
 
 def salvage(

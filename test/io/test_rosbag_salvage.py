@@ -19,7 +19,7 @@ from bag_maker import (
     picture,
     write_bag,
 )
-from rosbags.rosbag2.storage_mcap import McapReader
+from rosbags.rosbag2.storage_mcap import McapReader, decompress
 
 from seg2d3d_ros.errors import InputError
 from seg2d3d_ros.io.rosbag_file import RosbagFile
@@ -106,6 +106,40 @@ def test_cut_recording_says_how_much_is_lost_and_warns(tmp_path, caplog):
     assert [r.getMessage() for r in caplog.records[:2]] == list(losses)
     assert source.remarks()[:2] == losses
     assert any(losses[1] in line for line in source.describe())
+
+
+def unchunked(file):
+    """Write the file anew as the preset `fastwrite` does: no chunks, no index; two swapped."""
+    reader = McapReader(file)
+    reader.open()
+    data, records = file.read_bytes(), []
+    for chunk in reader.chunks:
+        at = chunk.chunk_start_offset + 9 + 40 + len(chunk.compression)
+        inside = decompress(
+            data[at : at + chunk.compressed_size], chunk.compression, chunk.uncompressed_size, 0
+        )
+        at = 0
+        while at < len(inside):
+            end = at + 9 + int.from_bytes(inside[at + 1 : at + 9], "little")
+            records.append(inside[at:end])
+            at = end
+    start = reader.data_start
+    reader.close()
+    a, b = [i for i, record in enumerate(records) if record[0] == 0x05][4:6]
+    records[a], records[b] = records[b], records[a]
+    footer = b"\x02" + (20).to_bytes(8, "little") + bytes(20)
+    file.write_bytes(data[:start] + b"".join(records) + footer + data[:8])
+
+
+@pytest.mark.parametrize("is_bare", [True, False])
+def test_mcap_without_chunks_is_read_in_whatever_order_it_was_written(tmp_path, is_bare):
+    messages = [m for m in drive(num=9) if m[0] == "/cam/image_raw"]
+    messages = [TF_STATIC, ("/cam/camera_info", START_NS, camera_info()), *messages]
+    bag = write_bag(tmp_path / "bag", messages, compression=COMPRESSION.storage)
+    unchunked(storage_file(bag))
+    source = open_source(storage_file(bag) if is_bare else bag)
+    assert stamps(source) == [START_NS + i * STEP_NS for i in range(9)]
+    assert source.remarks() == ()
 
 
 @pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
