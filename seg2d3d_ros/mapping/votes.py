@@ -16,6 +16,7 @@ _RANKS = np.array([1, 2, 3, 4, 5, 6, 11, 19, 31, 47])
 _FEW = 700
 _BITS = 20
 _LONE = 1 << 62
+_ROWS_AT_A_TIME = 4096
 
 
 @dataclass(frozen=True)
@@ -195,21 +196,40 @@ class VoteGraph:
 
         The votes of places that are one now add up; what they said of each other falls away.
         """
-        all_places = np.array(self._places, dtype=np.int64)
-        there = np.flatnonzero(np.isin(all_places, places))
-        names = now[np.searchsorted(places, all_places[there])]
-        unique, column = np.unique(names, return_inverse=True)
-        rows = self._rows.take(there)[:, there].tocoo()
-        first, second = column[rows.row], column[rows.col]
-        other = first != second
-        parts = (rows.data[other], (first[other], second[other]))
+        known = np.array(self._places, dtype=np.int64)
+        there = np.flatnonzero(np.isin(known, places))
+        names, now_at = np.unique(now[np.searchsorted(places, known[there])], return_inverse=True)
+        column = np.full(len(self._rows), -1, dtype=np.int64)
+        column[there] = now_at
         graph = VoteGraph()
-        graph._places = unique.tolist()
+        graph._places = names.tolist()
         graph._number = {place: k for k, place in enumerate(graph._places)}
-        graph._rows.grow(len(unique))
-        summed = sparse.coo_array(parts, shape=(len(unique), len(unique))).tocsr()
-        graph._rows.put(np.arange(len(unique)), summed)
+        graph._rows.grow(len(names))
+        # Some rows at a time: all votes of a long drive at once take hundreds of megabytes.
+        order = there[np.argsort(now_at, kind="stable")]
+        for low in range(0, len(names), _ROWS_AT_A_TIME):
+            some = np.arange(low, min(low + _ROWS_AT_A_TIME, len(names)))
+            graph._rows.put(some, self._gathered(order, column, some, len(names)))
         return graph
+
+    def _gathered(
+        self, order: IntArray, column: IntArray, some: IntArray, size: int
+    ) -> sparse.csr_array:
+        """Return rows `some` (k,), ascending, of another numbering: sums of rows of this one.
+
+        Args:
+            order: (n,) rows of this graph, by their number in the other.
+            column: Number in the other, -1 for none, of each row of this graph.
+            some: (k,) which rows of the other, without a gap.
+            size: How many the other has.
+        """
+        first, last = np.searchsorted(column[order], [some[0], some[-1] + 1])
+        rows = self._rows.take(order[first:last])
+        row = np.repeat(column[order[first:last]], np.diff(rows.indptr))
+        other = column[rows.indices]
+        counts = (other >= 0) & (other != row)
+        parts = (rows.data[counts], (row[counts] - some[0], other[counts]))
+        return sparse.coo_array(parts, shape=(len(some), size)).tocsr()
 
     def known(self, places: IntArray) -> IntArray:
         """Return those of some places (n,) that were compared with others."""

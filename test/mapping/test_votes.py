@@ -106,7 +106,9 @@ def test_graph_sums_votes_of_pictures_both_ways():
     assert sums(graph, [5]) == {(5, 4): 3.0, (5, 6): -1.0}
 
 
-def test_graph_renamed_adds_up_what_met_and_leaves_out_what_is_lost():
+@pytest.mark.parametrize("at_a_time", [1, 2, 4096])
+def test_graph_renamed_adds_up_what_met_and_leaves_out_what_is_lost(at_a_time, monkeypatch):
+    monkeypatch.setattr(votes_module, "_ROWS_AT_A_TIME", at_a_time)
     graph = VoteGraph()
     said = {(1, 2): 1.0, (1, 3): 2.0, (2, 3): 4.0, (3, 4): 8.0, (3, 5): 16.0}
     pairs = np.array([(a - 1, b - 1) for a, b in said])
