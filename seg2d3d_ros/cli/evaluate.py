@@ -101,6 +101,8 @@ def run(args: argparse.Namespace) -> int:
     _check(args, names)
     result, truth = read_result(args.result), read_truth(args.truth)
     recording = None if args.bag is None else _read(args.bag, result.inputs)
+    if recording is not None and truth.masks is not None:
+        recording.check_masks(truth.masks.keys, is_needed=bool(names))
     baselines = {name: _name_masks(name, recording, result.inputs, args) for name in names}
     report = judge(
         result,

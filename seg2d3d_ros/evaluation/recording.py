@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from seg2d3d_ros.config import InputsConfig
+from seg2d3d_ros.errors import InputError
 from seg2d3d_ros.evaluation.masks import BUILDING_CLASSES, MaskKey
 from seg2d3d_ros.evaluation.trajectory import Poses
 from seg2d3d_ros.geometry.masks import area
@@ -43,6 +44,24 @@ class Recording:
     def masks_of(self, camera: str, stamp_ns: int) -> list[MaskKey]:
         """Return the masks of a picture in ascending label."""
         return list(self._by_picture.get((camera, stamp_ns), ()))
+
+    def check_masks(self, keys: Collection[MaskKey], is_needed: bool) -> None:
+        """Check that the masks are those of a truth.
+
+        Args:
+            keys: Masks that the truth knows.
+            is_needed: Something runs on the masks, so that there have to be some.
+
+        Raises:
+            InputError: there are none, or none of them is known.
+        """
+        if is_needed and not self.boxes:
+            raise InputError("baselines run on masks, and the recording has no label pictures")
+        if self.boxes and keys and self.boxes.keys().isdisjoint(keys):
+            raise InputError(
+                f"none of the {len(self.boxes)} masks of the recording is among the {len(keys)} "
+                "of the truth; are they of the same drive?"
+            )
 
     def __post_init__(self) -> None:
         """Index the masks by picture."""

@@ -42,6 +42,8 @@ class RosbagFile:
         """
         if not path.exists():
             raise InputError(f"there is nothing at {path}")
+        if path.is_file() and path.suffix not in (".mcap", ".db3"):
+            raise InputError(f"{path} is no recording: a folder, .mcap or .db3 is needed")
         self.path = path
         self.losses: tuple[str, ...] = ()
         self._types = get_typestore(Stores.ROS2_JAZZY)

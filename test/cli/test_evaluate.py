@@ -76,6 +76,19 @@ def read_image(path: Path) -> np.ndarray:
     return image
 
 
+def test_run_with_the_bag_of_another_drive_says_so(
+    folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    labels = np.full((bag_maker.HEIGHT, bag_maker.WIDTH), 11001, np.uint16)
+    messages = bag_maker.drive()
+    for i in range(5):
+        stamp = bag_maker.START_NS + i * bag_maker.STEP_NS
+        messages.append(("/cam/labels", stamp, bag_maker.picture(stamp, labels, "16UC1")))
+    bag = bag_maker.write_bag(tmp_path / "bag", messages)  # its camera is called `cam`
+    with pytest.raises(InputError, match="of the same drive"):
+        call(folders[0], "--truth", folders[1], "--bag", bag, "--baselines", "iou")
+
+
 def test_run_baselines_without_bag_says_so(folders: tuple[Path, Path]) -> None:
     with pytest.raises(ConfigError, match="--bag"):
         call(folders[0], "--truth", folders[1], "--baselines", "iou")

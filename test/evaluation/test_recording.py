@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from seg2d3d_ros.errors import InputError
 from seg2d3d_ros.evaluation.paper import name_as_paper
 from seg2d3d_ros.evaluation.recording import collect, read_recording
 from seg2d3d_ros.evaluation.trajectory import associate, resample
@@ -45,6 +46,19 @@ def test_name_as_paper_names_masks_of_the_recording(drive: Path) -> None:
     assert min(ids.values()) == 1
     pictures_of = {i: {key[:2] for key, j in ids.items() if j == i} for i in set(ids.values())}
     assert min(len(pictures) for pictures in pictures_of.values()) >= 4
+
+
+def test_check_masks_of_another_drive_or_none_at_all_is_refused() -> None:
+    labels = np.zeros((4, 6), dtype=np.uint16)
+    labels[1:3, 2:5] = 11001
+    recording = collect([LabelImage("front", 7, labels)])
+    recording.check_masks({(7, "front", 11001), (7, "front", 11002)}, is_needed=True)
+    with pytest.raises(InputError, match=r"none of the 1 masks .* among the 2 of the truth"):
+        recording.check_masks([(8, "front", 11001), (7, "rear", 11001)], is_needed=False)
+    empty = collect([])
+    empty.check_masks([(8, "front", 11001)], is_needed=False)
+    with pytest.raises(InputError, match="no label pictures"):
+        empty.check_masks([(8, "front", 11001)], is_needed=True)
 
 
 def test_collect_boxes_pixels_and_classes_by_hand() -> None:
