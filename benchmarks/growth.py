@@ -98,6 +98,7 @@ def measure_replay(drive: Path, blocks: FolderStore) -> tuple[list[Moment], Fini
     def note(updates: list[MapUpdate]) -> None:
         for update in updates:
             way.follow(update)
+        if updates:
             share = num_frames / source.num_pictures
             moments.append(Moment(way.length_m, share, cpu_s() - start, resident_mib()))
 
