@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.ndimage import binary_dilation, convolve
-from scipy.spatial import cKDTree
 
 from seg2d3d_ros.mapping.lines import Line, Scatter, find_headed_line, find_line
-from seg2d3d_ros.mapping.plane_sweep import SweptWall, sweep_walls
-from seg2d3d_ros.mapping.tracks import TrackFinder
+from seg2d3d_ros.mapping.plane_sweep import SweptWall
 from seg2d3d_ros.types import FloatArray
 
 CELL_M = 0.4
 _INLIER_M = 0.2
 _MAX_PLANES = 6
 _MIN_AREA_M2 = 3.0
-# Four landmarks tell where a wall stands whose direction is known, and masks how far it goes: so
-# much farther than where it was measured well.
+# Four landmarks tell where a wall stands whose direction is known, and masks how far it goes.
 _MIN_HEADED_AREA_M2 = 0.5
-_HEADED_REACH = 1.7
 _MIN_WALL_SHARE = 0.08
 _MIN_ROOF_SHARE = 0.03
 # Walls stand at right angles, but for one as large as this share of the largest.
@@ -34,16 +30,11 @@ _EAVES_QUANTILE = 0.8
 # What lies in finer voxels than this tells the direction of a wall, too.
 _FINE_EDGE_M = 0.7
 _FINE_CELLS = 20
-_NEIGHBOUR_M = 40.0
-# Tracks show by themselves whether a direction is right, if it comes from farther away.
-_SWEPT_NEIGHBOUR_M = 100.0
 _TRACK_AREA_M2 = 0.16
 # What scatters more draws no wall by itself, nor beside walls that tracks show, and fewer points
 # draw no further wall: they are leaves before it, and what errs along its rays.
-_BLURRED_EDGE_M = 1.5
+BLURRED_EDGE_M = 1.5
 _FEW_POINTS = 8
-# Fewer tracks of landmarks are joined by all others in the masks of the building.
-_MANY_TRACKS = 40
 _MIN_NEIGHBOURS = 3
 _MIN_COSINE = 0.1
 _CORNER_COSINE = 0.3
@@ -84,7 +75,7 @@ class MeasuredSurface:
     def is_doubtful(self, normal: FloatArray, offset_m: float, may_blur: bool) -> bool:
         """Return whether few points lie near a plane, or such as scatter along their rays."""
         edge = self.edge_m[self.near(normal, offset_m)]
-        is_blurred = bool(len(edge)) and float(np.median(edge)) >= _BLURRED_EDGE_M
+        is_blurred = bool(len(edge)) and float(np.median(edge)) >= BLURRED_EDGE_M
         return len(edge) < _FEW_POINTS or (is_blurred and not may_blur)
 
     def near(self, normal: FloatArray, offset_m: float) -> np.ndarray:
@@ -144,65 +135,6 @@ def among_like(cells: np.ndarray) -> np.ndarray:
     """Return which of cells (a, h) bool have three of their like or more around them."""
     around = convolve(cells.astype(np.int64), np.ones((3, 3), np.int64), mode="constant")
     return cells & (around > _MIN_NEIGHBOURS)
-
-
-def find_all_facades(
-    surfaces: Mapping[int, MeasuredSurface], reach_m: float, tracks: TrackFinder
-) -> dict[int, list[Facade]]:
-    """Find the planes of all buildings, by instance.
-
-    Points far away scatter along the rays and tell little of a wall's direction: such walls take
-    it from the nearest building whose walls are well known, up to right angles. Where they stand
-    is swept for in the tracks of the building; else few points are enough, within 40 m of that
-    neighbour. More is left to the masks then: such a plane may go on farther.
-
-    Args:
-        surfaces: Measured points by instance.
-        reach_m: How far beyond its points a plane may still go on.
-        tracks: Finds those of each building.
-    """
-    found = {i: find_facades(s, reach_m, seed=i) for i, s in surfaces.items()}
-    sure = [i for i, some in found.items() if some and some[0].is_fine]
-    unsure = sorted(surfaces.keys() - set(sure))
-    headings = _headings({i: surfaces[i] for i in unsure}, {i: surfaces[i] for i in sure}, found)
-    near = {i for i, (_, distance) in headings.items() if distance < _NEIGHBOUR_M}
-    asked = {i: h for i, (h, distance) in headings.items() if distance < _SWEPT_NEIGHBOUR_M}
-    swept = _sweep_all(tracks, asked)
-    for i in unsure:
-        surface, walls = surfaces[i], swept.get(i, [])
-        if walls or i in near:
-            found[i] = find_facades(surface, _HEADED_REACH * reach_m, i, asked[i], walls)
-        elif float(np.median(surface.edge_m)) >= _BLURRED_EDGE_M:
-            found[i] = []
-    return found
-
-
-def _headings(
-    unsure: Mapping[int, MeasuredSurface],
-    sure: Mapping[int, MeasuredSurface],
-    found: Mapping[int, list[Facade]],
-) -> dict[int, tuple[float, float]]:
-    """Return the direction of the nearest sure building's first wall, and how far that is."""
-    if not sure or not unsure:
-        return {}
-    ids = list(sure)
-    tree = cKDTree(np.stack([sure[i].points[:, :2].mean(axis=0) for i in ids]))
-    out = {}
-    for i, surface in unsure.items():
-        distance, k = tree.query(surface.points[:, :2].mean(axis=0))
-        out[i] = found[ids[int(k)]][0].heading_rad, float(distance)
-    return out
-
-
-def _sweep_all(tracks: TrackFinder, headings: Mapping[int, float]) -> dict[int, list[SweptWall]]:
-    """Return the walls that tracks of landmarks show, or, of few, all tracks in the masks."""
-    swept: dict[int, list[SweptWall]] = {}
-    for i, own in tracks.by_landmark(headings).items():
-        if len(own.first) >= _MANY_TRACKS:
-            swept[i] = sweep_walls(own, headings[i])
-    for i, own in tracks.by_mask([i for i in headings if not swept.get(i)]).items():
-        swept[i] = sweep_walls(own, headings[i])
-    return swept
 
 
 def find_facades(

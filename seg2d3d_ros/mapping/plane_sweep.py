@@ -8,6 +8,7 @@ how many pixels the rays miss it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,12 +22,18 @@ _RANGES_M = np.geomspace(
     _NEAREST_M, _FARTHEST_M, round(np.log(_FARTHEST_M / _NEAREST_M) / np.log(_STEP_RATIO))
 )
 _FINE_STEPS = 17
+# Where no neighbour tells a direction, these are tried, and finer ones around the best.
+_MANY_TRACKS = 20
+_HEADINGS_RAD = np.deg2rad(np.arange(0.0, 90.0, 6.0))
+_FINER_RAD = [np.deg2rad(a) for a in ((-3.0, 0.0, 3.0), (-1.5, 1.5), (-0.7, 0.7))]
 # The first look is at some tracks and some of their rays.
-_COARSE_TRACKS, _COARSE_VIEWS = 40, 6
+_COARSE_TRACKS, _COARSE_VIEWS = 40, 5
 _LEAST_COSINE, _LEAST_DEPTH_M = 0.1, 1.0
 # A track that its rays miss by so much, squared, is lost by half; one that is on the wall, by less
 # than this.
 _HALF_PX2 = 0.1
+# Directions are tried in steps too large for that.
+_BLUNT_PX2 = 0.3
 _BEHIND_PX2 = 1e3
 _ON_WALL = 0.6
 # A wall is known if the distances that lose hardly more tracks than the best differ by less.
@@ -64,6 +71,37 @@ class _Placed:
     up_m: FloatArray
 
 
+def find_heading(buildings: Sequence[Tracks], around_rad: float | None = None) -> float | None:
+    """Find the direction in which buildings stand, where no wall is known well enough to tell it.
+
+    Args:
+        buildings: The tracks of each.
+        around_rad: A direction that is right to a few degrees; without it all are tried.
+
+    Returns:
+        The angle of a wall's normal, up to right angles, with which fewest tracks are lost; None
+        where no building has enough of them.
+    """
+    few = [_thinned(t) for t in buildings if len(t.first) >= _MANY_TRACKS]
+    if not few:
+        return None
+    best = (np.inf, around_rad or 0.0)
+    for steps in (_HEADINGS_RAD,) if around_rad is None else _FINER_RAD:
+        angles = (best[1] + steps).tolist()
+        best = min(best, *((sum(_least_lost(t, a) for t in few), a) for a in angles))
+    return best[1]
+
+
+def _least_lost(few: Tracks, heading_rad: float) -> float:
+    """Return how many tracks the best plane loses."""
+    lost = float(len(few.first))
+    for away in _sides(few, heading_rad):
+        offsets = _offsets_around(_look(few, away, _BLUNT_PX2))
+        losses = _place(few, away, offsets, _BLUNT_PX2).losses
+        lost = min(lost, float(losses.sum(axis=1).min()))
+    return lost
+
+
 def sweep_walls(tracks: Tracks, heading_rad: float) -> list[SweptWall]:
     """Find the walls of a building along and across a direction, at most one to each side.
 
@@ -76,26 +114,53 @@ def sweep_walls(tracks: Tracks, heading_rad: float) -> list[SweptWall]:
     """
     if len(tracks.first) < _LEAST_TRACKS:
         return []
+    found = [_sweep(tracks, away) for away in _sides(tracks, heading_rad)]
+    return [wall for _, wall in sorted((f for f in found if f), key=lambda f: f[0])]
+
+
+def _sides(tracks: Tracks, heading_rad: float) -> list[FloatArray]:
+    """Return the directions along and across one, that most rays go to and not beside."""
     angles = heading_rad + np.pi / 2.0 * np.arange(4)
     aways = np.stack([np.cos(angles), np.sin(angles), np.zeros(4)], axis=1)
-    faced = (tracks.rays @ aways.T > _LEAST_COSINE).mean(axis=0) > 0.5
-    found = [_sweep(tracks, away) for away in aways[faced]]
-    return [wall for _, wall in sorted((f for f in found if f), key=lambda f: f[0])]
+    return list(aways[(tracks.rays @ aways.T > _LEAST_COSINE).mean(axis=0) > 0.5])
+
+
+def _thinned(tracks: Tracks) -> Tracks:
+    num = len(tracks.first)
+    some = np.unique(np.linspace(0, num - 1, min(num, _COARSE_TRACKS)).astype(np.int64))
+    return tracks.take(some, _COARSE_VIEWS)
+
+
+@dataclass(frozen=True)
+class _Look:
+    """How many tracks the best of the planes loses, which it is, and whether it stands out."""
+
+    lost: float
+    step: int
+    start_m: float
+    is_known: bool
+
+
+def _look(few: Tracks, away: FloatArray, half_px2: float = _HALF_PX2) -> _Look:
+    start = float(np.quantile(few.centers @ away, 0.95))
+    lost = _place(few, away, start + _RANGES_M, half_px2).losses.sum(axis=1)
+    k = int(np.argmin(lost))
+    near = _RANGES_M[lost <= lost[k] + _MORE_LOST * len(few.first)]
+    return _Look(float(lost[k]), k, start, bool(near[-1] <= _MAX_SPAN * near[0]))
+
+
+def _offsets_around(look: _Look) -> FloatArray:
+    """Return offsets in fine steps around that of the best plane."""
+    low, high = max(look.step - 1, 0), min(look.step + 1, len(_RANGES_M) - 1)
+    return look.start_m + np.linspace(_RANGES_M[low], _RANGES_M[high], _FINE_STEPS)
 
 
 def _sweep(tracks: Tracks, away: FloatArray) -> tuple[float, SweptWall] | None:
     """Sweep a plane away from the cameras; return what tracks lose on the best one, and it."""
-    num = len(tracks.first)
-    some = np.unique(np.linspace(0, num - 1, min(num, _COARSE_TRACKS)).astype(np.int64))
-    few = tracks.take(some, _COARSE_VIEWS)
-    start = float(np.quantile(few.centers @ away, 0.95))
-    lost = _place(few, away, start + _RANGES_M).losses.sum(axis=1)
-    k = int(np.argmin(lost))
-    near = _RANGES_M[lost <= lost[k] + _MORE_LOST * len(some)]
-    if near[-1] > _MAX_SPAN * near[0]:
+    look = _look(_thinned(tracks), away)
+    if not look.is_known:
         return None
-    ends = _RANGES_M[max(k - 1, 0)], _RANGES_M[min(k + 1, len(_RANGES_M) - 1)]
-    offsets = start + np.linspace(*ends, _FINE_STEPS)
+    offsets = _offsets_around(look)
     placed = _place(tracks, away, offsets)
     total = placed.losses.sum(axis=1)
     j = int(np.argmin(total))
@@ -110,7 +175,9 @@ def _sweep(tracks: Tracks, away: FloatArray) -> tuple[float, SweptWall] | None:
     return float(total[j]), SweptWall(-away, -float(offsets[j]), sigma, points, toward[on])
 
 
-def _place(tracks: Tracks, away: FloatArray, offsets: FloatArray) -> _Placed:
+def _place(
+    tracks: Tracks, away: FloatArray, offsets: FloatArray, half_px2: float = _HALF_PX2
+) -> _Placed:
     """Put tracks onto planes away . X = d for k offsets d, where they lie best between their rays.
 
     A track of mean squared error e² in pixels loses e² / (e² + s²) (Geman and McClure 1985).
@@ -133,4 +200,4 @@ def _place(tracks: Tracks, away: FloatArray, offsets: FloatArray) -> _Placed:
     beside = off[0] ** 2 + off[1] ** 2 - (off[0] * sides[1] + off[1] * heights[1]) ** 2
     error = np.where(usable, beside * (tracks.focal_px / depth) ** 2, _BEHIND_PX2)
     mean = np.add.reduceat(error, first, axis=1) / num
-    return _Placed(mean / (mean + _HALF_PX2), *at)
+    return _Placed(mean / (mean + half_px2), *at)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from scipy.spatial import cKDTree
 
 from seg2d3d_ros.mapping.boxes import SurfaceCells
-from seg2d3d_ros.mapping.facades import MeasuredSurface, find_all_facades
+from seg2d3d_ros.mapping.facades import BLURRED_EDGE_M, Facade, MeasuredSurface, find_facades
 from seg2d3d_ros.mapping.filling import FacadeFiller
 from seg2d3d_ros.mapping.fusion import FusedPoints
+from seg2d3d_ros.mapping.plane_sweep import SweptWall, find_heading, sweep_walls
 from seg2d3d_ros.mapping.state import MapState
-from seg2d3d_ros.mapping.tracks import Names, TrackFinder
+from seg2d3d_ros.mapping.tracks import Names, TrackFinder, Tracks
 from seg2d3d_ros.types import PointCloud
 
 # Landmarks that scatter more tell nothing; no more than this counts of what they do. Their sigma
@@ -19,6 +22,13 @@ _MAX_LANDMARK_SIGMA_M = 12.0
 _EDGES_PER_SIGMA = 0.8
 _LANDMARK_EDGES_M = (0.2, 1.6)
 _LANDMARK_AREA_M2 = 0.16
+_NEIGHBOUR_M = 40.0
+# Tracks show by themselves whether a direction is right, if it comes from farther away.
+_SWEPT_NEIGHBOUR_M = 100.0
+# Fewer tracks of landmarks are joined by all others in the masks of the building.
+_MANY_TRACKS = 40
+# Where points are few, masks tell how far a wall goes: so much farther than where it was measured.
+_HEADED_REACH = 1.7
 
 
 def raise_walls(
@@ -73,5 +83,78 @@ def surfaces_of(
     owner = np.concatenate([measured.instances, landmarks.instances[usable].astype(np.int64)])
     order = np.argsort(owner, kind="stable")
     ids, first = np.unique(owner[order], return_index=True)
-    groups = np.split(order, first[1:])
+    groups = np.split(order, first[1:]) if len(ids) else []
     return {int(i): surface.take(r) for i, r in zip(ids, groups, strict=True) if i > 0}
+
+
+def find_all_facades(
+    surfaces: Mapping[int, MeasuredSurface], reach_m: float, tracks: TrackFinder
+) -> dict[int, list[Facade]]:
+    """Find the planes of all buildings, by instance.
+
+    Points far away scatter along the rays and tell little of a wall's direction: such walls take
+    it from the nearest building whose walls are well known, up to right angles. Where they stand
+    is swept for in the tracks of the building; else few points are enough, within 40 m of that
+    neighbour. More is left to the masks then: such a plane may go on farther. Without any such
+    neighbour the tracks of all those buildings together tell the direction.
+
+    Args:
+        surfaces: Measured points by instance.
+        reach_m: How far beyond its points a plane may still go on.
+        tracks: Finds those of each building.
+    """
+    found = {i: find_facades(s, reach_m, seed=i) for i, s in surfaces.items()}
+    sure = [i for i, some in found.items() if some and some[0].is_fine]
+    unsure = sorted(surfaces.keys() - set(sure))
+    headings = _headings({i: surfaces[i] for i in unsure}, {i: surfaces[i] for i in sure}, found)
+    near = {i for i, (_, distance) in headings.items() if distance < _NEIGHBOUR_M}
+    asked = {i: h for i, (h, distance) in headings.items() if distance < _SWEPT_NEIGHBOUR_M}
+    swept = _sweep_all(tracks, asked)
+    lone = tracks.by_landmark([i for i in unsure if i not in asked])
+    together = _headings_together(lone)
+    asked |= together
+    swept |= {i: sweep_walls(lone[i], heading) for i, heading in together.items()}
+    for i in unsure:
+        surface, walls = surfaces[i], swept.get(i, [])
+        if walls or i in near:
+            found[i] = find_facades(surface, _HEADED_REACH * reach_m, i, asked[i], walls)
+        elif i in together or float(np.median(surface.edge_m)) >= BLURRED_EDGE_M:
+            found[i] = []
+    return found
+
+
+def _headings(
+    unsure: Mapping[int, MeasuredSurface],
+    sure: Mapping[int, MeasuredSurface],
+    found: Mapping[int, list[Facade]],
+) -> dict[int, tuple[float, float]]:
+    """Return the direction of the nearest sure building's first wall, and how far that is."""
+    if not sure or not unsure:
+        return {}
+    ids = list(sure)
+    tree = cKDTree(np.stack([sure[i].points[:, :2].mean(axis=0) for i in ids]))
+    out = {}
+    for i, surface in unsure.items():
+        distance, k = tree.query(surface.points[:, :2].mean(axis=0))
+        out[i] = found[ids[int(k)]][0].heading_rad, float(distance)
+    return out
+
+
+def _headings_together(tracks: Mapping[int, Tracks]) -> dict[int, float]:
+    """Return the direction of each building, of which all have much the same."""
+    common = find_heading(list(tracks.values()))
+    if common is None:
+        return {}
+    own = {i: find_heading([t], common) for i, t in tracks.items()}
+    return {i: common if h is None else h for i, h in own.items()}
+
+
+def _sweep_all(tracks: TrackFinder, headings: Mapping[int, float]) -> dict[int, list[SweptWall]]:
+    """Return the walls that tracks of landmarks show, or, of few, all tracks in the masks."""
+    swept: dict[int, list[SweptWall]] = {}
+    for i, own in tracks.by_landmark(headings).items():
+        if len(own.first) >= _MANY_TRACKS:
+            swept[i] = sweep_walls(own, headings[i])
+    for i, own in tracks.by_mask([i for i in headings if not swept.get(i)]).items():
+        swept[i] = sweep_walls(own, headings[i])
+    return swept

@@ -2,13 +2,11 @@ import dataclasses
 
 import numpy as np
 import pytest
-from test_plane_sweep import make_tracks
 
 from seg2d3d_ros.mapping.facades import (
     CELL_M,
     MeasuredSurface,
     among_like,
-    find_all_facades,
     find_facades,
 )
 
@@ -46,22 +44,6 @@ def surface(points, edge_m=EDGE_M, camera=CAMERA):
         area_m2=np.full(n, edge_m**2),
         toward=toward / np.linalg.norm(toward, axis=1, keepdims=True),
     )
-
-
-class KnownTracks:
-    """Tracks of buildings as they are given, those of landmarks and those in masks."""
-
-    def __init__(self, by_landmark=None, by_mask=None):
-        self.landmarks, self.masks = by_landmark or {}, by_mask or {}
-
-    def by_landmark(self, wanted):
-        return {i: t for i, t in self.landmarks.items() if i in wanted}
-
-    def by_mask(self, wanted):
-        return {i: t for i, t in self.masks.items() if i in wanted}
-
-
-NO_TRACKS = KnownTracks()
 
 
 def facing(facade, normal):
@@ -151,54 +133,6 @@ def test_centers_end_where_the_reach_ends():
     known = facade.centers()[facade.measured[facade.cells]]
     assert known[:, 0].min() == pytest.approx(0.0, abs=CELL_M)
     assert len(known) == pytest.approx(60 / CELL_M**2, rel=0.15)
-
-
-def test_find_all_facades_far_wall_takes_its_direction_from_the_neighbour():
-    near = surface(wall([0, 0], [10, 0], 6))
-    # what is farther away seems to lie nearer to the road, as errors along the rays make it
-    far = surface(wall([14, 0.9], [20, -0.3], 4, noise=0.1)[::19], 1.2)
-    alone = find_all_facades({5: far}, 1.0, NO_TRACKS)[5][0]
-    both = find_all_facades({3: near, 5: far}, 1.0, NO_TRACKS)
-    assert not alone.is_fine
-    assert abs(alone.normal[1]) < np.cos(np.deg2rad(8.0))
-    np.testing.assert_allclose(np.abs(both[5][0].normal), np.abs(both[3][0].normal), atol=1e-9)
-    assert both[5][0].offset_m * both[5][0].normal[1] == pytest.approx(0.3, abs=0.3)
-
-
-def test_find_all_facades_beyond_forty_metres_there_is_no_neighbour():
-    near, far = surface(wall([0, 0], [10, 0], 6)), surface(wall([60, 0], [66, 2], 4)[::19], 1.2)
-    apart = find_all_facades({3: near, 5: far}, 1.0, NO_TRACKS)[5]
-    assert abs(apart[0].normal[1]) < np.cos(np.deg2rad(10.0))
-
-
-def test_find_all_facades_four_points_are_a_wall_where_a_neighbour_tells_its_direction():
-    near = surface(wall([0, 0], [10, 0], 6))
-    some = np.array([[14.0, 0.5, 1.0], [20.0, 0.6, 1.5], [16.0, 0.4, 3.0], [19.0, 0.5, 4.0]])
-    far = surface(some, 0.4)
-    assert find_all_facades({5: far}, 3.0, NO_TRACKS)[5] == []
-    (found,) = find_all_facades({3: near, 5: far}, 3.0, NO_TRACKS)[5]
-    assert found.offset_m * found.normal[1] == pytest.approx(0.5, abs=0.1)
-    assert find_all_facades({3: near, 5: far.take(np.arange(3))}, 3.0, NO_TRACKS)[5] == []
-    # more is left to the masks than beyond a wall that is known well
-    assert np.ptp(found.centers()[:, 0]) > 6.0 + 2 * 4.0
-
-
-@pytest.mark.parametrize("by_mask", [False, True])
-def test_find_all_facades_tracks_show_a_wall_where_landmarks_scatter(by_mask):
-    # far ahead and across the road, 70 m from any building that is known well
-    near = surface(wall([0, 4], [10, 4], 6))
-    at = np.array([[80.0, y, z] for y in np.arange(-6.0, 6.1, 1.5) for z in (1.0, 3.0, 5.0, 7.0)])
-    tracks = make_tracks(np.repeat(at, 2, axis=0), np.linspace([0, 0, 2], [30, 0, 2], 9))
-    scattered = at + np.arange(-8.0, 9.0)[np.arange(len(at)) % 17, None] * [1.0, 0.05, 0.05]
-    far = surface(scattered, 1.6, camera=np.array([30.0, 0.0, 2.0]))
-    given = KnownTracks(None, {5: tracks}) if by_mask else KnownTracks({5: tracks})
-    (found,) = find_all_facades({3: near, 5: far}, 1.0, given)[5]
-    assert facing(found, [-1.0, 0.0, 0.0])
-    # the steps of the finest sweep are 0.25 m there
-    assert -found.offset_m == pytest.approx(80.0, abs=0.3)
-    assert np.ptp(found.centers(found.measured)[:, 1]) == pytest.approx(12.0, abs=CELL_M)
-    # without them there is none: what scatters so much draws no wall by itself
-    assert find_all_facades({3: near, 5: far}, 1.0, NO_TRACKS)[5] == []
 
 
 def test_find_facades_few_leaves_draw_no_second_wall():

@@ -6,12 +6,12 @@ from test_facades import EDGE_M, wall
 
 from seg2d3d_ros.geometry import masks, transforms
 from seg2d3d_ros.mapping.archive import FrameContent
-from seg2d3d_ros.mapping.facades import CELL_M, find_all_facades
+from seg2d3d_ros.mapping.facades import CELL_M
 from seg2d3d_ros.mapping.filling import FacadeFiller
 from seg2d3d_ros.mapping.fusion import FIRST_ID, FusedPoints
 from seg2d3d_ros.mapping.state import MapFrame, MapState
 from seg2d3d_ros.mapping.tracks import TrackFinder
-from seg2d3d_ros.mapping.walls import surfaces_of
+from seg2d3d_ros.mapping.walls import find_all_facades, surfaces_of
 from seg2d3d_ros.types import Camera, Mask, MaskAssignment, PointCloud, Rig
 
 FOCAL_PX, SIZE = 400.0, (640, 480)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from seg2d3d_ros.mapping.plane_sweep import sweep_walls
+from seg2d3d_ros.mapping.plane_sweep import find_heading, sweep_walls
 from seg2d3d_ros.mapping.tracks import Tracks
 
 FOCAL_PX = 400.0
@@ -98,3 +98,22 @@ def test_sweep_walls_far_parts_of_a_wall_along_the_way_are_not_told_from_their_r
     # seen at less than 6 degrees
     grazing = beside(1.0) + [60.0, 0.0, 0.0]
     assert all(abs(w.normal[1]) < 0.5 for w in sweep_walls(make_tracks(grazing, PATH), 0.0))
+
+
+@pytest.mark.parametrize("angle_deg", [0.0, 17.0, 40.0, 88.0])
+def test_find_heading_of_two_buildings_is_that_of_their_walls(angle_deg):
+    a = np.deg2rad(angle_deg)
+    R = np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1.0]])
+    both = [beside(y) - [15.0, 0.0, 0.0] for y in (12.0, -10.0)]
+    tracks = [make_tracks(points @ R.T, PATH @ R.T, 0.1) for points in both]
+    common = find_heading(tracks)
+    # directions are tried 6 degrees apart
+    assert abs((np.rad2deg(common) - angle_deg + 45) % 90 - 45) <= 3.01
+    fine = find_heading(tracks, common)
+    assert abs((np.rad2deg(fine) - angle_deg + 45) % 90 - 45) < 1.0
+
+
+def test_find_heading_of_few_tracks_is_unknown():
+    assert find_heading([]) is None
+    assert find_heading([make_tracks(beside(num=19), PATH)]) is None
+    assert find_heading([make_tracks(beside(num=20), PATH)]) is not None
