@@ -379,9 +379,10 @@ class View:
 class InstanceState(StrEnum):
     """How far an instance is decided about.
 
-    `tentative`: known from masks alone, no landmark lies on it; its box is rough. `confirmed`: it
-    has landmarks. `archived`: out of sight for long; nothing is decided about it until it is seen
-    again (or `finish` decides about everything anew).
+    `tentative`: known from masks alone, no landmark lies on it and its box is rough; or, while a
+    run goes on, seen at too few moments so far. `confirmed`: it has landmarks and was seen often
+    enough. `archived`: out of sight for long; nothing is decided about it until it is seen again
+    (or `finish` decides about everything anew).
     """
 
     TENTATIVE = "tentative"

@@ -25,7 +25,7 @@ from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.mapping.tentative import TentativeInstances
 from seg2d3d_ros.mapping.tiles import TileIndex
 from seg2d3d_ros.mapping.visibility import LabelledPoints
-from seg2d3d_ros.types import EventKind, Instance, IntArray, MaskAssignment
+from seg2d3d_ros.types import EventKind, Instance, InstanceState, IntArray, MaskAssignment
 
 _MANY_PICTURES = 256
 
@@ -59,6 +59,7 @@ class Roster:
         self.tentative = TentativeInstances(state, config.mapping.min_tentative_views)
         self.lifecycle = Lifecycle(state, config.mapping.archive_after_m)
         self._unreviewed: set[int] = set()
+        self._is_running = False
         self._evidence: dict[tuple[int, int], PictureEvidence] = {}
         self._supports: dict[int, Support] = {}
         self._frames_of: dict[int, set[int]] = {}
@@ -136,6 +137,7 @@ class Roster:
         """
         self._weigh(pictures, self._evidence)
         if window is not None:
+            self._is_running = True
             self._evidence = {k: e for k, e in self._evidence.items() if k[0] in window}
         self._take_names(self._agree(self._evidence, is_final))
 
@@ -244,12 +246,13 @@ class Roster:
             return name_masks(keys, evidence, links)
         masks = [m for f, c in pictures for m in self._state.frames[f].masks[c]]
         of_mask = [m.class_id if m.class_id in buildings else 0 for m in masks]
-        bare = self.tentative.ids
-        class_of = {
-            i: self.tentative.class_of(i) if i in bare else self.membership.class_of(i)
-            for i in sorted({i for e in evidence for i in e})
-        }
+        spoken_of = sorted({i for e in evidence for i in e})
+        class_of = {i: self._class_of(i) for i in spoken_of}
         return name_within_classes(keys, evidence, links, np.array(of_mask), class_of)
+
+    def _class_of(self, instance: int) -> int:
+        bare = instance in self.tentative.ids
+        return (self.tentative if bare else self.membership).class_of(instance)
 
     def _assignment(
         self, frame: int, camera: int, k: int, name: Name, num_tracked: int
@@ -321,20 +324,25 @@ class Roster:
     def describe(self) -> tuple[list[Instance], list[int]]:
         """Describe the instances that changed.
 
+        Those seen at too few moments are tentative, and gone when the run ends.
+
         Returns:
             Those that are shown, by id, and the ids that no longer are.
         """
         self._index()
         now, gone = [], []
+        least = self._options.min_instance_views
         for i in sorted(self._dirty):
             support = self._supports.get(i)
             stamps = len(support.stamps) if support is not None else 0
             if support and self._is_bare(i):
                 found = self.tentative.describe(i, support)
-            elif support and self.is_confirmed(i) and stamps >= self._options.min_instance_views:
+            elif support and self.is_confirmed(i) and (self._is_running or stamps >= least):
                 ids = self.members(i)
                 found = describe(i, self._state.points(ids), self._state.sigma(ids), support)
-                found = replace(found, state=self.lifecycle.state_of(i))
+                is_seen = stamps >= least
+                state = self.lifecycle.state_of(i) if is_seen else InstanceState.TENTATIVE
+                found = replace(found, state=state)
             else:
                 found = None
             if found is not None:
@@ -354,14 +362,21 @@ class Roster:
             of whom.
         """
         described, gone = self.describe()
-        known = {i for i in self._unreviewed if not self._is_bare(i)}
-        fates = self.lifecycle.review(known, self.shown)
+        fates = self.lifecycle.review(self._unreviewed - self._tentative(), self.shown)
         self._unreviewed.clear()
         turned = {i for _, i in fates if i in self.shown}
         for i in turned:
             self.shown[i] = replace(self.shown[i], state=self.lifecycle.state_of(i))
         changed = sorted({i.id for i in described} | turned)
         return [self.shown[i] for i in changed], gone, fates
+
+    def close(self) -> None:
+        """Show no longer what was seen at too few moments: the run is over."""
+        self._is_running = False
+        self._dirty |= self._tentative()
+
+    def _tentative(self) -> set[int]:
+        return {i for i, found in self.shown.items() if found.state == InstanceState.TENTATIVE}
 
     def _is_bare(self, instance: int) -> bool:
         """Return whether an instance is known from masks alone."""

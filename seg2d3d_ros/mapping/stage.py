@@ -127,6 +127,7 @@ class MappingStage:
             self._record(
                 self._roster.tentative.take_events(self._now_ns), self._associator.pictures
             )
+        self._roster.close()
         self._tell(self._roster.review()[2])
         self.refinement_s += time.perf_counter() - start
         self._full = self.snapshot()

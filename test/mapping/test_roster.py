@@ -2,9 +2,12 @@ import numpy as np
 import pytest
 from street_maker import DriveOptions, MaskErrors, make_drive, make_street
 
-from seg2d3d_ros.config import Config
+from seg2d3d_ros.config import Config, override
 from seg2d3d_ros.mapping import roster as rosters
 from seg2d3d_ros.mapping.stage import MappingStage
+from seg2d3d_ros.types import EventKind, InstanceState
+
+UNREFINED = override(Config(), {"mapping.refine": False})
 
 
 @pytest.fixture(scope="module")
@@ -62,3 +65,24 @@ def test_members_are_sorted_and_empty_for_unknown_instances(drive):
     assert (np.diff(ids) > 0).all()
     assert len(stage._roster.members(999)) == 0
     assert not stage._roster.is_confirmed(999)
+
+
+def test_instance_seen_at_few_moments_is_tentative_until_it_is_confirmed_or_the_run_ends(drive):
+    seldom = override(UNREFINED, {"mapping.min_instance_views": 30})
+    stage, states, confirmed = MappingStage(seldom), {}, set()
+    for cluster in drive.clusters:
+        update = stage.push(cluster)
+        for i in update.instances:
+            states.setdefault(i.id, []).append(i.state)
+        told = {e.instance for e in update.events if e.kind == EventKind.CONFIRMED}
+        turned = {i.id for i in update.instances if i.state == InstanceState.CONFIRMED}
+        assert told == turned - confirmed
+        confirmed |= told
+    changed = [s for s in states.values() if InstanceState.CONFIRMED in s]
+    assert any(s[0] == InstanceState.TENTATIVE for s in changed)
+    assert {s[-1] for s in states.values()} == {InstanceState.TENTATIVE, InstanceState.CONFIRMED}
+    named = {a.instance for a in stage.snapshot().assignments} - {0}
+    assert named == {i.id for i in stage.snapshot().instances}
+    full = stage.finish()
+    assert full.instances and all(i.num_views >= 30 for i in full.instances)
+    assert {a.instance for a in full.assignments} <= {0, *(i.id for i in full.instances)}

@@ -21,7 +21,7 @@ from seg2d3d_ros.config import Config, override
 from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.geometry.geodesy import enu_to_geodetic
 from seg2d3d_ros.mapping.stage import MappingStage
-from seg2d3d_ros.types import EventKind, Fix, MapUpdate, Origin
+from seg2d3d_ros.types import EventKind, Fix, InstanceState, MapUpdate, Origin
 
 CONFIG = Config()
 UNREFINED = override(Config(), {"mapping.refine": False})
@@ -176,12 +176,15 @@ def test_push_update_speaks_of_the_frames_of_its_cluster(drive, mapped):
         np.testing.assert_array_equal(np.sort(update.cloud.ids), cluster.landmarks.ids)
 
 
-def test_push_instance_seen_at_too_few_moments_is_not_shown_yet(drive):
+def test_push_instance_seen_at_too_few_moments_is_tentative(drive, mapped):
     few = override(Config(), {"mapping.min_instance_views": 50})
-    _, updates = run(drive.clusters, few)
-    assert updates[0].instances == ()
-    assert all(a.instance == 0 for a in updates[0].assignments)
-    assert not updates[0].cloud.instances.any()
+    stage, updates = run(drive.clusters, few)
+    shown = {i.id for i in updates[0].instances}
+    assert {i.state for i in updates[0].instances} == {InstanceState.TENTATIVE}
+    assert {a.instance for a in updates[0].assignments} - {0} == shown
+    assert EventKind.CONFIRMED not in {e.kind for e in updates[0].events}
+    # what was not confirmed is gone in the end
+    assert all(i.state == InstanceState.CONFIRMED for i in stage.finish().instances)
 
 
 # -------------------------------------------------------------------------------- odd clusters
