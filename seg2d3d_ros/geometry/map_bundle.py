@@ -4,7 +4,9 @@ Levenberg-Marquardt on whole arrays with Jacobians written down, which Ceres dif
 observation at a time. Points are eliminated by the Schur complement; frames are put in an order in
 which those that see the same points are near each other (reverse Cuthill-McKee), so that what is
 left is a band, solved by LAPACK's banded Cholesky (Triggs et al., Bundle Adjustment - A Modern
-Synthesis, 2000, section 6). Weights of losses and damping are those of Ceres.
+Synthesis, 2000, section 6). Weights of losses and damping are those of Ceres. Weights that follow
+the residuals only after each step make steps short, so twice as far is tried, too: that halves
+the number of steps.
 
 Points are worked on in shares, by several threads where they are given: how many shares there are
 does not depend on the threads, and what they add up to is added in their order.
@@ -39,6 +41,7 @@ from seg2d3d_ros.types import FloatArray, IntArray
 _FIRST_DAMPING = 1e-4
 _MAX_DAMPING = 1e6
 _GROWTH = 2.0
+_FURTHER = 2.0
 _NUM_SHARES = 4
 
 Each: TypeAlias = Callable[..., list[Any]]
@@ -128,8 +131,14 @@ class _Map:
         for s, of_points in zip(sums.shares, steps, strict=True):
             fall += damping * float((diagonals(s.V) * of_points**2).sum())
             fall -= float((s.h * of_points).sum())
-        T = _turned(at.T, self.free, delta.reshape(-1, 6))
-        return self.look(T, [a + b for a, b in zip(at.X, steps, strict=True)]), 0.5 * fall
+        delta = delta.reshape(-1, 6)
+        new, further = (self._moved(at, k * delta, [k * s for s in steps]) for k in (1.0, _FURTHER))
+        return further if further.cost < new.cost else new, 0.5 * fall
+
+    def _moved(self, at: _Place, delta: FloatArray, steps: list[FloatArray]) -> _Place:
+        """Look from where poses moved by [rotation, translation] (f, 6), and points by steps."""
+        T = _turned(at.T, self.free, delta)
+        return self.look(T, [a + b for a, b in zip(at.X, steps, strict=True)])
 
 
 def adjust(problem: BundleProblem, options: BundleOptions) -> BundleResult:

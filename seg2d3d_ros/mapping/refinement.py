@@ -26,7 +26,7 @@ MIN_OBSERVATIONS = 50
 SOLVER = bundle.BundleOptions(
     loss_px=0.5, max_iterations=10, function_tolerance=1e-4, sigma_px=3.0
 )
-_LAST_ITERATIONS = 6
+_LAST_ITERATIONS = 5
 _FAINT = 0.001
 # By how much wheels are usually long or short.
 _WHEEL_SIGMA = 0.025
