@@ -132,7 +132,9 @@ class _Map:
             fall += damping * float((diagonals(s.V) * of_points**2).sum())
             fall -= float((s.h * of_points).sum())
         delta = delta.reshape(-1, 6)
-        new, further = (self._moved(at, k * delta, [k * s for s in steps]) for k in (1.0, _FURTHER))
+        new, further = (
+            self._moved(at, k * delta, [k * s for s in steps]) for k in (1.0, _FURTHER)
+        )
         return further if further.cost < new.cost else new, 0.5 * fall
 
     def _moved(self, at: _Place, delta: FloatArray, steps: list[FloatArray]) -> _Place:
