@@ -61,18 +61,27 @@ def name_masks(keys: IntArray, evidence: list[Evidence], links: MaskLinks) -> Na
             classes that have none.
         links: Links between them; those to other masks are left out.
     """
-    if not len(keys):
-        return Names([], [])
     links = links.between(keys)
+    names = [_NO_NAME] * len(keys)
+    # Most masks are of other classes: nothing speaks for an instance, nothing is linked.
+    is_told = np.array([bool(e) for e in evidence], dtype=bool)
+    is_told |= np.isin(keys, np.concatenate([links.a, links.b]))
+    rows = np.flatnonzero(is_told)
+    if not len(rows):
+        return Names(names, [])
+    keys, told = keys[rows], [evidence[k] for k in rows.tolist()]
     track = find_tracks(keys, links)
-    of_track = _names(evidence, track)
-    names = [_unless_sure(of_track[t], e) for t, e in zip(track.tolist(), evidence, strict=True)]
+    of_track = _names(told, track)
+    own = [_unless_sure(of_track[t], e) for t, e in zip(track.tolist(), told, strict=True)]
     groups = _groups(keys, links, track, np.array([not n.instance for n in of_track]))
-    heirs = _heirs(keys, groups, evidence, [n.instance for n in names])
+    heirs = _heirs(keys, groups, told, [n.instance for n in own])
     for group, heir in zip(groups, heirs, strict=True):
         for k in group.tolist():
-            names[k] = heir
-    return Names(names, [g for g, heir in zip(groups, heirs, strict=True) if not heir.instance])
+            own[k] = heir
+    for k, name in zip(rows.tolist(), own, strict=True):
+        names[k] = name
+    orphans = [rows[g] for g, heir in zip(groups, heirs, strict=True) if not heir.instance]
+    return Names(names, orphans)
 
 
 def _names(evidence: list[Evidence], track: IntArray) -> list[Name]:
