@@ -33,6 +33,8 @@ _MIN_OVERLAP = 0.3
 _MIN_OVERLAP_BESIDE = 0.5
 _MIN_LANDMARKS = 5
 _BOX_STEPS = 2
+# Boxes know no parallax: over a quarter of a second they stay, over more a neighbour takes over.
+_MAX_BOX_GAP_NS = 250_000_000
 _MIN_BOX_OVERLAP = 0.4
 # Boxes that overlap by half or more are right as often as masks that overlap by 0.35 or more.
 _BOX_WEIGHT = 0.7
@@ -104,7 +106,8 @@ class MaskLinker:
         near = [r for r in recent if 0 <= now.stamp_ns - r.stamp_ns <= _MAX_GAP_NS]
         linked = _link(state, near, now)
         found = [linked, _overlapping(now)]
-        found += [_link_boxes(state, r, now, linked) for r in near[-_BOX_STEPS:]]
+        newest = [r for r in near if now.stamp_ns - r.stamp_ns <= _MAX_BOX_GAP_NS][-_BOX_STEPS:]
+        found += [_link_boxes(state, r, now, linked) for r in newest]
         found += [_link(state, [r], now) for r in beside if r.frame == frame]
         self._links[frame, camera] = _joined(found)
         if len(now.numbers):  # where not every picture has masks, the next that has some is meant

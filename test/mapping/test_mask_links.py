@@ -128,6 +128,13 @@ def test_mask_linker_without_landmarks_boxes_link_each_house_with_itself_and_wea
     assert max(links.values()) <= 0.7
 
 
+def test_mask_linker_boxes_link_nothing_over_more_than_a_quarter_of_a_second():
+    seldom = drive([[[0], [1]]] * 3, num_landmarks=0, step_ns=260_000_000)
+    assert found(seldom) == {}
+    often = drive([[[0], [1]]] * 3, num_landmarks=0, step_ns=240_000_000)
+    assert {(a[0], b[0]) for a, b in found(often)} == {(0, 1), (1, 2)}
+
+
 def test_mask_linker_boxes_do_not_link_what_depths_link_otherwise():
     plain = found(drive([[[0], [1]]] * 2))
     assert set(plain) == {((0, h), (1, h)) for h in (0, 1)}
