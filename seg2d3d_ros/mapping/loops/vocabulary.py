@@ -69,8 +69,8 @@ class Vocabulary:
         compressed = (_rooted(descriptors) - self._mean) @ self._basis
         distance = (self._words**2).sum(axis=1) - 2.0 * compressed @ self._words.T
         word = distance.argmin(axis=1)
-        vlad = np.zeros((_WORDS, _DIMENSIONS))
-        np.add.at(vlad, word, compressed - self._words[word])
+        is_of = (word == np.arange(_WORDS)[:, None]).astype(np.float64)
+        vlad = is_of @ (compressed - self._words[word])
         vlad = np.sign(vlad) * np.sqrt(np.abs(vlad))
         return (vlad / max(float(np.linalg.norm(vlad)), 1e-12)).ravel().astype(np.float16)
 
