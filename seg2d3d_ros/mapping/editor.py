@@ -124,11 +124,14 @@ class Editor:
         self._rename(edit, names)
 
     def _split_names(self, edit: Edit) -> NamesByPicture:
-        """Look again at the masks of an instance that was parted: each shows one of the parts."""
+        """Look again at the masks of an instance that was parted: each shows one of the parts.
+
+        Pictures do not agree on it: masks of the whole would all go to the larger part.
+        """
         frames = self._roster.frames_of([edit.keeper])
         pictures = [p for p in self._associator.pictures if p.frame in frames]
         names = {}
-        for picture, found in zip(pictures, self._roster.find_names(pictures), strict=True):
+        for picture, found in zip(pictures, self._roster.find_names(pictures, True), strict=True):
             key = (picture.frame, picture.camera)
             parts = (edit.keeper, edit.other)
             names[key] = [

@@ -155,11 +155,16 @@ class Roster:
         pairs = zip(self.assignments.get(picture, ()), named, strict=False)
         return any(a.instance != b.instance for a, b in pairs)
 
-    def find_names(self, pictures: list[Picture]) -> list[list[MaskAssignment]]:
-        """Return the names that the masks of pictures would get now, by each other's evidence."""
+    def find_names(
+        self, pictures: list[Picture], is_alone: bool = False
+    ) -> list[list[MaskAssignment]]:
+        """Return the names that masks would get now, with those of other pictures or without."""
         evidence: dict[tuple[int, int], PictureEvidence] = {}
         self._weigh(pictures, evidence)
-        names = self._agree(evidence)
+        if is_alone:
+            names = {key: self._agree({key: e})[key] for key, e in evidence.items()}
+        else:
+            names = self._agree(evidence)
         return [names[p.frame, p.camera] for p in pictures]
 
     def follow_edits(self) -> None:

@@ -88,6 +88,9 @@ def test_split_by_a_line_parts_the_points_there(result):
     assert (along[is_other] < 0.01).mean() > 0.95
     assert (along[is_keeper] > -0.01).mean() > 0.95
     assert is_other.sum() > 20 and is_keeper.sum() > 20
+    # masks of the whole go to the part that more speaks for in their own picture, not all to one
+    views = {r["id"]: r["num_views"] for r in after.instances}
+    assert min(views[other], views[record["id"]]) > 0.2 * record["num_views"]
 
 
 def test_explain_prints_rivals_and_decisions_and_json(result, capsys):
