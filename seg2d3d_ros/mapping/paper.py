@@ -267,8 +267,10 @@ class PaperRoster(Roster):
         keys = [(p.frame, p.camera) for p in pictures]
         self._take_names(dict(zip(keys, self.find_names(pictures), strict=True)))
 
-    def find_names(self, pictures: list[Picture]) -> list[list[MaskAssignment]]:
-        """Return the names that the masks of pictures have by the rules and by hand."""
+    def find_names(
+        self, pictures: list[Picture], is_alone: bool = False
+    ) -> list[list[MaskAssignment]]:
+        """Return the names that masks have by the rules and by hand: always each alone."""
         out = []
         for p in pictures:
             num = len(self._state.frames[p.frame].masks[p.camera])
