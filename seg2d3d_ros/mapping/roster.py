@@ -24,7 +24,7 @@ from seg2d3d_ros.mapping.naming import PictureEvidence, weigh_picture
 from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.mapping.tentative import TentativeInstances
 from seg2d3d_ros.mapping.tiles import TileIndex
-from seg2d3d_ros.mapping.visibility import LabelledPoints
+from seg2d3d_ros.mapping.visibility import LabelledPoints, labelled_points
 from seg2d3d_ros.types import EventKind, Instance, InstanceState, IntArray, MaskAssignment
 
 _MANY_PICTURES = 256
@@ -296,16 +296,13 @@ class Roster:
             self._tiles.put(instance, self._state.points(self.members(instance)))
 
     def _labelled(self, pictures: list[Picture]) -> LabelledPoints:
-        """Return the landmarks of all confirmed instances within range of the pictures."""
+        """Return what is known of confirmed instances within range of the pictures."""
         frames = {p.frame for p in pictures}
         centers = np.stack([self._state.frames[k].T_world_base[:3, 3] for k in sorted(frames)])
         # A camera sits within metres of base_link; the tiles reach further than that.
         near = self._tiles.near(centers, self._options.naming_range_m * self._state.unit + 10.0)
         confirmed = {i: self.members(i) for i in near if self.is_confirmed(i)}
-        none = np.zeros(0, dtype=np.int64)
-        ids = np.concatenate([none, *confirmed.values()])
-        owner = np.concatenate([none, *(np.full(len(v), i) for i, v in confirmed.items())])
-        return LabelledPoints.of(self._state.points(ids), self._state.sigma(ids), owner)
+        return labelled_points(self._state, confirmed)
 
     def _support(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ from seg2d3d_ros.types import FloatArray, IntArray
 LAYER_RATIO = 1.35
 _CELL_PX = 12
 _TILE_M = 25.0
+_SPACING_M = 1.0
 _MAX_RELATIVE_SIGMA = 0.03
 _NUM_NEIGHBOURS = 16
 _NUM_IN_FRONT = 2
@@ -68,6 +70,28 @@ class LabelledPoints:
         rows = np.sort(np.concatenate([np.zeros(0, dtype=np.int64), *found]))
         away = self.points_world[rows, :2] - T_world_cam[:2, 3]
         return rows[np.einsum("ni,ni->n", away, away) <= range_m**2]
+
+
+def labelled_points(state: MapState, members: Mapping[int, IntArray]) -> LabelledPoints:
+    """Return landmarks of instances: of each the surest in every cubic metre, which is enough.
+
+    So a street that was passed twice has no more to say than before. The cubes hang on the first
+    frame, so that the axes of the world do not matter.
+
+    Args:
+        state: The map.
+        members: Landmarks with a position by their instance.
+    """
+    none = np.zeros(0, dtype=np.int64)
+    ids = np.concatenate([none, *members.values()])
+    owner = np.concatenate([none, *(np.full(len(v), i) for i, v in members.items())])
+    points, sigma = state.points(ids), state.sigma(ids)
+    T_grid_world = transforms.invert(state.frames[0].T_world_base)
+    cube = np.floor(transforms.apply(T_grid_world, points) / (_SPACING_M * state.unit))
+    order = np.lexsort((ids, sigma, *cube.T, owner))
+    of = np.c_[owner, cube][order]
+    rows = np.sort(order[(np.diff(of, axis=0, prepend=np.nan) != 0).any(axis=1)])
+    return LabelledPoints.of(points[rows], sigma[rows], owner[rows])
 
 
 @dataclass(frozen=True)

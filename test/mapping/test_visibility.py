@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,6 +13,7 @@ from seg2d3d_ros.mapping.visibility import (
     Shown,
     are_in_front,
     hidden_by_neighbours,
+    labelled_points,
 )
 from seg2d3d_ros.types import Camera, Distortion
 
@@ -63,6 +66,30 @@ def hidden(uv, depth, instances, mask, reach=20.0):
 
 
 BESIDE = [[10, 10], [14, 10], [10, 14], [13, 13]]
+
+
+def map_of(points, sigma, T_world_base):
+    """The part of a map that says where landmarks are."""
+    return SimpleNamespace(
+        frames=[SimpleNamespace(T_world_base=T_world_base)],
+        unit=1.0,
+        points=lambda ids: points[ids],
+        sigma=lambda ids: sigma[ids],
+    )
+
+
+@pytest.mark.parametrize("yaw_rad", [0.0, 0.7])
+def test_labelled_points_keep_the_surest_of_each_instance_per_cubic_metre(yaw_rad):
+    T = transforms.exp([0.0, 0.0, yaw_rad, 100.0, -50.0, 3.0])
+    local = np.array([[5.1, 0.2, 0.3], [5.4, 0.8, 0.9], [5.9, 0.5, 0.5], [6.2, 0.5, 0.5]])
+    state = map_of(transforms.apply(T, local), np.array([0.3, 0.1, 0.2, 0.4]), T)
+    kept = labelled_points(state, {7: np.array([0, 1, 3]), 9: np.array([2])})
+    assert sorted(zip(kept.instances.tolist(), kept.sigma_m.tolist(), strict=True)) == [
+        (7, 0.1),
+        (7, 0.4),
+        (9, 0.2),
+    ]
+    assert not len(labelled_points(state, {}).points_world)
 
 
 def test_hidden_by_neighbours_two_nearer_ones_of_another_instance_hide_a_point():
