@@ -17,6 +17,7 @@ LAYER_RATIO = 1.35
 _CELL_PX = 12
 _TILE_M = 25.0
 _SPACING_M = 1.0
+_STEPS_OF_DOUBT = 4.0
 _MAX_RELATIVE_SIGMA = 0.03
 _NUM_NEIGHBOURS = 16
 _NUM_IN_FRONT = 2
@@ -76,7 +77,8 @@ def labelled_points(state: MapState, members: Mapping[int, IntArray]) -> Labelle
     """Return landmarks of instances: of each the surest in every cubic metre, which is enough.
 
     So a street that was passed twice has no more to say than before. The cubes hang on the first
-    frame, so that the axes of the world do not matter.
+    frame, so that the axes of the world do not matter; of those that are about as sure the place
+    decides, so that numbers do not matter either.
 
     Args:
         state: The map.
@@ -87,8 +89,9 @@ def labelled_points(state: MapState, members: Mapping[int, IntArray]) -> Labelle
     owner = np.concatenate([none, *(np.full(len(v), i) for i, v in members.items())])
     points, sigma = state.points(ids), state.sigma(ids)
     T_grid_world = transforms.invert(state.frames[0].T_world_base)
-    cube = np.floor(transforms.apply(T_grid_world, points) / (_SPACING_M * state.unit))
-    order = np.lexsort((ids, sigma, *cube.T, owner))
+    places = transforms.apply(T_grid_world, points) / (_SPACING_M * state.unit)
+    cube, doubt = np.floor(places), np.round(_STEPS_OF_DOUBT * np.log2(np.maximum(sigma, 1e-9)))
+    order = np.lexsort((*places.T, doubt, *cube.T, owner))
     of = np.c_[owner, cube][order]
     rows = np.sort(order[(np.diff(of, axis=0, prepend=np.nan) != 0).any(axis=1)])
     return LabelledPoints.of(points[rows], sigma[rows], owner[rows])
