@@ -150,7 +150,8 @@ def test_live_node_killed_on_the_way_saves_what_was_mapped(graph, live, drive, t
     assert "node 'segmentation' (exit code -9) has ended; it was killed" in text
     assert not any(child.is_running() for child in children)
     run = json.loads((tmp_path / "out" / "run.json").read_text())
-    assert run["num_keyframes"] >= 20 and run["num_instances"] > 0
+    # The first cluster of 20, or on a slow machine what clusters had by then and told at the end.
+    assert run["num_keyframes"] >= 10 and run["num_instances"] > 0
 
 
 def test_live_mapping_killed_while_it_finishes_ends_at_once(live):
