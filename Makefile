@@ -9,7 +9,7 @@ ENV := source env.bash
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
 	@echo
-	@echo "  Variables: PYTEST_ARGS='-k word' (make test), TEST_TIMEOUT_S=4000, DEMO_TIMEOUT_S=900,"
+	@echo "  Variables: PYTEST_ARGS='-k word' (make test), TEST_TIMEOUT_S=3600, DEMO_TIMEOUT_S=900,"
 	@echo "  SEG2D3D_PYTHON=/path/to/python3.12, SEG2D3D_DATA=recordings for tests of real drives,"
 	@echo "  TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu (make test without CUDA wheels)"
 

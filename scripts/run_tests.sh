@@ -11,10 +11,10 @@ fi
 report=.reports/junit.xml
 mkdir -p .reports
 rm -f "$report"
-timeout -k 30 "${TEST_TIMEOUT_S:-4000}" python -m pytest "--junitxml=$report" "$@"
+timeout -k 30 "${TEST_TIMEOUT_S:-3600}" python -m pytest "--junitxml=$report" "$@"
 status=$?
 if [ "$status" -eq 124 ] || [ "$status" -eq 137 ]; then
-  echo "tests: stopped after ${TEST_TIMEOUT_S:-4000} s (TEST_TIMEOUT_S)" >&2
+  echo "tests: stopped after ${TEST_TIMEOUT_S:-3600} s (TEST_TIMEOUT_S)" >&2
 fi
 python scripts/count_tests.py "$report" || exit 1
 exit "$status"
