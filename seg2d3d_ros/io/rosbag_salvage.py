@@ -5,24 +5,19 @@ from __future__ import annotations
 import re
 import shutil
 import sqlite3
-import sys
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from backports import zstd
 from rosbags.interfaces import Connection
 from rosbags.rosbag2.metadata import ReaderMetadata
 from rosbags.rosbag2.storage_mcap import McapReader
 from rosbags.rosbag2.storage_sqlite3 import Sqlite3Reader
 
 from seg2d3d_ros.errors import InputError
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
 
 _PART = re.compile(r"(?P<stem>.*?)(_(?P<number>\d+))?\.(mcap|db3)(\.zstd)?")
 _MAGIC = b"\x89MCAP0\r\n"
