@@ -47,6 +47,11 @@ def end_launch(event, context):
     return EmitEvent(event=Shutdown(reason=f"process '{event.process_name}' has ended"))
 
 
+def on_exit(process, act):
+    """Return what acts when a process has ended."""
+    return RegisterEventHandler(OnProcessExit(target_action=process, on_exit=act))
+
+
 def play_and_finish(context):
     """Return the player, and what follows its end: finish, then the end of the launch."""
 
@@ -54,27 +59,24 @@ def play_and_finish(context):
         return LaunchConfiguration(name).perform(context)
 
     bag, rate, namespace = argument("bag"), argument("rate"), argument("namespace").strip("/")
-    ended = [] if argument("stay") == "true" else end_launch
+    stays = argument("stay") == "true"
+
+    def end_after(process):
+        """Return the end of the launch after a process; a handler must not be empty."""
+        return [] if stays else [on_exit(process, end_launch)]
+
     if argument("player") == "seg2d3d":
         command = ["seg2d3d", "play", bag, "--rate", rate, "--clock", "--namespace", namespace]
         command += ["--wait-for-subscribers", "2", "--keep-pace", "--finish"]
         player = ExecuteProcess(cmd=command, output="screen")
-        return [player, RegisterEventHandler(OnProcessExit(target_action=player, on_exit=ended))]
+        return [player, *end_after(player)]
     command = ["ros2", "bag", "play", bag, "--rate", rate, "--clock", "--delay", "5"]
     player = ExecuteProcess(cmd=command, output="screen")
     service = f"/{namespace}/mapping/finish" if namespace else "/mapping/finish"
     command = ["ros2", "service", "call", service, "seg2d3d_ros/srv/Finish", "{}"]
     finish = ExecuteProcess(cmd=command, output="screen")
-    return [
-        player,
-        RegisterEventHandler(
-            OnProcessExit(
-                target_action=player,
-                on_exit=lambda event, context: None if context.is_shutdown else finish,
-            )
-        ),
-        RegisterEventHandler(OnProcessExit(target_action=finish, on_exit=ended)),
-    ]
+    call = on_exit(player, lambda event, context: None if context.is_shutdown else finish)
+    return [player, call, *end_after(finish)]
 
 
 def generate_launch_description():

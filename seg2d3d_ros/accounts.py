@@ -96,6 +96,39 @@ class Pauses:
         return self.longest_ns > max(_LONG_NS, _UNUSUAL * self.usual_ns)
 
 
+class Silences:
+    """Remembers the longest pause of each camera, to say after the run which ones fell silent."""
+
+    def __init__(self) -> None:
+        """Start before the first picture."""
+        self._pauses: dict[str, Pauses] = {}
+        self._first_ns, self._last_ns = 1 << 62, 0
+
+    def hear(self, camera: str, stamp_ns: int) -> None:
+        """Take the stamp of a picture."""
+        self._first_ns = min(self._first_ns, stamp_ns)
+        self._last_ns = max(self._last_ns, stamp_ns)
+        self._pauses.setdefault(camera, Pauses(stamp_ns)).go_on(stamp_ns)
+
+    def remarks(self) -> list[str]:
+        """Return sentences about cameras that sent nothing for long, or no more."""
+        said = []
+        for camera, pauses in sorted(self._pauses.items()):
+            so_far = replace(pauses)
+            so_far.go_on(self._last_ns)
+            if so_far.is_strange:
+                at_s = (so_far.from_ns - self._first_ns) * 1e-9
+                what = f"for {so_far.longest_ns * 1e-9:.1f} s"
+                what = what if pauses.longest_ns == so_far.longest_ns else "any more"
+                said.append(f"camera {camera} sent nothing {what} after {at_s:.1f} s")
+        return said
+
+    @property
+    def span_s(self) -> float:
+        """Return the seconds between the first and the last picture."""
+        return max(0.0, (self._last_ns - self._first_ns) * 1e-9)
+
+
 class Accounts:
     """Counts pictures so that received = processed + dropped by reason, per camera."""
 
@@ -107,20 +140,14 @@ class Accounts:
         self._dropped: dict[str, Counter[str]] = {}
         self._session = 0
         self._counted_ns = -(1 << 62)
-        self._first_ns: int | None = None
-        self._last_ns = 0
-        self._pauses: dict[str, Pauses] = {}
+        self._silences = Silences()
 
     def received(self, item: Item) -> None:
         """Count an incoming item."""
         if isinstance(item, Frame | Dropped):
             self._received[item.camera] += 1
         if isinstance(item, Frame):
-            self._first_ns = (
-                item.stamp_ns if self._first_ns is None else min(self._first_ns, item.stamp_ns)
-            )
-            self._last_ns = max(self._last_ns, item.stamp_ns)
-            self._pauses.setdefault(item.camera, Pauses(item.stamp_ns)).go_on(item.stamp_ns)
+            self._silences.hear(item.camera, item.stamp_ns)
 
     def mapped(self, cluster: Cluster) -> None:
         """Count what a cluster used for the first time, and what it says was dropped."""
@@ -154,18 +181,9 @@ class Accounts:
 
     def remarks(self) -> list[str]:
         """Return sentences about cameras that sent nothing for long, or no more."""
-        said = []
-        for camera, pauses in sorted(self._pauses.items()):
-            so_far = replace(pauses)
-            so_far.go_on(self._last_ns)
-            if so_far.is_strange:
-                at_s = (so_far.from_ns - (self._first_ns or 0)) * 1e-9
-                what = f"for {so_far.longest_ns * 1e-9:.1f} s"
-                what = what if pauses.longest_ns == so_far.longest_ns else "any more"
-                said.append(f"camera {camera} sent nothing {what} after {at_s:.1f} s")
-        return said
+        return self._silences.remarks()
 
     @property
     def recording_s(self) -> float:
         """Return the seconds between the first and the last picture."""
-        return 0.0 if self._first_ns is None else (self._last_ns - self._first_ns) * 1e-9
+        return self._silences.span_s

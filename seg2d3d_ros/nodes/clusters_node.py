@@ -141,7 +141,7 @@ class ClustersNode(SensorNode):
                 **self.stage.counts,
             },
             "received": self.accounts.received,
-            "remarks": list(self.setup.rig.remarks),
+            "remarks": [*self.setup.rig.remarks, *self.silences.remarks()],
             "wall_s": self.wall_s(),
         }
 

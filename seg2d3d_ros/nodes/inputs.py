@@ -115,6 +115,15 @@ class Inputs:
         """Return how long nothing has arrived."""
         return time.monotonic() - self._last_s
 
+    def cure(self, camera: str) -> str:
+        """Return what has probably become of a camera that is silent, and what to do."""
+        cameras = self._layout.cameras if self._layout is not None else ()
+        for topic in [c.picture.name for c in cameras if c.name == camera]:
+            if not self._node.count_publishers(topic):
+                return f"nobody publishes {topic} any more; start its driver again"
+            return f"{topic} still has a publisher; see to the camera, its cable and its driver"
+        return "see to its driver"
+
     # ---------------------------------------------------------------------------------- discovery
 
     def _poll(self) -> None:
@@ -164,6 +173,7 @@ class Inputs:
             if is_late:
                 raise
             return  # another publisher of TF may still speak
+        setup = _with_absent(setup, self._layout)
         self._is_ready, self.problem = True, ""
         self._timer.cancel()  # not destroyed: it is the one that calls
         self._hearing = Hearing([])
@@ -258,3 +268,18 @@ class Inputs:
             return "duplicate_stamp" if stamp_ns == last_ns else "stamp_back"
         self._stamps_ns[topic] = stamp_ns
         return ""
+
+
+def _with_absent(setup: RigSetup, layout: Layout) -> RigSetup:
+    """Return the setup with a remark about cameras that were announced and sent nothing."""
+    there = {camera.name for camera in setup.rig.cameras}
+    absent = ", ".join(c.name for c in layout.cameras if c.name not in there)
+    if not absent:
+        return setup
+    remark = (
+        f"left out: {absent}, announced but without pictures or calibration at the start; "
+        "configure the nodes again once they send"
+    )
+    logger.warning(remark)
+    rig = dataclasses.replace(setup.rig, remarks=(*setup.rig.remarks, remark))
+    return dataclasses.replace(setup, rig=rig)

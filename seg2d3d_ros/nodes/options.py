@@ -32,6 +32,12 @@ class NodeOptions:
         3.0, "After the first picture, wait this long for camera_info, TF and odometry.", 0, 600
     )
     quiet_s: float = option(0.5, "A flush waits until nothing has arrived for this long.", 0, 60)
+    silence_s: float = option(
+        2.0,
+        "A camera that sends nothing for so long while other sensors go on is told. 0: never.",
+        0,
+        3600,
+    )
     finish_timeout_s: float = option(
         300.0, "Longest wait of finish for the other nodes and the last cluster.", 1, 86400
     )

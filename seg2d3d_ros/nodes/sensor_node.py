@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from std_srvs.srv import Trigger
 
+from seg2d3d_ros.accounts import Silences
 from seg2d3d_ros.errors import NodeError
 from seg2d3d_ros.io.dead_reckoning import DeadReckoning
 from seg2d3d_ros.io.rosbag_rig import RigSetup
@@ -21,6 +22,7 @@ from seg2d3d_ros.nodes.conversions.inputs import to_item
 from seg2d3d_ros.nodes.inputs import Arrival, Inputs, Listeners
 from seg2d3d_ros.nodes.lifecycle import StageNode
 from seg2d3d_ros.nodes.picture_accounts import PictureAccounts
+from seg2d3d_ros.nodes.silence import SilenceWatch
 from seg2d3d_ros.nodes.worker import Job, Worker
 from seg2d3d_ros.types import Dropped, Frame
 
@@ -53,6 +55,8 @@ class SensorNode(StageNode, ABC):
         self._flush_lock = threading.Lock()
         self.num_skipped: Counter[str] = Counter()
         self.accounts = PictureAccounts()
+        self.silences = Silences()
+        self._silence = SilenceWatch(0.0)
         self.frame_ids: dict[str, str] = {}
 
     # --------------------------------------------------------------------- what subclasses define
@@ -91,6 +95,7 @@ class SensorNode(StageNode, ABC):
         self.worker = Worker(self._push, self.emit, self.options.queue_pictures, max_wait_s)
         self.worker.pause(True)
         self.worker.start()
+        self._silence = SilenceWatch(self.options.silence_s)
         listeners = Listeners(self.on_layout, self._on_rig, self._on_arrival)
         self.inputs = Inputs(
             self, self.config.inputs, self.options, listeners, has_motion=self.has_motion
@@ -110,7 +115,7 @@ class SensorNode(StageNode, ABC):
     def close(self) -> None:
         """Forget the stage and the rig."""
         self.stage = self.setup = self.worker = self.inputs = None
-        self.accounts = PictureAccounts()
+        self.accounts, self.silences = PictureAccounts(), Silences()
         self._is_flushed = False
 
     # --------------------------------------------------------------------------------------- flow
@@ -146,6 +151,7 @@ class SensorNode(StageNode, ABC):
     def _on_arrival(self, arrival: Arrival) -> None:
         if self.worker is None:
             return
+        self._watch(arrival)
         if arrival.kind == "frame":
             self.accounts.receive(arrival.camera)
             self._first_s = self._first_s or time.monotonic()
@@ -163,6 +169,33 @@ class SensorNode(StageNode, ABC):
             return
         shed = (lambda: self._shed(arrival)) if arrival.kind == "frame" else None
         self.worker.put(Job(make=lambda: self._make(arrival), shed=shed, lane=arrival.camera))
+
+    def _watch(self, arrival: Arrival) -> None:
+        """Notice that a camera sends; say so if it was silent."""
+        if arrival.kind == "frame":
+            silence_s = self._silence.hear(arrival.camera, time.monotonic())
+            if silence_s:
+                self.get_logger().info(
+                    f"camera {arrival.camera} sends again, after {silence_s:.1f} s"
+                )
+            if not arrival.reason and not self._is_flushed:
+                self.silences.hear(arrival.camera, arrival.stamp_ns)
+        elif arrival.kind != "labels":  # late masks of other pictures are no sign of life
+            self._silence.go_on(time.monotonic())
+
+    def _silent_cameras(self) -> tuple[str, dict[str, float]]:
+        """Return a sentence about the cameras that are silent, and their `silent_s.<camera>`."""
+        if self.inputs is None or self._is_flushed:
+            return "", {}
+        fallen, silent = self._silence.fall_silent(), self._silence.silent()
+        told = {
+            name: f"camera {name} has sent nothing for {seconds:.1f} s while others go on: "
+            f"{self.inputs.cure(name)}"
+            for name, seconds in silent.items()
+        }
+        for name in fallen:
+            self.get_logger().warning(told[name])
+        return "; ".join(told.values()), {f"silent_s.{k}": v for k, v in silent.items()}
 
     def _say_it_is_over(self) -> None:
         if self._is_flushed:
@@ -279,7 +312,7 @@ class SensorNode(StageNode, ABC):
             self.worker.drain(_DRAIN_LIMIT_S)
             self.stage = self.make_stage(self.setup)
             self._is_flushed, self._first_s = False, 0.0
-            self.accounts = PictureAccounts()
+            self.accounts, self.silences = PictureAccounts(), Silences()
             response.success, response.message = True, "started anew"
         return response
 
@@ -293,9 +326,12 @@ class SensorNode(StageNode, ABC):
         """Return the worker's counters, the accounts of pictures, and what was skipped."""
         values: dict[str, float | int | str] = {}
         if self.inputs is not None and self.worker is not None:
-            values["problem"] = self.inputs.problem or self.worker.last_error
+            silence, silent_s = self._silent_cameras()
+            problems = (self.inputs.problem or self.worker.last_error, silence)
+            values["problem"] = "; ".join(filter(None, problems))
             values |= self.worker.stats()
             values |= self.accounts.values()
+            values |= silent_s
             values |= {f"lost.{k}": v for k, v in sorted(self.inputs.num_lost.items())}
             values |= {f"skipped.{k}": v for k, v in sorted(self.num_skipped.items())}
             values["odometry_from_twists"] = self._wheels.num_integrated

@@ -4,6 +4,7 @@ import array
 
 import cv2
 import numpy as np
+from geometry_msgs.msg import TransformStamped
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
@@ -24,11 +25,19 @@ def picture(i):
 class CameraOnGraph:
     """A camera without TF, best-effort if not told otherwise, raw or compressed."""
 
-    def __init__(self, node, is_compressed=False, qos=qos_profile_sensor_data, info_qos=None):
+    def __init__(
+        self,
+        node,
+        is_compressed=False,
+        qos=qos_profile_sensor_data,
+        info_qos=None,
+        name="cam",
+    ):
         self._kind = CompressedImage if is_compressed else Image
-        name = "/cam/image_raw/compressed" if is_compressed else "/cam/image_raw"
-        self.pictures = node.create_publisher(self._kind, name, qos)
-        self.infos = node.create_publisher(CameraInfo, "/cam/camera_info", info_qos or qos)
+        self._frame_id = f"{name}_optical"
+        topic = f"/{name}/image_raw/compressed" if is_compressed else f"/{name}/image_raw"
+        self.pictures = node.create_publisher(self._kind, topic, qos)
+        self.infos = node.create_publisher(CameraInfo, f"/{name}/camera_info", info_qos or qos)
 
     @property
     def is_heard(self):
@@ -42,17 +51,26 @@ class CameraOnGraph:
         else:
             made = Image(width=WIDTH, height=HEIGHT, step=3 * WIDTH, encoding="bgr8")
             made.data = array.array("B", picture(i).tobytes())
-        made.header.frame_id = "cam_optical"
+        made.header.frame_id = self._frame_id
         made.header.stamp = to_time(T0_NS + i * STEP_NS)
         return made
 
     def info(self):
         K = [250.0, 0.0, WIDTH / 2, 0.0, 250.0, HEIGHT / 2, 0.0, 0.0, 1.0]
         made = CameraInfo(width=WIDTH, height=HEIGHT, distortion_model="plumb_bob", k=K)
-        made.header.frame_id = "cam_optical"
+        made.header.frame_id = self._frame_id
         return made
 
     def send(self, *messages):
         for message in messages:
             self.infos.publish(self.info())
             self.pictures.publish(message)
+
+    def link(self, y_m):
+        """Return where the camera sits on base_link: y metres to the left, looking ahead."""
+        made = TransformStamped(child_frame_id=self._frame_id)
+        made.header.frame_id = "base_link"
+        made.transform.translation.y, made.transform.translation.z = y_m, 1.5
+        q = made.transform.rotation
+        q.x, q.y, q.z, q.w = -0.5, 0.5, -0.5, 0.5
+        return made

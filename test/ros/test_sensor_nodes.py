@@ -1,5 +1,6 @@
 """The segmentation and clusters nodes as real processes, fed by a camera of the test's own."""
 
+import itertools
 import json
 
 import pytest
@@ -8,8 +9,9 @@ pytest.importorskip("rclpy", reason="rclpy is not installed: source env.bash aft
 pytest.importorskip("seg2d3d_ros.msg", reason="the messages are not built: make setup")
 
 from camera_on_graph import HEIGHT, STEP_NS, T0_NS, WIDTH, CameraOnGraph
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.qos import DurabilityPolicy, QoSProfile
+from tf2_msgs.msg import TFMessage
 
 import seg2d3d_ros.msg as msg
 from seg2d3d_ros.nodes.conversions.clusters import from_cluster
@@ -135,3 +137,54 @@ def test_clusters_node_camera_without_info_says_what_is_missing(start, peer, eve
     assert eventually(lambda: "no camera_info beside them" in " ".join(told())), told()
     answer = peer.call(Flush, "clusters/flush")
     assert not answer.success and "no camera_info" in answer.message
+
+
+def test_camera_that_falls_silent_is_told_while_the_other_goes_on_and_so_is_its_return(
+    start, peer, eventually
+):
+    left, right = (CameraOnGraph(peer.node, name=name) for name in ("left", "right"))
+    kept = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    links = peer.node.create_publisher(TFMessage, "/tf_static", kept)
+    links.publish(TFMessage(transforms=[left.link(0.3), right.link(-0.3)]))
+    process = start("clusters", node__silence_s=0.5, **FAST)
+    peer.listen(DiagnosticArray, "/diagnostics")
+    assert eventually(lambda: left.is_heard and right.is_heard)
+    numbers = itertools.count()
+
+    def told(*senders):
+        i = next(numbers)
+        for camera in senders:
+            camera.send(camera.message(i))
+        status = [s for m in peer.heard["/diagnostics"][-1:] for s in m.status][0]
+        return status, {pair.key: pair.value for pair in status.values}
+
+    assert eventually(lambda: int(told(left, right)[1].get("received.right", 0)) >= 20)
+    assert told(left, right)[0].message == "working"
+    assert eventually(lambda: "camera right has sent nothing for" in told(left)[0].message)
+    status, values = told(left)
+    assert status.level == DiagnosticStatus.WARN
+    assert float(values["silent_s.right"]) > 0.5 and "silent_s.left" not in values
+    assert "/right/image_raw still has a publisher" in status.message
+    peer.node.destroy_publisher(right.pictures)
+    assert eventually(lambda: "nobody publishes /right/image_raw" in told(left)[0].message)
+    right = CameraOnGraph(peer.node, name="right")
+    assert eventually(lambda: told(left, right)[0].message == "working")
+    report = json.loads(peer.call(Flush, "clusters/flush").report)
+    assert [r.split(" nothing for")[0] for r in report["remarks"] if "nothing" in r] == [
+        "camera right sent"
+    ]
+    code, text = process.end()
+    assert code == 0
+    assert text.count("camera right has sent nothing for") == 1  # in the log once
+    assert text.count("camera right sends again, after") == 1
+
+
+def test_camera_that_is_announced_and_never_sends_is_left_out_and_named(start, peer, eventually):
+    camera, idle = CameraOnGraph(peer.node), CameraOnGraph(peer.node, name="idle")
+    start("clusters", **FAST)
+    assert eventually(lambda: camera.is_heard and idle.is_heard)
+    camera.send(*[camera.message(i) for i in range(5)])
+    flushed = peer.call(Flush, "clusters/flush")
+    assert flushed.success, flushed.message
+    remarks = json.loads(flushed.report)["remarks"]
+    assert [r.split(",")[0] for r in remarks if "left out" in r] == ["left out: idle"]
