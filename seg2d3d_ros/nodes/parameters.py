@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
-from rclpy.exceptions import ParameterUninitializedException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import HistoryPolicy, QoSProfile
@@ -36,8 +35,11 @@ def declare_parameters(node: Node) -> None:
     for name, field in fields.items():
         default = _default(field)
         descriptor = _descriptor(field, default)
-        if default == []:  # the type of an empty list cannot be inferred: declared without value
-            node.declare_parameter(name, Parameter.Type.STRING_ARRAY, descriptor)
+        if default == []:  # its type cannot be inferred from an empty list: set in a second step
+            kind = Parameter.Type.STRING_ARRAY
+            given = node.declare_parameter(name, kind, descriptor)
+            if given.type_ == Parameter.Type.NOT_SET:  # `ros2 param dump` stops at such a one
+                node.set_parameters([Parameter(name, kind, [])])
         else:
             node.declare_parameter(name, default, descriptor)
     _refuse_unknown(node, fields)
@@ -80,10 +82,7 @@ def read_options(node: Node, changed: Mapping[str, Any] | None = None) -> NodeOp
 
 
 def _value(node: Node, name: str) -> Any:
-    try:
-        value = node.get_parameter(name).value
-    except ParameterUninitializedException:
-        return []
+    value = node.get_parameter(name).value
     return value if isinstance(value, (str, bool, int, float)) else list(value)
 
 

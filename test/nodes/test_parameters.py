@@ -40,6 +40,14 @@ def test_parameters_none_given_read_back_as_the_defaults(declare):
     assert read_options(node) == NodeOptions()
 
 
+def test_parameters_all_have_a_value_so_that_param_dump_shows_them(declare):
+    node = declare()
+    names = [*config.describe(), "node.autostart"]
+    values = {p.name: p for p in node.get_parameters(names)}  # raises for one without a value
+    assert values["inputs.cameras"].type_ == Parameter.Type.STRING_ARRAY
+    assert values["inputs.cameras"].value == [] == read_config(node).inputs.cameras
+
+
 def test_parameters_carry_help_and_range_of_the_dataclasses(declare):
     node = declare()
     for name, field in config.describe().items():
