@@ -5,30 +5,27 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 
-import cv2
 import numpy as np
 
 from seg2d3d_ros.clusters.assembly import RigFrame
 from seg2d3d_ros.clusters.corners import KeyframeCorners
 from seg2d3d_ros.clusters.descriptors import Describer
-from seg2d3d_ros.clusters.exclusion import Exclusion
 from seg2d3d_ros.clusters.initialization import locate_between, motion_between
 from seg2d3d_ros.clusters.keyframes import KeyframePolicy
 from seg2d3d_ros.clusters.landmarks import LandmarkTable
-from seg2d3d_ros.clusters.motion import ConstantVelocity, Motion, guess_pixels
+from seg2d3d_ros.clusters.motion import ConstantVelocity, Motion
 from seg2d3d_ros.clusters.odometry import OdometryBuffer
 from seg2d3d_ros.clusters.overlap import CameraPair
 from seg2d3d_ros.clusters.pair_turn import turned_apart
 from seg2d3d_ros.clusters.relocation import Relocator, bridge
+from seg2d3d_ros.clusters.rig_tracker import RigTracker
 from seg2d3d_ros.clusters.threads import Threads
-from seg2d3d_ros.clusters.tracker import FAR, NEAR, Tracker
 from seg2d3d_ros.clusters.turning import Turning
 from seg2d3d_ros.clusters.window import LocalFrame, LocalMap, Seen, way_by_odometry
 from seg2d3d_ros.config import Config
-from seg2d3d_ros.geometry import bundle, transforms
-from seg2d3d_ros.geometry import cameras as models
+from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.geometry.pose import PosePrior, RigObservations, refine_rig_pose
-from seg2d3d_ros.types import FloatArray, IntArray, Rig
+from seg2d3d_ros.types import FloatArray, Rig
 
 _LOG = logging.getLogger(__name__)
 _MIN_INLIERS = 12
@@ -49,16 +46,13 @@ class FrontEnd:
     ) -> None:
         """Start a new local map; what nothing waits for at once is worked on `beside`."""
         self._config = config.clusters
-        self._exclusion = Exclusion(config.segmentation)
         self._policy = KeyframePolicy(config.clusters)
         self._rig, self._pairs = rig, pairs
         self._odometry = odometry
         self._threads = Threads(config.runtime.num_threads)
-        share = max(self._config.max_features // len(rig.cameras), 50)
-        reach = NEAR if rig.has_odometry else FAR
-        settings = (share, self._config.min_feature_distance_px, reach)
-        self._trackers = [Tracker(*settings) for _ in rig.cameras]
-        self._corners = KeyframeCorners(config, rig, pairs, self._trackers, self._threads)
+        self._tracks = RigTracker(config, rig, self._threads)
+        trackers = self._tracks.trackers
+        self._corners = KeyframeCorners(config, rig, pairs, trackers, self._threads)
         self._describer = Describer(rig.cameras, beside)
         self._relocator = Relocator(rig.cameras)
         self._velocity = ConstantVelocity(len(rig.cameras))
@@ -75,8 +69,7 @@ class FrontEnd:
 
     def start(self, T_local_base: FloatArray) -> None:
         """Forget the local map and start another at a pose; ids go on counting."""
-        for tracker in self._trackers:
-            tracker.clear()
+        self._tracks.clear()
         self._describer.start()
         self.map = LocalMap(self._config, self._rig, LandmarkTable(self.map.landmarks.next_id))
         self.frames: list[LocalFrame] = []
@@ -87,9 +80,6 @@ class FrontEnd:
         self._told_ns = 0
         self._turning = Turning()
         self._policy.clear()
-        self._exclusion.clear()
-        # By camera: where base_link was when its last picture was taken.
-        self._pose_of: dict[int, FloatArray] = {}
         self.num_overlap_matches = 0
 
     @property
@@ -126,7 +116,7 @@ class FrontEnd:
     def process(self, moment: RigFrame) -> LocalFrame:
         """Take the pictures of one moment; the frame returned is a keyframe if it became one."""
         motion, predicted = self._predict(moment.stamp_ns)
-        grays = self._advance(moment, predicted)
+        grays = self._tracks.advance(moment, self.map, predicted)
         frame = self._locate(moment, predicted, motion)
         if len(frame.seen.ids) < _MIN_INLIERS and self._has_motion():
             self._relocate(frame, moment, grays)
@@ -148,57 +138,18 @@ class FrontEnd:
         """Return the motion since the last moment, by odometry or velocity, and the pose."""
         if not self.frames:
             return None, self._pose
-        increment = self._odometry.increment(self.frames[-1].stamp_ns, stamp_ns)
-        if increment is not None:
-            motion: Motion | None = Motion(increment, self._odometry.covariance(increment))
-        else:
-            motion = None if self._is_adrift else self._velocity.predict(stamp_ns)
+        motion = self._odometry.motion(self.frames[-1].stamp_ns, stamp_ns)
+        if motion is None and not self._is_adrift:
+            motion = self._velocity.predict(stamp_ns)
         return motion, self._pose if motion is None else self._pose @ motion.T_i_j
 
-    def _advance(self, moment: RigFrame, predicted: FloatArray) -> dict[int, np.ndarray]:
-        """Follow the tracks, end those on what moves, and return the grey pictures by camera."""
-
-        def work(c: int) -> tuple[int, np.ndarray]:
-            image, tracker = moment.frames[c].image, self._trackers[c]
-            gray = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
-            tracker.advance(gray, self._guess(c, predicted))
-            never = self._exclusion.look(c, moment.segmentations.get(c))
-            if never is not None:
-                at = np.round(tracker.uv_px).astype(int)
-                tracker.keep(never[at[:, 1], at[:, 0]] == 0)
-            return c, gray
-
-        return dict(self._threads.map(work, sorted(moment.frames)))
-
-    def _guess(self, c: int, predicted: FloatArray) -> FloatArray:
-        """Return where the tracks of a camera (n, 2) should be at the predicted pose."""
-        tracker, camera = self._trackers[c], self._rig.cameras[c]
-        if not len(tracker.ids) or not self.frames:
-            return tracker.uv_px
-        points = self.map.landmarks.points(tracker.ids)
-        T_before = self._pose_of.get(c, self._pose) @ camera.T_base_cam
-        return guess_pixels(camera, tracker.uv_px, points, T_before, predicted @ camera.T_base_cam)
-
     # ------------------------------------------------------------------------------------ location
-
-    def _seen(self, cameras: list[int]) -> Seen:
-        trackers = [self._trackers[c] for c in cameras]
-        ideal = [
-            models.ideal_pixels(self._rig.cameras[c], t.uv_px)
-            for c, t in zip(cameras, trackers, strict=True)
-        ]
-        return Seen(
-            ids=np.concatenate([t.ids for t in trackers]),
-            camera=np.repeat(np.array(cameras, dtype=np.int64), [len(t.ids) for t in trackers]),
-            uv_px=np.concatenate([t.uv_px for t in trackers]),
-            uv_ideal_px=np.concatenate(ideal),
-        )
 
     def _locate(
         self, moment: RigFrame, predicted: FloatArray, motion: Motion | None
     ) -> LocalFrame:
         cameras = sorted(moment.frames)
-        seen = self._seen(cameras)
+        seen = self._tracks.seen(cameras)
         pose, status = predicted, "coasted"
         points = self.map.landmarks.points(seen.ids)
         known = np.isfinite(points[:, 0])
@@ -217,8 +168,8 @@ class FrontEnd:
                 bad[np.flatnonzero(known)] = (
                     found.error_px > 2.5 * self._config.max_reprojection_px
                 )
-                self._end_tracks(cameras, seen, bad)
                 seen.keep(~bad)
+                self._tracks.end_others(cameras, seen)
         stamps = tuple(moment.frames[c].stamp_ns for c in cameras)
         return LocalFrame(moment.stamp_ns, pose, False, tuple(cameras), stamps, seen, status)
 
@@ -226,18 +177,14 @@ class FrontEnd:
         """Look for landmarks that were followed before the dark, where no odometry leads on."""
         if self._rig.has_odometry:
             return
-        allowed = {c: self._exclusion.allow(c, moment.frames[c].stamp_ns) for c in grays}
-        corners = {c: self._trackers[c].find_corners(allowed[c], _MAX_CORNERS) for c in grays}
+        corners = self._tracks.find_corners(moment, _MAX_CORNERS)
         self.settle()
         found = self._relocator.find(grays, corners, self.map, frame.T_local_base)
         if found is None:
             return
         frame.T_local_base, frame.status, frame.seen = found.T_local_base, "tracked", found.seen
         bridge(self.frames, frame)
-        for c in frame.cameras:
-            rows = found.seen.camera == c
-            self._trackers[c].clear()
-            self._trackers[c].add(found.seen.ids[rows], found.seen.uv_px[rows])
+        self._tracks.replace(frame.cameras, found.seen)
         last = self.frames[-1]
         self._velocity.clear()
         self._velocity.add(last.stamp_ns, last.T_local_base, last.cameras)
@@ -251,10 +198,6 @@ class FrontEnd:
             return PosePrior(predicted, np.asarray(np.linalg.inv(motion.covariance)))
         return PosePrior(predicted, np.diag([1 / 0.2**2] * 3 + [1 / 3.0**2] * 3))
 
-    def _end_tracks(self, cameras: list[int], seen: Seen, bad: np.ndarray) -> None:
-        for c in cameras:
-            self._trackers[c].keep(~bad[seen.camera == c])
-
     def _is_others_turn(self, cameras: Iterable[int]) -> bool:
         """Return True if none of these cameras was part of the last moment."""
         return bool(self.frames) and not set(cameras) & set(self.frames[-1].cameras)
@@ -262,7 +205,7 @@ class FrontEnd:
     def _move_on(self, frame: LocalFrame) -> None:
         self._velocity.add(frame.stamp_ns, frame.T_local_base, frame.cameras)
         self._pose = frame.T_local_base
-        self._pose_of.update(dict.fromkeys(frame.cameras, self._pose))
+        self._tracks.stand_at(frame.cameras, self._pose)
         self._num_coasted = self._num_coasted + 1 if frame.status == "coasted" else 0
         if frame.status != "coasted":
             self._told_ns = frame.stamp_ns
@@ -318,24 +261,24 @@ class FrontEnd:
         frame.is_keyframe = True
         self.map.keyframes.append(frame)
         self._policy.add(frame)
-        self._corners.supply(frame, moment, self.map.landmarks, self._exclusion)
+        self._corners.supply(frame, moment, self.map.landmarks, self._tracks.exclusion)
         across = self._corners.match_across(frame, grays, self.map.landmarks)
-        frame.seen = Seen.joined([self._seen(list(frame.cameras)), *across])
+        frame.seen = Seen.joined([self._tracks.seen(frame.cameras), *across])
         self._turn_cameras()
         matches = [self.num_overlap_matches, *(len(seen.ids) for seen in across)]
         self.num_overlap_matches = max(matches)
         self.map.triangulate()
-        self.map.adjust(self.odometry_priors(self.map.window()))
+        self.map.adjust()
         if len(self.map.keyframes) == 2 and not self._rig.has_odometry:
             waited = [f for f in self.frames if not f.is_keyframe and f.status == "coasted"]
             locate_between(waited, self.map, self._config.max_reprojection_px)
         self._pose = frame.T_local_base
         self._is_located = self._is_located or self._rig.has_odometry
-        self._drop_outliers(frame)
+        self._tracks.end_others(frame.cameras, frame.seen)
         self._describer.begin(frame, grays, self.map.landmarks, self.scale == "metric")
-        self._pose_of.update(dict.fromkeys(frame.cameras, self._pose))
+        self._tracks.stand_at(frame.cameras, self._pose)
         for c in frame.cameras:
-            self._policy.count(c, len(self._trackers[c].ids))
+            self._policy.count(c, len(self._tracks.trackers[c].ids))
 
     def _turn_cameras(self) -> None:
         """Go on with cameras as they evidently sit, so that matches between them are found.
@@ -360,34 +303,11 @@ class FrontEnd:
         if not self.map.keyframes:
             return
         last, before = self.map.keyframes[-1], self.frames[-2]
-        frame.T_prev_base = self._odometry.increment(last.stamp_ns, frame.stamp_ns)
+        frame.since_prev = self._odometry.motion(last.stamp_ns, frame.stamp_ns)
         if self._turning.is_active:
-            turn = self._turning.motion(last, frame)
-            frame.T_prev_base, frame.prev_covariance = turn.T_i_j, turn.covariance
+            frame.since_prev = self._turning.motion(last, frame)
         if self._rig.has_odometry or motion is None or before.status != "tracked":
             return
         if not set(frame.cameras) & set(before.cameras):
             T_last_before = np.eye(4) if before is last else before.T_ref_base
-            frame.T_prev_base, frame.prev_covariance = (
-                T_last_before @ motion.T_i_j,
-                motion.covariance,
-            )
-
-    def odometry_priors(self, window: list[LocalFrame]) -> list[bundle.RelativePrior]:
-        """Return odometry between consecutive keyframes of a list that starts anywhere."""
-        priors = []
-        for k in range(1, len(window)):
-            T = window[k].T_prev_base
-            if T is not None:
-                covariance = window[k].prev_covariance
-                if covariance is None:
-                    covariance = self._odometry.covariance(T)
-                priors.append(bundle.RelativePrior(k - 1, k, T, covariance, True))
-        return priors
-
-    def _drop_outliers(self, frame: LocalFrame) -> None:
-        """End the tracks whose observation in this keyframe was culled."""
-        for c in frame.cameras:
-            tracker = self._trackers[c]
-            kept: IntArray = frame.seen.ids[frame.seen.camera == c]
-            tracker.keep(np.isin(tracker.ids, kept))
+            frame.since_prev = Motion(T_last_before @ motion.T_i_j, motion.covariance)

@@ -6,6 +6,7 @@ import bisect
 
 import numpy as np
 
+from seg2d3d_ros.clusters.motion import Motion
 from seg2d3d_ros.config import ClustersConfig
 from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.types import FloatArray, Odometry
@@ -71,6 +72,11 @@ class OdometryBuffer:
         if T_i is None or T_j is None:
             return None
         return transforms.invert(T_i) @ T_j
+
+    def motion(self, stamp_i_ns: int, stamp_j_ns: int) -> Motion | None:
+        """Return the increment between two stamps with its noise; None where not covered."""
+        T_i_j = self.increment(stamp_i_ns, stamp_j_ns)
+        return None if T_i_j is None else Motion(T_i_j, self.covariance(T_i_j))
 
     def _at(self, stamp_ns: int) -> FloatArray | None:
         slack = 200_000_000

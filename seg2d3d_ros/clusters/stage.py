@@ -240,13 +240,9 @@ class ClusterStage:
     ) -> tuple[RelativePose, ...]:
         out = []
         for i, j in zip(keyframes[:-1], keyframes[1:], strict=True):
-            if j.T_prev_base is not None:
-                covariance = j.prev_covariance
-                if covariance is None:
-                    covariance = self._odometry.covariance(j.T_prev_base)
-                out.append(
-                    RelativePose(position[id(i)], position[id(j)], j.T_prev_base, covariance)
-                )
+            if j.since_prev is not None:
+                T_i_j, covariance = j.since_prev.T_i_j, j.since_prev.covariance
+                out.append(RelativePose(position[id(i)], position[id(j)], T_i_j, covariance))
         return tuple(out)
 
     def _slide(self) -> None:

@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from seg2d3d_ros.clusters.landmarks import LandmarkTable
+from seg2d3d_ros.clusters.motion import Motion
 from seg2d3d_ros.config import ClustersConfig
 from seg2d3d_ros.geometry import bundle, local_bundle, transforms
 from seg2d3d_ros.geometry import cameras as models
@@ -50,7 +51,12 @@ class Seen:
 
 @dataclass
 class LocalFrame:
-    """A rig frame of the local map: a keyframe, or a frame hung onto one by `T_ref_base`."""
+    """A rig frame of the local map: a keyframe, or a frame hung onto one by `T_ref_base`.
+
+    Attributes:
+        since_prev: Of a keyframe: the motion since the one before it, told by anything but common
+            landmarks: odometry, a turn on the spot, or velocity where cameras fire in turn.
+    """
 
     stamp_ns: int
     T_local_base: FloatArray
@@ -59,8 +65,7 @@ class LocalFrame:
     picture_stamps_ns: tuple[int, ...]
     seen: Seen
     status: str = "tracked"
-    T_prev_base: FloatArray | None = None
-    prev_covariance: FloatArray | None = None
+    since_prev: Motion | None = None
     T_ref_base: FloatArray = field(default_factory=lambda: np.eye(4))
 
 
@@ -143,8 +148,8 @@ class LocalMap:
     def _angle(a: FloatArray, b: FloatArray) -> FloatArray:
         return np.arctan2(np.linalg.norm(np.cross(a, b), axis=1), np.einsum("ni,ni->n", a, b))
 
-    def adjust(self, priors: list[bundle.RelativePrior], max_iterations: int = 3) -> None:
-        """Adjust the window; its two oldest keyframes stay, `priors` refer to positions in it.
+    def adjust(self, max_iterations: int = 3) -> None:
+        """Adjust the window with the motions told between its keyframes; the two oldest stay.
 
         Keyframes that saw nothing are carried by the odometry on both their sides.
         """
@@ -167,7 +172,11 @@ class LocalMap:
             camera=seen.camera[known],
             point=point,
             uv_ideal_px=seen.uv_ideal_px[known],
-            relative=tuple(p for p in priors if not constant[p.j]),
+            relative=tuple(
+                bundle.RelativePrior(k - 1, k, f.since_prev.T_i_j, f.since_prev.covariance, True)
+                for k, f in enumerate(frames)
+                if f.since_prev is not None and not constant[k]
+            ),
         )
         result = local_bundle.adjust(problem, bundle.BundleOptions(1.0, max_iterations, 1e-3))
         for f, T in zip(frames, result.T_world_base, strict=True):
@@ -202,8 +211,8 @@ def way_by_odometry(keyframes: list[LocalFrame]) -> float:
     """Return the way between keyframes per way that odometry tells; 1 on less than two metres."""
     way = told = 0.0
     for before, after in pairwise(keyframes):
-        if after.T_prev_base is not None:
+        if after.since_prev is not None:
             step = after.T_local_base[:3, 3] - before.T_local_base[:3, 3]
             way += float(np.linalg.norm(step))
-            told += float(np.linalg.norm(after.T_prev_base[:3, 3]))
+            told += float(np.linalg.norm(after.since_prev.T_i_j[:3, 3]))
     return way / told if told > _MIN_TOLD_M else 1.0

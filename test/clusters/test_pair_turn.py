@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from seg2d3d_ros.clusters.motion import Motion
 from seg2d3d_ros.clusters.overlap import CameraPair
 from seg2d3d_ros.clusters.pair_turn import PairTurn, turned_apart
 from seg2d3d_ros.clusters.stage import ClusterStage
@@ -55,8 +56,10 @@ def test_way_by_odometry_is_that_of_the_keyframes_that_odometry_ties():
     def keyframe(x_m, told_m):
         T = transforms.rigid(np.eye(3), [x_m, 0.0, 0.0])
         nothing = Seen(*(np.zeros(0, dtype=int),) * 2, *(np.zeros((0, 2)),) * 2)
-        T_prev = None if told_m is None else transforms.rigid(np.eye(3), [told_m, 0.0, 0.0])
-        return LocalFrame(0, T, True, (0,), (0,), nothing, T_prev_base=T_prev)
+        way = None
+        if told_m is not None:
+            way = Motion(transforms.rigid(np.eye(3), [told_m, 0.0, 0.0]), np.eye(6))
+        return LocalFrame(0, T, True, (0,), (0,), nothing, since_prev=way)
 
     ways = [keyframe(0.0, None), keyframe(1.5, 1.0), keyframe(9.0, None), keyframe(12.0, 2.0)]
     assert way_by_odometry(ways) == pytest.approx(4.5 / 3.0)

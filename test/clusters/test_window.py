@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from seg2d3d_ros.clusters.landmarks import LandmarkTable
+from seg2d3d_ros.clusters.motion import Motion
 from seg2d3d_ros.clusters.window import LocalFrame, LocalMap, Seen
 from seg2d3d_ros.config import ClustersConfig
 from seg2d3d_ros.geometry import cameras, transforms
-from seg2d3d_ros.geometry.bundle import RelativePrior
 from seg2d3d_ros.types import Rig
 
 NUM_POINTS = 150
@@ -111,7 +111,7 @@ def test_adjust_shaken_poses_come_back_to_the_truth(rig, points):
         k.T_local_base = k.T_local_base @ transforms.exp(
             np.r_[0.005 * rng.standard_normal(3), 0.05 * rng.standard_normal(3)]
         )
-    local.adjust([], max_iterations=30)
+    local.adjust(max_iterations=30)
     for k, T in zip(local.keyframes, truth, strict=True):
         np.testing.assert_allclose(k.T_local_base, T, atol=2e-4)
 
@@ -120,7 +120,7 @@ def test_adjust_two_oldest_keyframes_stay_bitwise(rig, points):
     local, _ = build(rig, points, noise_px=0.5)
     local.triangulate()
     before = [k.T_local_base.copy() for k in local.keyframes]
-    local.adjust([])
+    local.adjust()
     moved = [
         np.abs(k.T_local_base - T).max() for k, T in zip(local.keyframes, before, strict=True)
     ]
@@ -132,7 +132,7 @@ def test_adjust_noise_is_reduced_to_its_arithmetic(rig, points):
     local, _ = build(rig, points, noise_px=0.5)
     truth = [k.T_local_base.copy() for k in local.keyframes]
     local.triangulate()
-    local.adjust([], max_iterations=20)
+    local.adjust(max_iterations=20)
     errors = [
         np.linalg.norm(k.T_local_base[:3, 3] - T[:3, 3])
         for k, T in zip(local.keyframes, truth, strict=True)
@@ -147,11 +147,12 @@ def test_adjust_odometry_holds_a_keyframe_with_few_points(rig, points):
     local.triangulate()
     last = local.keyframes[-1]
     truth = last.T_local_base.copy()
-    local.adjust([])
+    local.adjust()
     last.seen.keep(np.arange(len(last.seen.ids)) < 2)
     last.T_local_base = truth @ transforms.exp([0, 0, 0.05, 0.4, 0.2, 0])
     increment = transforms.invert(local.keyframes[-2].T_local_base) @ truth
-    local.adjust([RelativePrior(2, 3, increment, np.eye(6) * 1e-6)], max_iterations=20)
+    last.since_prev = Motion(increment, np.eye(6) * 1e-6)
+    local.adjust(max_iterations=20)
     # a millimetre, as the factor says
     np.testing.assert_allclose(last.T_local_base, truth, atol=3e-3)
 
@@ -163,11 +164,9 @@ def test_adjust_keyframe_without_observations_follows_odometry(rig, points):
     blind.seen.keep(np.zeros(len(blind.seen.ids), dtype=bool))
     truth = [k.T_local_base.copy() for k in local.keyframes]
     blind.T_local_base = truth[3] @ transforms.exp([0, 0, 0.02, 0.2, 0, 0])
-    factors = [
-        RelativePrior(i, i + 1, transforms.invert(truth[i]) @ truth[i + 1], np.eye(6) * 1e-4)
-        for i in range(4)
-    ]
-    local.adjust(factors, max_iterations=20)
+    for k, before, after in zip(local.keyframes[1:], truth[:-1], truth[1:], strict=True):
+        k.since_prev = Motion(transforms.invert(before) @ after, np.eye(6) * 1e-4)
+    local.adjust(max_iterations=20)
     np.testing.assert_allclose(local.keyframes[-1].T_local_base, truth[-1], atol=1e-3)
     np.testing.assert_allclose(blind.T_local_base, truth[3], atol=1e-3)
 
@@ -181,7 +180,7 @@ def test_adjust_observation_that_disagrees_is_dropped_and_the_rest_kept(rig, poi
     wrong = (seen.ids[row], seen.camera[row])
     seen.uv_ideal_px[row] += [12.0, 0.0]
     num = len(seen.ids)
-    local.adjust([])
+    local.adjust()
     left = set(zip(seen.ids.tolist(), seen.camera.tolist(), strict=True))
     assert wrong not in left
     assert len(left) == num - 1
@@ -199,7 +198,7 @@ def test_adjust_landmark_left_with_one_observation_is_forgotten(rig, points):
             keep[np.flatnonzero(is_victim)[0]] = True
             first = False
         k.seen.keep(keep)
-    local.adjust([])
+    local.adjust()
     assert np.isnan(local.landmarks.points(np.array([victim]))).all()
 
 
@@ -208,7 +207,7 @@ def test_adjust_window_leaves_older_keyframes_alone(rig, points):
     local, _ = build(rig, points, num=8, noise_px=0.5, config=config)
     local.triangulate()
     older = [(k.T_local_base.copy(), len(k.seen.ids)) for k in local.keyframes[:4]]
-    local.adjust([])
+    local.adjust()
     assert [k.stamp_ns for k in local.window()] == [4000, 5000, 6000, 7000]
     for k, (T, num) in zip(local.keyframes[:4], older, strict=True):
         np.testing.assert_array_equal(k.T_local_base, T)
@@ -218,7 +217,7 @@ def test_adjust_window_leaves_older_keyframes_alone(rig, points):
 @pytest.mark.parametrize("num", [0, 1])
 def test_adjust_fewer_than_two_keyframes_does_nothing(rig, points, num):
     local, ids = build(rig, points, num=num)
-    local.adjust([])
+    local.adjust()
     assert np.isnan(local.landmarks.points(ids)).all()
 
 
