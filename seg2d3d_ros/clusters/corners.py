@@ -122,14 +122,7 @@ class KeyframeCorners:
         return [seen for pair, seen in told if pair.is_believed]
 
     def release_matches(self) -> None:
-        """Give the keyframes since then what pairs of cameras matched before they were believed.
-
-        What holds for two cameras holds for them the other way round.
-        """
-        settled = [{pair.a, pair.b} for pair in self._pairs if pair.is_believed]
-        for pair in self._pairs:
-            if {pair.a, pair.b} in settled:
-                pair.believe()
+        """Give keyframes what pairs of cameras matched before they were believed."""
         waiting, self._withheld = self._withheld, []
         for pair, frame, seen in waiting:
             if pair.is_believed:

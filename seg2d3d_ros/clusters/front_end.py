@@ -287,6 +287,8 @@ class FrontEnd:
         """
         for pair in self._pairs if self._rig.has_odometry else ():
             turn = pair.find_turn(way_by_odometry(self.map.window()))
+            for other in self._pairs:
+                other.hear(pair)
             if turn is None:
                 continue
             _LOG.warning(

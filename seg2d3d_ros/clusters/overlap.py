@@ -42,6 +42,7 @@ class CameraPair:
         """Prepare the map that turns pictures of camera index `a` into the orientation of `b`."""
         self.a, self.b, self.shared = a, b, shared
         self._turn = PairTurn(models.focal_px(rig.cameras[b]))
+        self._T_b_a = np.eye(4)
         self.mount(rig)
 
     def mount(self, rig: Rig) -> None:
@@ -49,7 +50,10 @@ class CameraPair:
         self._turn.clear()
         self._is_asked = rig.has_odometry
         self._cam_a, self._cam_b = rig.cameras[self.a], rig.cameras[self.b]
-        self._T_b_a = transforms.invert(self._cam_b.T_base_cam) @ self._cam_a.T_base_cam
+        T_b_a = transforms.invert(self._cam_b.T_base_cam) @ self._cam_a.T_base_cam
+        if not np.array_equal(T_b_a, self._T_b_a):
+            self._turn.is_right = False
+        self._T_b_a = T_b_a
         grid = np.stack(
             np.meshgrid(np.arange(self._cam_b.width_px), np.arange(self._cam_b.height_px)), axis=-1
         )
@@ -72,9 +76,10 @@ class CameraPair:
         """
         return not self._is_asked or self._turn.is_settled
 
-    def believe(self) -> None:
-        """Take it that the cameras sit as they do on the rig."""
-        self._turn.is_settled = True
+    def hear(self, other: CameraPair) -> None:
+        """Take over what another pair found out about the mounting, if of the same cameras."""
+        if {self.a, self.b} == {other.a, other.b}:
+            self._turn.hear(other._turn)
 
     def find_turn(self, scale: float = 1.0) -> FloatArray | None:
         """Return by what w (3,) R_b_a is otherwise than on the rig: R_b_a = exp(w) @ R_b_a(rig).

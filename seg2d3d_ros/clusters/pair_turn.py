@@ -35,15 +35,28 @@ class PairTurn:
     """Gathers matches of some keyframes and says by what turn they fit best.
 
     Attributes:
-        is_settled: The cameras sit as stated, or nothing will tell: their matches may be used.
+        is_right: The cameras were found to sit as stated. Where odometry and the map part later,
+            it is the wheels: then no turn is asked for any more.
     """
 
     def __init__(self, focal_px: float) -> None:
         """Start without matches; `focal_px` is that of the camera they are found in."""
         self._focal_px = focal_px
         self._num_keyframes = self._num_answers = 0
-        self.is_settled = False
+        self.is_right = False
         self.clear()
+
+    @property
+    def is_settled(self) -> bool:
+        """Return whether matches may be used: the cameras are right, or nothing will tell."""
+        is_in_vain = self._num_keyframes > _MOST_KEYFRAMES or self._num_answers >= _MOST_ANSWERS
+        return self.is_right or is_in_vain
+
+    def hear(self, other: PairTurn) -> None:
+        """Take over what was found the other way round."""
+        self.is_right |= other.is_right
+        self._num_keyframes = max(self._num_keyframes, other._num_keyframes)
+        self._num_answers = max(self._num_answers, other._num_answers)
 
     def clear(self) -> None:
         """Forget all matches."""
@@ -59,7 +72,6 @@ class PairTurn:
         """
         self._parts.append((xy_infinity, xy_stated, xy_found))
         self._num_keyframes += 1
-        self.is_settled |= self._num_keyframes > _MOST_KEYFRAMES
 
     def find(self, scale: float = 1.0) -> FloatArray | None:
         """Return the turn (3,) once it is known, and begin anew.
@@ -70,8 +82,12 @@ class PairTurn:
 
         Returns:
             The rotation vector w with R_b_a(true) = exp(w) @ R_b_a(stated), rad; None while there
-            are too few matches, or where it is too small or explains too little.
+            are too few matches, or where it is too small or explains too little, and once the
+            cameras are known to be right.
         """
+        if self.is_right:
+            self.clear()
+            return None
         if len(self._parts) < _KEYFRAMES or sum(len(p[0]) for p in self._parts) < _FEW_MATCHES:
             return None
         infinity, stated, found = (np.concatenate(p) for p in zip(*self._parts, strict=True))
@@ -79,8 +95,9 @@ class PairTurn:
         J = self._focal_px * J
         e = self._focal_px * (found - stated) - (scale - 1.0) * J[:, :, 3]
         missed_px = float(np.median(np.linalg.norm(e, axis=1)))
-        self.is_settled |= missed_px < _MOST_MISSED * _MIN_TURN_RAD * self._focal_px
+        is_near = missed_px < float(_MOST_MISSED * _MIN_TURN_RAD * self._focal_px)
         if len(e) < _MIN_MATCHES:
+            self.is_right = is_near
             return None
         self.clear()
         x = self._fit(J, e)
@@ -89,7 +106,7 @@ class PairTurn:
         if not is_small and left_px <= _LEAST_GAIN * missed_px:
             return x[:3]
         self._num_answers += 1
-        self.is_settled |= is_small or self._num_answers >= _MOST_ANSWERS
+        self.is_right = is_near or is_small
         return None
 
     def _fit(self, J: FloatArray, e: FloatArray) -> FloatArray:

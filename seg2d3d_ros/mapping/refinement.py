@@ -210,19 +210,24 @@ def take_odometry_scale(state: MapState) -> None:
 
 
 def odometry_scale(state: MapState) -> float:
-    """Return true way per way the odometry tells, robustly; 1.0 without enough way."""
-    told, true = [], []
+    """Return true way per way the odometry tells, robustly; 1.0 without enough way.
+
+    Increments count by their covariance, so that those of wheels that slipped say nothing.
+    """
+    told, true, variance = [], [], []
     for (i, j), r in sorted(state.odometry.items()):
         T = transforms.invert(state.frames[i].T_world_base) @ state.frames[j].T_world_base
         length = float(np.linalg.norm(r.T_i_j[:3, 3]))
         if length > 0.2:
             told.append(length)
             true.append(float(T[:3, 3] @ r.T_i_j[:3, 3]) / length)
+            variance.append(float(np.trace(r.covariance[3:, 3:])))
     if sum(told) < 20.0:
         return 1.0
     ratio = np.array(true) / np.array(told)
     good = np.abs(ratio - np.median(ratio)) < 0.2
-    scale = float(np.array(true)[good].sum() / np.array(told)[good].sum())
+    weight = np.array(told)[good] / np.array(variance)[good]
+    scale = float(weight @ np.array(true)[good] / (weight @ np.array(told)[good]))
     return scale if 0.8 < scale < 1.25 else 1.0
 
 

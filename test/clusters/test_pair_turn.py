@@ -116,6 +116,24 @@ def test_find_that_never_has_enough_to_tell_settles_in_the_end():
     assert turn.is_settled
 
 
+def test_find_once_right_is_not_asked_again():
+    # what speaks for a turn later are wheels that slip: by their metres depths are wrong
+    turn = told(np.zeros(3))
+    assert turn.find() is None
+    assert turn.is_right
+    turn._parts = told(turn_of("y", 1.0))._parts
+    assert turn.find() is None
+
+
+def test_hear_what_is_right_one_way_is_right_the_other_way():
+    one, other = told(np.zeros(3)), told(turn_of("y", 1.0))
+    one.find()
+    other.hear(one)
+    assert other.is_settled
+    assert other.find() is None
+    assert not told(turn_of("y", 1.0)).is_settled
+
+
 def test_find_begins_anew_after_it_has_told():
     turn = told(turn_of("y", 1.0))
     assert turn.find() is not None
@@ -187,6 +205,16 @@ def test_stage_matches_of_a_camera_that_looks_aside_do_not_shrink_the_map(stereo
     # odometry of 5 cm per square root of metre, and turns by half a pixel
     assert way == pytest.approx(told, rel=0.03)
     assert num_across([cluster]) > 50
+
+
+def test_mount_of_a_camera_that_was_turned_for_another_is_asked_anew(make_camera):
+    rig = Rig((make_camera("a", 0.3), make_camera("b", -0.3)), has_odometry=True)
+    pair = CameraPair(rig, 0, 1)
+    pair._turn.is_right = True
+    pair.mount(rig)
+    assert pair.is_believed
+    pair.mount(pitched(rig, 0, 0.5))
+    assert not pair.is_believed
 
 
 def test_match_tells_the_turn_of_the_second_camera(corridor, make_camera):

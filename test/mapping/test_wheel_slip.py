@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from street_maker import STEREO, DriveOptions, make_cluster, make_street, observe
 
+from seg2d3d_ros.mapping.refinement import odometry_scale
 from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.mapping.wheel_slip import distrust, find_slips
 
@@ -107,3 +108,14 @@ def test_distrust_takes_the_weight_from_slips_alone(cluster):
 
 def test_find_slips_empty_map_has_none():
     assert find_slips(MapState()) == ()
+
+
+def test_distrust_slip_says_nothing_of_the_odometrys_scale(cluster):
+    # 15 % more than the way, as at the edges of a slip: too little to stand out on its own
+    state = state_of(cluster, spread(3.0, 20, 20), scale=1.02)
+    assert odometry_scale(state) < 0.95
+    slips = find_slips(state)
+    assert len(slips) == 1
+    distrust(state, slips)
+    # the twenty that slipped weigh a thousandth of the others
+    assert odometry_scale(state) == pytest.approx(1.0 / 1.02, rel=2e-3)
