@@ -22,7 +22,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import psutil
-from cluster_stream import STEP_M, Stream
+from cluster_stream import Stream
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -36,9 +36,9 @@ Finish = Callable[[], MapUpdate]
 
 @dataclass(frozen=True)
 class Moment:
-    """State of the run when a cluster was mapped: way and share done, CPU s, resident MiB."""
+    """State of the run when a cluster was mapped: what is done, CPU s, resident MiB."""
 
-    way_m: float
+    num_keyframes: int
     share: float
     cpu_s: float
     resident_mib: float
@@ -59,10 +59,10 @@ def main() -> None:
             moments, finish = measure_mapping(Stream(args.keyframes, args.cameras), blocks)
         else:
             moments, finish = measure_replay(args.drive, blocks)
-        report = sum_up(moments) | {"moments": [asdict(m) for m in moments]}
-        print_quarters(report)
-        report |= measure_finish(finish)
+        finished, way_m = measure_finish(finish)
+        report = sum_up(moments, way_m) | {"moments": [asdict(m) for m in moments]} | finished
         report["frozen_mib"] = sum(f.stat().st_size for f in blocks.folder.rglob("*.npz")) / 2**20
+    print_quarters(report)
     print_finish(report)
     path = args.out / "growth.json"
     path.write_text(json.dumps(report, indent=1) + "\n")
@@ -78,67 +78,56 @@ def measure_mapping(stream: Stream, blocks: FolderStore) -> tuple[list[Moment], 
         start = time.process_time()
         stage.push(cluster)
         cpu_s += time.process_time() - start
-        keyframes = stage.counts["keyframes"]
-        way_m, share = 2 * STEP_M * keyframes, keyframes / stream.num_keyframes
-        moments.append(Moment(way_m, share, cpu_s, resident_mib()))
+        keyframes = int(stage.counts["keyframes"])
+        share = keyframes / stream.num_keyframes
+        moments.append(Moment(keyframes, share, cpu_s, resident_mib()))
     return moments, stage.finish
 
 
 def measure_replay(drive: Path, blocks: FolderStore) -> tuple[list[Moment], Finish]:
-    """Replay a recording, the way being that of the map; return how to finish, too."""
+    """Replay a recording; return how to finish, too."""
     from seg2d3d_ros.io.sources import open_source
     from seg2d3d_ros.pipeline import Pipeline
     from seg2d3d_ros.types import Frame
 
     source = open_source(drive)
     pipeline = Pipeline(Config(), source.rig, blocks=blocks, is_mapping_apart=True)
-    moments, way, num_frames = [], _Way(), 0
+    pipeline.makes_updates = False
+    moments, num_frames = [], 0
     start = cpu_s()
 
-    def note(updates: list[MapUpdate]) -> None:
-        for update in updates:
-            way.follow(update)
-        if updates:
+    def note(last: int) -> None:
+        if pipeline.num_keyframes > last:
             share = num_frames / source.num_pictures
-            moments.append(Moment(way.length_m, share, cpu_s() - start, resident_mib()))
+            moments.append(Moment(pipeline.num_keyframes, share, cpu_s() - start, resident_mib()))
 
     for item in source:
         num_frames += isinstance(item, Frame)
-        note(pipeline.push(item))
+        pipeline.push(item)
+        note(moments[-1].num_keyframes if moments else 0)
     # A loop that is closed at last may lie many clusters back.
-    note(pipeline.drain())
+    pipeline.drain()
+    note(0)
     return moments, pipeline.finish
 
 
-class _Way:
-    """Length of the way through keyframes, each counted when an update first tells of it."""
+def measure_finish(finish: Finish) -> tuple[dict[str, float], np.ndarray]:
+    """Time what `finish` does, and look at the peaks of memory since the processes began.
 
-    def __init__(self) -> None:
-        self.length_m = 0.0
-        self._last_ns = -1
-        self._last: np.ndarray | None = None
-
-    def follow(self, update: MapUpdate) -> None:
-        told = update.trajectory
-        is_new = told.is_keyframe & (told.stamps_ns > self._last_ns)
-        for here in told.T_map_base[is_new, :3, 3]:
-            if self._last is not None:
-                self.length_m += float(np.linalg.norm(here - self._last))
-            self._last = here
-        self._last_ns = max(self._last_ns, int(told.stamps_ns.max(initial=-1)))
-
-
-def measure_finish(finish: Finish) -> dict[str, float]:
-    """Time what `finish` does, and look at the peaks of memory since the processes began."""
+    Returns:
+        That, and the way (n,) up to each keyframe in metres.
+    """
     start = cpu_s()
     full = finish()
+    centers = full.trajectory.T_map_base[full.trajectory.is_keyframe, :3, 3]
+    steps = np.linalg.norm(np.diff(centers, axis=0, prepend=centers[:1]), axis=1)
     return {
         "finish_cpu_s": cpu_s() - start,
         "peak_mib": _peak_mib(resource.RUSAGE_SELF),
         "peak_apart_mib": _peak_mib(resource.RUSAGE_CHILDREN),
         "num_instances": float(len(full.instances)),
         "num_points": float(len(full.cloud.ids)),
-    }
+    }, np.cumsum(steps)
 
 
 def resident_mib() -> float:
@@ -161,14 +150,15 @@ def _peak_mib(who: int) -> float:
     return resource.getrusage(who).ru_maxrss / 1024.0
 
 
-def sum_up(moments: list[Moment]) -> dict[str, object]:
-    """Compare the quarters of the drive.
+def sum_up(moments: list[Moment], way_m: np.ndarray) -> dict[str, object]:
+    """Compare the quarters of a drive whose keyframes lie at `way_m` (n,).
 
     Cost is CPU time per metre; growth of memory is the slope of a line from the end of the first
     quarter on, when buffers and caches have their size.
     """
     share = np.array([m.share for m in moments])
-    way, cpu = np.array([m.way_m for m in moments]), np.array([m.cpu_s for m in moments])
+    way = way_m[[m.num_keyframes - 1 for m in moments]]
+    cpu = np.array([m.cpu_s for m in moments])
     resident = np.array([m.resident_mib for m in moments])
     quarters = []
     for q in range(4):

@@ -92,6 +92,10 @@ class MappingHere:
         """Take a cluster in and return what changed."""
         return self.stage.push(cluster)
 
+    def take(self, cluster: Cluster) -> None:
+        """Take a cluster in."""
+        self.stage.take(cluster)
+
     def finish(self) -> MapUpdate:
         """Refine the whole map and return it."""
         return self.stage.finish()
@@ -139,6 +143,11 @@ class MappingApart:
         update: MapUpdate = self._process.call("push", cluster)
         self.counts, self.busy_s = update.counts, self._process.busy_s
         return update
+
+    def take(self, cluster: Cluster) -> None:
+        """Take a cluster in."""
+        self._process.call("take", cluster)
+        self.counts, self.busy_s = self._process.call("counts"), self._process.busy_s
 
     def finish(self) -> MapUpdate:
         """Refine the whole map and return it."""

@@ -214,6 +214,16 @@ def test_pipeline_hands_the_map_out_before_its_state_is_kept_elsewhere(items, is
     assert "stage/state" in store.names()
 
 
+@pytest.mark.parametrize("is_apart", [False, True])
+def test_pipeline_without_updates_gives_the_same_map(ran, items, is_apart):
+    pipeline = Pipeline(CONFIG, RIG, HousesBackend(), is_mapping_apart=is_apart)
+    pipeline.makes_updates = False
+    assert not any(pipeline.push(item) for item in items)
+    full = pipeline.finish()
+    assert values(full) == values(ran[2])
+    assert pipeline.num_keyframes == full.trajectory.is_keyframe.sum() > 10
+
+
 def test_pipeline_without_any_picture_gives_an_empty_full_map():
     pipeline, updates, full = run([])
     assert full.is_full

@@ -158,20 +158,16 @@ def _push_all(
 
     is_clipped = args.start_s > 0 or args.duration_s is not None
     items = clip(source, args.start_s, args.duration_s) if is_clipped else source
-    instances: set[int] = set()
+    pipeline.makes_updates = False
     with progress("mapping", None if is_clipped else source.num_pictures) as advance:
         try:
             for item in _until_stopped(prefetch(items), feed, room):
-                text = ""
-                for update in pipeline.push(item):
-                    instances -= set(update.removed_instances)
-                    instances |= {i.id for i in update.instances}
-                    text = f"{len(instances)} instances"
+                pipeline.push(item)
                 if isinstance(item, Frame | Dropped):
                     feed.num_frames += isinstance(item, Frame)
                     if isinstance(item, Dropped):
                         feed.dropped[item.reason] += 1
-                    advance(1, text)
+                    advance(1, f"{pipeline.num_keyframes} keyframes")
         except (InputError, DiskError) as error:
             feed.error = error
 

@@ -92,7 +92,7 @@ class Associator(Association):
         ids = state.landmark_ids()
         keys = self._places(state, ids)
         places, former = majority(keys, np.where(np.isin(keys, touched), owners, 0))
-        before = set(self.instance_of_place.values())
+        before = self.instance_of_place.instances()
         self.instance_of_place = PlaceOwners(
             dict(zip(places.tolist(), former.tolist(), strict=True))
         )
@@ -110,7 +110,7 @@ class Associator(Association):
         places, now = places[now >= 0], now[now >= 0]
         owners = self.instance_of_place.of(places)
         self._graph = self._graph.renamed(*majority(places, now))
-        before = set(self.instance_of_place.values())
+        before = self.instance_of_place.instances()
         pairs = zip(*(a.tolist() for a in majority(now, owners)), strict=True)
         self.instance_of_place = PlaceOwners(dict(pairs))
         heirs = self.instance_of_place.of(now)
@@ -240,7 +240,7 @@ class Associator(Association):
         """Say that instances are gone which have no place any more, and no event tells why."""
         named = {e.other for e in events}
         named |= {e.instance for e in events if e.kind == EventKind.GONE}
-        gone = before - set(self.instance_of_place.values()) - named
+        gone = before - self.instance_of_place.instances() - named
         return [self._event(stamp_ns, EventKind.GONE, i) for i in sorted(gone)]
 
     def _settle(self, state: MapState) -> list[InstanceEvent]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import cv2
@@ -42,12 +43,32 @@ class Support:
             self._add_embedding(mask.embedding_model_id, mask.embedding, weight)
         if mask.crop_jpeg:
             view = View(assignment.camera, assignment.stamp_ns, assignment.label, mask.crop_jpeg)
-            self.views.append((area_px * assignment.score, view))
-            self.views.sort(key=lambda v: (-v[0], v[1].stamp_ns, v[1].camera))
-            del self.views[_NUM_VIEWS:]
+            self._add_views([(area_px * assignment.score, view)])
+
+    @staticmethod
+    def joined(parts: Iterable[Support]) -> Support:
+        """Return what parts, with no mask in common, say together."""
+        out = Support()
+        for part in parts:
+            out.stamps |= part.stamps
+            out.num_masks += part.num_masks
+            out.score_sum += part.score_sum
+            for class_id, weight in part.classes.items():
+                out.classes[class_id] += weight
+            for model, vector in part.embeddings.items():
+                out._add_vector(model, vector, part.embedding_weights[model])
+            out._add_views(part.views)
+        return out
+
+    def _add_views(self, views: list[tuple[float, View]]) -> None:
+        self.views += views
+        self.views.sort(key=lambda v: (-v[0], v[1].stamp_ns, v[1].camera))
+        del self.views[_NUM_VIEWS:]
 
     def _add_embedding(self, model: str, embedding: NDArray[np.float32], weight: float) -> None:
-        vector = weight * np.asarray(embedding, dtype=np.float64)
+        self._add_vector(model, weight * np.asarray(embedding, dtype=np.float64), weight)
+
+    def _add_vector(self, model: str, vector: FloatArray, weight: float) -> None:
         before = self.embeddings.get(model)
         # Vectors of different lengths cannot be of one model, whatever it is called.
         if before is None or len(before) == len(vector):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, MutableMapping
+from itertools import repeat
 
 import numpy as np
 
@@ -25,10 +26,11 @@ class PlaceOwners(MutableMapping[int, int]):
 
     def __init__(self, owners: dict[int, int] | None = None) -> None:
         """Start from instances by place."""
-        self._instance: dict[int, int] = {}
+        self._instance: dict[int, int] = dict(owners or {})
         self._places: dict[int, set[int]] = {}
-        self.changed: set[int] = set()
-        self.update(owners or {})
+        for place, instance in self._instance.items():
+            self._places.setdefault(instance, set()).add(place)
+        self.changed: set[int] = set(self._instance)
 
     def __getitem__(self, place: int) -> int:
         """Return the instance of a place."""
@@ -51,8 +53,8 @@ class PlaceOwners(MutableMapping[int, int]):
 
     def of(self, places: IntArray) -> IntArray:
         """Return the instance of each place (n,), 0 for none."""
-        get = self._instance.get
-        return np.array([get(place, 0) for place in places.tolist()], dtype=np.int64)
+        found = map(self._instance.get, places.tolist(), repeat(0))
+        return np.fromiter(found, dtype=np.int64, count=len(places))
 
     def __iter__(self) -> Iterator[int]:
         """Return the places, in the order in which they were first owned."""
@@ -61,6 +63,10 @@ class PlaceOwners(MutableMapping[int, int]):
     def __len__(self) -> int:
         """Return how many places have an instance."""
         return len(self._instance)
+
+    def instances(self) -> set[int]:
+        """Return the instances that have a place."""
+        return set(self._places)
 
     def is_alive(self, instance: int) -> bool:
         """Return whether an instance has a place."""

@@ -21,7 +21,7 @@ from scipy.spatial import cKDTree
 from seg2d3d_ros.errors import ResultError
 from seg2d3d_ros.mapping.archive import Arrays, BlockStore
 
-VERSION = 5
+VERSION = 6
 
 _PACKAGE = "seg2d3d_ros."
 _PLAIN = (bool, int, float, str)

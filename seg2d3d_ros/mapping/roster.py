@@ -9,25 +9,26 @@ from functools import partial
 import numpy as np
 
 from seg2d3d_ros.config import Config
-from seg2d3d_ros.geometry import masks as pixel_masks
 from seg2d3d_ros.mapping import forks
 from seg2d3d_ros.mapping.agreement import Evidence, Name, Names, name_masks
 from seg2d3d_ros.mapping.class_naming import name_within_classes
 from seg2d3d_ros.mapping.edits import Edits
 from seg2d3d_ros.mapping.identities import Association, Picture
-from seg2d3d_ros.mapping.instances import Support, describe
+from seg2d3d_ros.mapping.instances import describe
 from seg2d3d_ros.mapping.labels import LabelVotes
 from seg2d3d_ros.mapping.lifecycle import Lifecycle
 from seg2d3d_ros.mapping.mask_links import MaskLinks, mask_keys
 from seg2d3d_ros.mapping.membership import Membership
 from seg2d3d_ros.mapping.naming import PictureEvidence, weigh_picture
 from seg2d3d_ros.mapping.state import MapState
+from seg2d3d_ros.mapping.supports import Supports
 from seg2d3d_ros.mapping.tentative import TentativeInstances
 from seg2d3d_ros.mapping.tiles import TileIndex
 from seg2d3d_ros.mapping.visibility import LabelledPoints, labelled_points
 from seg2d3d_ros.types import EventKind, Instance, InstanceState, IntArray, MaskAssignment
 
 _MANY_PICTURES = 256
+_LIVE_SHARE = 0.5
 
 
 class Roster:
@@ -59,10 +60,9 @@ class Roster:
         self.tentative = TentativeInstances(state, config.mapping.min_tentative_views)
         self.lifecycle = Lifecycle(state, config.mapping.archive_after_m)
         self._unreviewed: set[int] = set()
-        self._is_running = False
+        self._is_live = False
         self._evidence: dict[tuple[int, int], PictureEvidence] = {}
-        self._supports: dict[int, Support] = {}
-        self._frames_of: dict[int, set[int]] = {}
+        self._supports = Supports(state)
         self._tiles = TileIndex()
         self._dirty: set[int] = set()
 
@@ -114,8 +114,7 @@ class Roster:
         self.num_edits.clear()
         self._evidence.clear()
         self._dirty.update(self._supports)
-        self._supports.clear()
-        self._frames_of.clear()
+        self._supports = Supports(self._state)
 
     def link(self, pictures: list[Picture]) -> None:
         """Link the masks of new pictures with those before them, in stamp order."""
@@ -135,9 +134,9 @@ class Roster:
             window: Frames whose masks have a say and are named again; without it, all.
             is_final: Masks that nothing on the map explains become tentative instances.
         """
+        self._is_live = self._is_live or window is not None
         self._weigh(pictures, self._evidence)
         if window is not None:
-            self._is_running = True
             self._evidence = {k: e for k, e in self._evidence.items() if k[0] in window}
         self._take_names(self._agree(self._evidence, is_final))
 
@@ -148,7 +147,7 @@ class Roster:
         self.replace_names({k: v for k, v in names.items() if self._is_renamed(k, v)})
         for key in new:
             self.assignments[key] = names[key]
-            self._support(*key, names[key])
+            self._dirty |= self._supports.add(key, names[key])
 
     def _is_renamed(self, picture: tuple[int, int], named: list[MaskAssignment]) -> bool:
         """Return whether masks of a picture (frame, camera) had other names so far."""
@@ -208,7 +207,7 @@ class Roster:
             labelled,
             instance_of[np.searchsorted(ids, picture.seen.ids)],
             self._associator.building_classes,
-            self._options.naming_range_m * self._state.unit,
+            self._range,
         )
         num_tracked = np.bincount(picture.seen.mask, minlength=len(votes))
         return PictureEvidence(votes, num_tracked.tolist())
@@ -279,16 +278,20 @@ class Roster:
             if a != b
             for i in (a.instance, b.instance)
         }
-        frames = self.frames_of(changed) | {frame for frame, _ in names}
         self.assignments.update(names)
-        for i in changed:
-            self._supports.pop(i, None)
-            self._frames_of.pop(i, None)
-        self._dirty |= changed - {0}
-        for frame in sorted(frames):
-            for camera in sorted(self._state.frames[frame].masks):
-                named = self.assignments.get((frame, camera), [])
-                self._support(frame, camera, named, changed)
+        changed.discard(0)
+        self._supports.count_again(changed, {frame for frame, _ in names}, self.assignments)
+        self._dirty |= changed
+
+    @property
+    def _range(self) -> float:
+        """Return how far known points may be to name masks, in units of the map.
+
+        Live half as far: what is farther is small, has hardly been seen unless the street is
+        driven again, and gets its name at `finish`.
+        """
+        reach_m = self._options.naming_range_m * (_LIVE_SHARE if self._is_live else 1.0)
+        return reach_m * self._state.unit
 
     def _index(self) -> None:
         """Say where the instances that changed are now."""
@@ -300,26 +303,9 @@ class Roster:
         frames = {p.frame for p in pictures}
         centers = np.stack([self._state.frames[k].T_world_base[:3, 3] for k in sorted(frames)])
         # A camera sits within metres of base_link; the tiles reach further than that.
-        near = self._tiles.near(centers, self._options.naming_range_m * self._state.unit + 10.0)
+        near = self._tiles.near(centers, self._range + 10.0)
         confirmed = {i: self.members(i) for i in near if self.is_confirmed(i)}
         return labelled_points(self._state, confirmed)
-
-    def _support(
-        self,
-        frame: int,
-        camera: int,
-        named: list[MaskAssignment],
-        only: Iterable[int] | None = None,
-    ) -> None:
-        """Count the masks of a picture for their instances, or for some of these only."""
-        masks = self._state.frames[frame].masks[camera]
-        for mask, a in zip(masks, named, strict=True):
-            if a.instance and (only is None or a.instance in only):
-                area = float(pixel_masks.area(mask.bbox_px, mask.runs)) if mask.crop_jpeg else 0.0
-                support = self._supports.setdefault(a.instance, Support())
-                support.add(a, mask, area)
-                self._frames_of.setdefault(a.instance, set()).add(frame)
-                self._dirty.add(a.instance)
 
     # ---------------------------------------------------------- descriptions
 
@@ -335,11 +321,11 @@ class Roster:
         now, gone = [], []
         least = self._options.min_instance_views
         for i in sorted(self._dirty):
-            support = self._supports.get(i)
+            support = self._supports.of(i)
             stamps = len(support.stamps) if support is not None else 0
             if support and self._is_bare(i):
                 found = self.tentative.describe(i, support)
-            elif support and self.is_confirmed(i) and (self._is_running or stamps >= least):
+            elif support and self.is_confirmed(i) and (self._is_live or stamps >= least):
                 ids = self.members(i)
                 found = describe(i, self._state.points(ids), self._state.sigma(ids), support)
                 is_seen = stamps >= least
@@ -374,7 +360,7 @@ class Roster:
 
     def close(self) -> None:
         """Show no longer what was seen at too few moments: the run is over."""
-        self._is_running = False
+        self._is_live = False
         self._dirty |= self._tentative()
 
     def _tentative(self) -> set[int]:
@@ -386,7 +372,7 @@ class Roster:
 
     def frames_of(self, instances: Iterable[int]) -> set[int]:
         """Return the frames with masks that carry one of these names."""
-        return {k for i in instances for k in self._frames_of.get(i, ())}
+        return self._supports.frames_of(instances)
 
     def assignments_of(self, frames: Iterable[int]) -> tuple[MaskAssignment, ...]:
         """Return the names of masks of frames, by label; instances not shown count as none."""

@@ -77,6 +77,25 @@ class MappingStage:
 
     def push(self, cluster: Cluster) -> MapUpdate:
         """Take a cluster in and return what changed."""
+        news = self._take(cluster)
+        return self.snapshot(is_filled=False) if news is None else self._change(*news)
+
+    def take(self, cluster: Cluster) -> None:
+        """Take a cluster in as `push` does, where nobody asks what changed."""
+        if self._take(cluster) is None:
+            self._roster.describe()
+        else:
+            self._tell(self._roster.review()[2])
+
+    def _take(
+        self, cluster: Cluster
+    ) -> tuple[MapIncrement, IntArray, Sequence[InstanceEvent]] | None:
+        """Take a cluster in.
+
+        Returns:
+            What it touched, landmarks (n,) elsewhere that changed hands by it, and what was
+            decided; None if the whole map moved.
+        """
         cluster = self._state.renamed(self._continuation.renumber(cluster, self._state.rig))
         self._full = None
         self._sequence = cluster.sequence
@@ -97,15 +116,14 @@ class MappingStage:
         self._roster.link(new)
         self._roster.name(new, frozenset(increment.frames))
         self._count(cluster)
-        if is_moved:
-            return self.snapshot(is_filled=False)
-        return self._change(increment, relabelled, tuple(events))
+        return None if is_moved else (increment, relabelled, events)
 
     def finish(self) -> MapUpdate:
         """Refine the whole map, decide about identities again, return everything; idempotent."""
         if self._full is not None:
             return self._full
         start = time.perf_counter()
+        self._roster.close()
         if self._config.mapping.refine:
             self._sensors.check(self._state)
             self._placing.take_scale_of_ground(self._sensors)
@@ -127,7 +145,6 @@ class MappingStage:
             self._record(
                 self._roster.tentative.take_events(self._now_ns), self._associator.pictures
             )
-        self._roster.close()
         self._tell(self._roster.review()[2])
         self.refinement_s += time.perf_counter() - start
         self._full = self.snapshot()
@@ -303,12 +320,12 @@ class MappingStage:
     # ---------------------------------------------------------------- output
 
     def _change(
-        self, increment: MapIncrement, relabelled: IntArray, events: tuple[InstanceEvent, ...]
+        self, increment: MapIncrement, relabelled: IntArray, events: Sequence[InstanceEvent]
     ) -> MapUpdate:
         """Return what a cluster changed; landmarks (n,) elsewhere may be relabelled by it, too."""
         known = dict(self._roster.shown)
         described, gone, fates = self._roster.review()
-        events = (*events, *self._tell(fates))
+        told = (*events, *self._tell(fates))
         flipped = [*(i.id for i in described if i.id not in known), *gone]
         ids = np.concatenate([relabelled, *(self._roster.members(i) for i in flipped)])
         ids = ids[np.isfinite(self._state.points(ids)[:, 0])]
@@ -319,7 +336,7 @@ class MappingStage:
             removed_points=increment.removed_ids,
             instances=tuple(i for i in described if differs(known.get(i.id), i)),
             removed_instances=tuple(gone),
-            events=events,
+            events=told,
             assignments=self._roster.assignments_of(
                 [*increment.frames, *self._roster.frames_of(flipped)]
             ),

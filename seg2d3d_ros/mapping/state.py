@@ -198,13 +198,7 @@ class MapState:
 
         p_new = S @ p_old; a landmark follows the frame that saw it first in its newest cluster.
         """
-        scale = np.cbrt(np.linalg.det(motion[:, :3, :3]))
-        for f, S, grown in zip(self.frames, motion, scale, strict=True):
-            mount = self._mount_base(f)
-            f.T_world_base = _carried(S, f.T_world_base, mount)
-            lever = f.T_ref_base[:3, :3] @ mount - mount
-            f.T_ref_base = f.T_ref_base.copy()
-            f.T_ref_base[:3, 3] = grown * (f.T_ref_base[:3, 3] + lever) - lever
+        scale = self._carry_frames(motion)
         ids = self.landmark_ids()
         S = motion[self._anchor[ids]]
         self._points[ids] = np.einsum("nij,nj->ni", S[:, :3, :3], self._points[ids]) + S[:, :3, 3]
@@ -219,20 +213,28 @@ class MapState:
         self.growth *= scale
         self._points = transforms.apply(S, self._points)
         self._sigma = (self._sigma * scale).astype(np.float32)
-        for f in self.frames:
-            mount = self._mount_base(f)
-            f.T_world_base = _carried(S, f.T_world_base, mount)
-            f.T_ref_base = f.T_ref_base.copy()
-            lever = f.T_ref_base[:3, :3] @ mount - mount
-            f.T_ref_base[:3, 3] = scale * (f.T_ref_base[:3, 3] + lever) - lever
+        self._carry_frames(np.broadcast_to(S, (len(self.frames), 4, 4)))
 
-    def _mount_base(self, frame: MapFrame | Keyframe) -> FloatArray:
-        """Return the middle of the cameras of a frame in base_link (3,)."""
-        if not frame.cameras:
+    def _carry_frames(self, motion: FloatArray) -> FloatArray:
+        """Move each frame by its own S (n, 4, 4); return by how much each one scales (n,)."""
+        grown = np.cbrt(np.linalg.det(motion[:, :3, :3]))
+        if not self.frames:
+            return grown
+        mounts = {c: self._mount_base(c) for c in {f.cameras for f in self.frames}}
+        mount = np.stack([mounts[f.cameras] for f in self.frames])
+        T_ref_base = np.stack([f.T_ref_base for f in self.frames])
+        lever = np.einsum("nij,nj->ni", T_ref_base[:, :3, :3], mount) - mount
+        T_ref_base[:, :3, 3] = grown[:, None] * (T_ref_base[:, :3, 3] + lever) - lever
+        T_world_base = _carried(motion, np.stack([f.T_world_base for f in self.frames]), mount)
+        for f, T_world, T_ref in zip(self.frames, T_world_base, T_ref_base, strict=True):
+            f.T_world_base, f.T_ref_base = T_world, T_ref
+        return grown
+
+    def _mount_base(self, cameras: tuple[int, ...]) -> FloatArray:
+        """Return the middle of cameras in base_link (3,)."""
+        if not cameras:
             return np.zeros(3)
-        return np.asarray(
-            np.mean([self.cameras[c].T_base_cam[:3, 3] for c in frame.cameras], axis=0)
-        )
+        return np.asarray(np.mean([self.cameras[c].T_base_cam[:3, 3] for c in cameras], axis=0))
 
     # ---------------------------------------------------------------- frames
 
@@ -282,7 +284,7 @@ class MapState:
         self, cluster: Cluster, frame: Keyframe, T_world_local: FloatArray
     ) -> tuple[int, bool]:
         key = (cluster.session, frame.stamp_ns)
-        T = _carried(T_world_local, frame.T_local_base, self._mount_base(frame))
+        T = _carried(T_world_local, frame.T_local_base, self._mount_base(frame.cameras))
         is_new = key not in self._by_stamp
         if is_new:
             made = MapFrame(
@@ -373,10 +375,10 @@ class MapState:
 
 
 def _carried(S: FloatArray, T: FloatArray, mount_base: FloatArray) -> FloatArray:
-    """Return the rigid pose (4, 4) whose point `mount_base` lies where S takes that of T."""
-    scale = float(np.cbrt(np.linalg.det(S[:3, :3])))
-    if abs(scale - 1.0) < 1e-9:
-        return S @ T
-    R = S[:3, :3] @ T[:3, :3] / scale
-    center = transforms.apply(S, transforms.apply(T, mount_base[None]))[0]
-    return transforms.rigid(R, center - R @ mount_base)
+    """Return rigid poses (..., 4, 4) whose points `mount_base` lie where S takes those of T."""
+    scale = np.cbrt(np.linalg.det(S[..., :3, :3]))[..., None]
+    out = S @ T
+    out[..., :3, :3] /= scale[..., None]
+    away = (scale - 1.0) * np.einsum("...ij,...j->...i", out[..., :3, :3], mount_base)
+    out[..., :3, 3] += np.where(np.abs(scale - 1.0) < 1e-9, 0.0, away)
+    return out

@@ -132,6 +132,13 @@ def test_same_clusters_twice_give_equal_maps(drive, mapped):
         assert_equal(a, b)
 
 
+def test_take_ends_in_the_same_map_as_push(drive, mapped):
+    stage = MappingStage(CONFIG)
+    for cluster in drive.clusters:
+        stage.take(cluster)
+    assert_equal(stage.finish(), mapped[3])
+
+
 def test_push_after_finish_goes_on(drive, mapped):
     stage, _ = run(drive.clusters[:-1])
     half = stage.finish()

@@ -100,7 +100,7 @@ class LoopDetector:
         for place in range(0, len(self._places), _QUERY_EVERY):
             if self._places.frame[place] not in known:
                 for other in self._places.candidates(place, 1, _SECOND_LOOK_M):
-                    found += self._verify(place, other)
+                    found += self._verify(place, other, self._sight(self._places.frame[place]))
         return found
 
     def _look_around(self, frame: int) -> list[Loop]:
@@ -114,9 +114,12 @@ class LoopDetector:
         is_rest = place % _QUERY_EVERY or place < self._closed_until
         if is_rest and self._sessions.num_groups == 1:
             return []
-        found: list[Loop] = []
-        for other in self._places.candidates(place, _CANDIDATES):
-            found += self._verify(place, other)
+        others = self._places.candidates(place, _CANDIDATES)
+        if not others:
+            return []
+        seen, found = self._sight(frame), list[Loop]()
+        for other in others:
+            found += self._verify(place, other, seen)
             if any(self._is_closed(loop) for loop in found):
                 self._closed_until = place + _PAUSE
                 break
@@ -138,14 +141,13 @@ class LoopDetector:
         self._places.locate(first, np.reshape(centers, (-1, 3)), self._sessions.groups(frames))
         self._is_stale = False
 
-    def _verify(self, place: int, other: int) -> list[Loop]:
-        """Return the loop between two places, if it is one."""
+    def _verify(self, place: int, other: int, seen: Sight) -> list[Loop]:
+        """Return the loop between two places, if it is one; the first saw `seen`."""
         state, frames = self._state, self._places.frame
         new, old = frames[place], frames[other]
         session = self._sessions.of(old)
         reach = range(max(other - _NEIGHBOURS, 0), min(other + _NEIGHBOURS + 1, place))
         around = [p for p in reach if self._sessions.of(frames[p]) == session]
-        seen = self._sight(new)
         near = state.canonical(np.concatenate([self._places.ids[p] for p in around]))
         region = np.setdiff1d(near, seen.ids)
         is_metric = self._sessions.is_metric(new) and self._sessions.is_metric(old)
@@ -169,7 +171,7 @@ class LoopDetector:
 
     def _sight(self, frame: int) -> Sight:
         """Return what a keyframe sees, each landmark once."""
-        content = self._state.frames[frame].content
+        content = self._state.frames[frame].held.seen
         ids = self._state.canonical(content.ids)
         ids, rows = np.unique(ids, return_index=True)
         good = np.isin(ids, self._usable(ids))

@@ -145,16 +145,16 @@ def _anchor(gtsam: Any, a: Anchor, T_world_node: FloatArray) -> Any:
 
 
 def _assess(graph: PoseGraph, S: FloatArray) -> PoseGraphResult:
-    gap_m, gap_rad, strain = [], [], [0.0]
-    for c in graph.constraints:
-        scale_i = float(np.cbrt(np.linalg.det(S[c.i][:3, :3])))
-        missed = np.linalg.inv(S[c.i] @ c.S_i_j) @ S[c.j]
-        scale = float(np.cbrt(np.linalg.det(missed[:3, :3])))
-        angle = transforms.angle_rad(transforms.rigid(missed[:3, :3] / scale, np.zeros(3)))
-        distance = scale_i * float(np.linalg.norm(missed[:3, 3]))
-        gap_m.append(distance)
-        gap_rad.append(angle)
-        if c.length_m > 0:
-            turned = angle / _CHAIN_ROTATION
-            strain.append((turned**2 + (distance / _CHAIN_TRANSLATION_M) ** 2) / c.length_m)
-    return PoseGraphResult(S, np.array(gap_m), np.array(gap_rad), float(np.sum(strain)))
+    constraints = graph.constraints
+    i, j = (np.array([getattr(c, end) for c in constraints], dtype=np.int64) for end in "ij")
+    told = np.reshape([c.S_i_j for c in constraints], (-1, 4, 4))
+    missed = np.linalg.inv(S[i] @ told) @ S[j]
+    scale_i, scale = (np.cbrt(np.linalg.det(M[:, :3, :3])) for M in (S[i], missed))
+    gap_m = scale_i * np.linalg.norm(missed[:, :3, 3], axis=1)
+    missed[:, :3, :3] /= scale[:, None, None]
+    gap_rad = np.array([transforms.angle_rad(T) for T in missed])
+    length_m = np.array([c.length_m for c in constraints])
+    chain = length_m > 0
+    turned, apart = gap_rad[chain] / _CHAIN_ROTATION, gap_m[chain] / _CHAIN_TRANSLATION_M
+    strain = float(((turned**2 + apart**2) / length_m[chain]).sum())
+    return PoseGraphResult(S, gap_m, gap_rad, strain)

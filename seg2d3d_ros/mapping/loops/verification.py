@@ -67,13 +67,16 @@ def match(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> tuple[IntArray, IntArra
     if len(a) < 2 or len(b) < 2:
         return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
     x, y = a.astype(np.float32), b.astype(np.float32)
-    distance = (x**2).sum(axis=1)[:, None] + (y**2).sum(axis=1) - 2.0 * (x @ y.T)
-    j = distance.argmin(axis=1)
-    mutual = distance.argmin(axis=0)[j] == np.arange(len(a))
-    rows = np.arange(len(a))
-    nearest = distance[rows, j]
+    length_x, length_y = (np.einsum("ij,ij->i", v, v) for v in (x, y))
+    # The squared distance but for the length of x, which says nothing along a row.
+    distance = x @ y.T
+    distance *= -2.0
+    distance += length_y
+    rows, j = np.arange(len(a)), distance.argmin(axis=1)
+    mutual = (distance[:, j] + length_x[:, None]).argmin(axis=0) == rows
+    nearest = distance[rows, j] + length_x
     distance[rows, j] = np.inf
-    i = np.flatnonzero(mutual & (nearest < _RATIO**2 * distance.min(axis=1)))
+    i = np.flatnonzero(mutual & (nearest < _RATIO**2 * (distance.min(axis=1) + length_x)))
     return i, j[i]
 
 

@@ -40,6 +40,19 @@ def test_push_that_closes_a_loop_tells_the_whole_map(clusters):
     assert stage.counts["alignment_residual_m"] < 0.5
 
 
+def test_take_closes_a_loop_as_push_does(clusters):
+    pushed, taken = MappingStage(CONFIG), MappingStage(CONFIG)
+    for cluster in clusters:
+        pushed.push(cluster)
+        taken.take(cluster)
+    a, b = pushed.finish(), taken.finish()
+    assert b.counts["loop_correction_m"] > 1.0
+    assert b.counts == a.counts
+    np.testing.assert_array_equal(a.trajectory.T_map_base, b.trajectory.T_map_base)
+    np.testing.assert_array_equal(a.cloud.points_map, b.cloud.points_map)
+    assert a.events == b.events
+
+
 def test_push_second_lap_that_is_known_drifts_no_more_and_bends_nothing(clusters):
     stage = MappingStage(CONFIG)
     updates = [stage.push(c) for c in clusters]
