@@ -28,6 +28,9 @@ from seg2d3d_ros.nodes.parameters import declare_parameters, read_config, read_o
 _NUM_THREADS = 4
 _SPIN_S = 0.2
 
+#: What our statuses in /diagnostics bear.
+HARDWARE_ID = "seg2d3d_ros"
+
 
 class StageNode(LifecycleNode):
     """A managed node around one stage; subclasses say what the transitions do.
@@ -212,7 +215,7 @@ class StageNode(LifecycleNode):
         level = DiagnosticStatus.WARN if problem else DiagnosticStatus.OK
         status = DiagnosticStatus(
             name=self.get_fully_qualified_name().lstrip("/"),
-            hardware_id="seg2d3d_ros",
+            hardware_id=HARDWARE_ID,
             level=DiagnosticStatus.ERROR if self.has_given_up else level,
             message=problem or "working",
             values=[

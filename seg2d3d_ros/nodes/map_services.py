@@ -16,7 +16,8 @@ from seg2d3d_ros.srv import Finish, Flush, LoadMap, SaveMap
 if TYPE_CHECKING:
     from seg2d3d_ros.nodes.mapping_node import MappingNode
 
-_OTHERS = ("segmentation", "clusters")
+#: The other nodes, in the order of the flow.
+OTHERS = ("segmentation", "clusters")
 _FIND_S = 3.0
 _POLL_S = 0.1
 
@@ -41,7 +42,7 @@ class MapServices:
         group = node.services_group
         self._clients = {
             (name, verb): node.create_client(kind, f"{name}/{verb}", callback_group=group)
-            for name in _OTHERS
+            for name in OTHERS
             for verb, kind in (("flush", Flush), ("reset", Trigger))
         }
 
@@ -82,7 +83,8 @@ class MapServices:
         response.num_points = len(full.cloud.ids)
         response.num_instances = len(full.instances)
         response.success = not response.message
-        response.message = response.message or "the map is finished"
+        ended = "; ".join(filter(None, ["the map is finished", self._node.accounts.loss()]))
+        response.message = response.message or ended
         return response
 
     def _refine(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
@@ -113,11 +115,13 @@ class MapServices:
     def _flush_others(self, limit_s: float) -> tuple[list[str], bool]:
         """Flush one after the other; return what went wrong, and whether a last cluster is due."""
         request, problems, is_flushed = Flush.Request(), [], False
-        for name in _OTHERS:
+        for name in OTHERS:
             response = self._call(name, "flush", request, limit_s)
             if response is None:
                 problems.append(f"node '{name}' does not answer; is it running and active?")
                 is_flushed = False
+                if name == "clusters":
+                    self._node.accounts.ended()
                 continue
             if response.message:
                 problems.append(response.message)
@@ -174,7 +178,7 @@ class MapServices:
     def _reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         with self._lock:
             limit_s = time.monotonic() + self._node.options.finish_timeout_s
-            silent = [n for n in _OTHERS if self._call(n, "reset", request, limit_s) is None]
+            silent = [n for n in OTHERS if self._call(n, "reset", request, limit_s) is None]
             self._node.reset()
         response.success = not silent
         names = " and ".join(f"'{name}'" for name in silent)

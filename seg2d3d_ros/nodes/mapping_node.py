@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from diagnostic_msgs.msg import DiagnosticArray
+
 import seg2d3d_ros.msg as msg
 from seg2d3d_ros.accounts import RunReport
 from seg2d3d_ros.errors import Seg2D3DError
@@ -18,11 +20,12 @@ from seg2d3d_ros.io.saved_map import load_stage
 from seg2d3d_ros.mapping.stage import MappingStage
 from seg2d3d_ros.nodes.conversions.clusters import from_cluster
 from seg2d3d_ros.nodes.edit_services import EditServices
-from seg2d3d_ros.nodes.lifecycle import StageNode, run
-from seg2d3d_ros.nodes.live_accounts import LiveAccounts
+from seg2d3d_ros.nodes.lifecycle import HARDWARE_ID, StageNode, run
+from seg2d3d_ros.nodes.live_accounts import NODE_ENDED, LiveAccounts, say_lost
 from seg2d3d_ros.nodes.map_output import MapOutput
-from seg2d3d_ros.nodes.map_services import MapServices
+from seg2d3d_ros.nodes.map_services import OTHERS, MapServices
 from seg2d3d_ros.nodes.parameters import KEEP_ALL
+from seg2d3d_ros.nodes.restarts import Restarts
 from seg2d3d_ros.nodes.worker import Job, Worker
 from seg2d3d_ros.types import Cluster, MapUpdate
 
@@ -41,8 +44,10 @@ class MappingNode(StageNode):
         self.blocks: PatientStore | None = None
         self._output: MapOutput | None = None
         self._map_services: MapServices | None = None
-        self._subscription: Any = None
+        self._subscriptions: list[Any] = []
         self._stage_lock = threading.Lock()
+        self.accounts, self._restarts = LiveAccounts(), Restarts()
+        self._lost: dict[str, int] = {}
 
     def open(self) -> None:
         """Make an empty map, its topics and its services."""
@@ -54,15 +59,16 @@ class MappingNode(StageNode):
         """Take clusters."""
         self.worker = Worker(self._map, self._publish, capacity=1)
         self.worker.start()
-        self._subscription = self.create_subscription(
-            msg.Cluster, "clusters", self._on_cluster, KEEP_ALL
-        )
+        self._subscriptions = [
+            self.create_subscription(msg.Cluster, "clusters", self._on_cluster, KEEP_ALL),
+            self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 50),
+        ]
 
     def stop(self) -> None:
         """Take no more clusters; those that wait are mapped first."""
-        if self._subscription is not None:
-            self.destroy_subscription(self._subscription)
-            self._subscription = None
+        for subscription in self._subscriptions:
+            self.destroy_subscription(subscription)
+        self._subscriptions = []
         if self.worker is not None:
             self.worker.pause(False)
             self.worker.drain(_DRAIN_S)
@@ -92,7 +98,8 @@ class MappingNode(StageNode):
         self._drop_blocks()
         self.blocks = blocks or PatientStore.temporary(self.config.runtime.scratch_dir or None)
         self._stage = stage or MappingStage(self.config, self.blocks)
-        self.is_loaded, self.accounts = stage is not None, LiveAccounts()
+        self.is_loaded, self.accounts = stage is not None, LiveAccounts(self.accounts.runs.all())
+        self._restarts, self._lost = Restarts(), {}
         # Onto a map that was loaded a run may go on or begin.
         self._next_sequence: int | None = None if self.is_loaded else 0
         self.is_saved = True
@@ -105,17 +112,34 @@ class MappingNode(StageNode):
             self.blocks = None
 
     def _on_cluster(self, message: msg.Cluster) -> None:
-        if self._next_sequence not in (None, message.sequence):
+        due = self._next_sequence
+        if due is not None and message.sequence > due:
             self.note_error(
-                f"cluster {message.sequence} came where {self._next_sequence} was due: "
-                "clusters were lost, or their node was started again (then call reset)"
+                f"cluster {message.sequence} came where {due} was due: clusters were lost"
+            )
+        elif due is not None and message.sequence < due:
+            self.note_error(
+                f"node 'clusters' was started again after cluster {due - 1}: what it held is "
+                "lost; the map goes on, in a session that is joined once a place is seen again"
             )
         self._next_sequence = message.sequence + 1
         if self.worker is not None:
             self.worker.put(Job(make=lambda: from_cluster(message)))
 
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        """Keep what the other nodes have received, for the day that one of them is killed."""
+        names = {f"{self.get_namespace().strip('/')}/{n}".lstrip("/"): n for n in OTHERS}
+        for status in message.status:
+            if status.hardware_id == HARDWARE_ID and status.name in names:
+                values = {pair.key: pair.value for pair in status.values}
+                self.accounts.told(names[status.name], values)
+
     def _map(self, cluster: Cluster) -> tuple[MapUpdate]:
         with self.stage() as stage:
+            num_restarts = self._restarts.num
+            cluster = self._restarts.follow(cluster)
+            if self._restarts.num > num_restarts:
+                self.accounts.begin_again()
             self.accounts.mapped(cluster)
             update = stage.push(cluster)
         self.is_saved = False
@@ -208,7 +232,16 @@ class MappingNode(StageNode):
         if self.worker is None or self._stage is None:
             return {}
         problem = self.worker.last_error or (self.blocks.problem if self.blocks else "")
-        return {"problem": problem, **self.worker.stats(), **self._stage.counts}
+        lost, before = self.accounts.lost(), self._lost
+        self._lost = lost
+        if lost and lost != before:
+            self.note_error(f"lost with node 'clusters', which has ended: {say_lost(lost)}")
+        return {
+            "problem": problem,
+            **self.worker.stats(),
+            **{f"dropped.{name}.{NODE_ENDED}": num for name, num in sorted(lost.items())},
+            **self._stage.counts,
+        }
 
 
 def main(args: list[str] | None = None) -> int:

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
+
+AFTER_FINISH = "after_finish"
 
 
 class PictureAccounts:
     """Counts pictures so that received = processed + dropped by reason + waiting, per camera.
 
     Pictures come in and are worked off in different threads.
+
+    Attributes:
+        run: Number that tells these accounts from those of a run before or after, of this process
+            or another: the time at which they began, nanoseconds.
     """
 
     def __init__(self) -> None:
         """Start at zero."""
+        self.run = time.time_ns()
         self._lock = threading.Lock()
         self._received: Counter[str] = Counter()
         self._processed: Counter[str] = Counter()
@@ -42,9 +50,9 @@ class PictureAccounts:
 
     @property
     def received(self) -> dict[str, int]:
-        """Return how many pictures have come, per camera."""
+        """Return how many pictures have come before the run was finished, per camera."""
         with self._lock:
-            return dict(self._received)
+            return {k: n - self._dropped[k, AFTER_FINISH] for k, n in self._received.items()}
 
     def values(self) -> dict[str, int]:
         """Return `received.<camera>`, `processed.…`, `waiting.…` and `dropped.<camera>.<reason>`.

@@ -22,6 +22,7 @@ from seg2d3d_ros.errors import InputError
 from seg2d3d_ros.io.rosbag_file import RosbagFile
 from seg2d3d_ros.io.rosbag_topics import Topic, find_cameras
 from seg2d3d_ros.nodes.conversions.primitives import to_time
+from seg2d3d_ros.nodes.lifecycle import HARDWARE_ID
 
 logger = logging.getLogger(__name__)
 
@@ -171,7 +172,7 @@ class Player:
 
     def _hear(self, message: DiagnosticArray) -> None:
         for status in message.status:
-            if status.hardware_id == "seg2d3d_ros":
+            if status.hardware_id == HARDWARE_ID:
                 values = {pair.key: pair.value for pair in status.values}
                 self._waiting[status.name] = int(float(values.get("waiting", 0)))
 

@@ -168,6 +168,8 @@ class SegmentationNode(SensorNode):
         return {
             "seconds": {"segmentation": self.worker.stats()["busy_s"]},
             "counts": self.stage.backend_counts,
+            "run": self.accounts.run,
+            "received": self.accounts.received,
             "segmentation": {name: dict(counts) for name, counts in self.stage.counts.items()},
             "backend": self.stage.backend.name,
             "classes": {str(k): v for k, v in self.stage.classes.items()},

@@ -21,7 +21,7 @@ from seg2d3d_ros.io.rosbag_topics import Layout
 from seg2d3d_ros.nodes.conversions.inputs import to_item
 from seg2d3d_ros.nodes.inputs import Arrival, Inputs, Listeners
 from seg2d3d_ros.nodes.lifecycle import StageNode
-from seg2d3d_ros.nodes.picture_accounts import PictureAccounts
+from seg2d3d_ros.nodes.picture_accounts import AFTER_FINISH, PictureAccounts
 from seg2d3d_ros.nodes.silence import SilenceWatch
 from seg2d3d_ros.nodes.worker import Job, Worker
 from seg2d3d_ros.types import Dropped, Frame
@@ -157,7 +157,7 @@ class SensorNode(StageNode, ABC):
             self._first_s = self._first_s or time.monotonic()
             self.frame_ids[arrival.camera] = arrival.message.header.frame_id
         if arrival.reason or self._is_flushed:
-            reason = arrival.reason or "after_finish"
+            reason = AFTER_FINISH if self._is_flushed else arrival.reason
             if arrival.kind != "frame" or self._is_flushed:
                 self.num_skipped[f"{arrival.kind}.{reason}"] += 1
                 if arrival.kind == "frame":
@@ -199,7 +199,7 @@ class SensorNode(StageNode, ABC):
 
     def _say_it_is_over(self) -> None:
         if self._is_flushed:
-            num = self.num_skipped["frame.after_finish"]
+            num = self.num_skipped[f"frame.{AFTER_FINISH}"]
             self.last_error = (
                 f"the run is finished: {num} pictures that came after it are not used; "
                 "mapping/reset begins another"
@@ -330,6 +330,7 @@ class SensorNode(StageNode, ABC):
             problems = (self.inputs.problem or self.worker.last_error, silence)
             values["problem"] = "; ".join(filter(None, problems))
             values |= self.worker.stats()
+            values["run"] = self.accounts.run
             values |= self.accounts.values()
             values |= silent_s
             values |= {f"lost.{k}": v for k, v in sorted(self.inputs.num_lost.items())}

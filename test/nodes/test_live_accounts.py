@@ -111,3 +111,87 @@ def test_accounts_last_cluster_is_remembered():
     accounts.mapped(cluster(20, is_last=True))
     accounts.mapped(cluster(30))
     assert accounts.has_last
+
+
+def diagnostics(run, after_finish=0, **received):
+    values = {f"received.{name}": str(num) for name, num in received.items()}
+    after = {f"dropped.{name}.after_finish": str(after_finish) for name in received}
+    return {"run": str(run), "waiting": "0", **values, **after}
+
+
+def balance(counts):
+    return counts.received - counts.processed - sum(counts.dropped.values())
+
+
+def killed_and_started_again():
+    """Return accounts of a clusters node that was killed over three pictures of each camera."""
+    accounts = LiveAccounts()
+    accounts.told("clusters", diagnostics(1, left=5, right=5))
+    accounts.mapped(cluster(10, 20))
+    accounts.told("segmentation", diagnostics(7, left=6, right=6))
+    accounts.told("clusters", diagnostics(2, left=1, right=1))  # seven and eight came to nobody
+    assert accounts.lost() == {}  # clusters of the first run may still wait to be mapped
+    accounts.begin_again()
+    accounts.mapped(cluster(90, 100))
+    return accounts
+
+
+def test_accounts_node_started_again_its_pictures_are_lost_and_the_sum_is_right():
+    accounts = killed_and_started_again()
+    assert accounts.lost() == {"left": 3, "right": 3}
+    received = {"left": 10, "right": 11}
+    accounts.heard("segmentation", {"run": 7, "received": received})
+    accounts.heard("clusters", {"run": 2, "received": {"left": 2, "right": 3}})
+    frames = report(accounts).frames
+    assert (frames["left"].received, frames["left"].processed) == (10, 4)
+    assert frames["left"].dropped == {"node_ended": 6}
+    assert frames["right"].dropped == {"node_ended": 6, "not_mapped": 1}
+    assert [balance(c) for c in frames.values()] == [0, 0]
+    assert "6 pictures of left, 6 pictures of right" in report(accounts).remarks[-1]
+
+
+def test_accounts_node_killed_before_its_first_cluster_is_lost_with_the_one_before():
+    accounts = killed_and_started_again()
+    accounts.told("clusters", diagnostics(3, left=8, right=8))
+    accounts.told("clusters", diagnostics(4, left=2, right=2))
+    accounts.begin_again()
+    accounts.mapped(cluster(200, 210, 220))
+    accounts.told("clusters", diagnostics(4, left=3, right=3))
+    frames = report(accounts).frames
+    assert frames["left"].processed == 7
+    # three of the first run and all of the third; the second told of one, and two were mapped
+    assert (frames["left"].received, frames["left"].dropped) == (17, {"node_ended": 10})
+    assert balance(frames["left"]) == 0
+
+
+def test_accounts_node_that_is_gone_at_the_end_takes_what_it_held():
+    accounts = LiveAccounts()
+    accounts.mapped(cluster(10, 20))
+    accounts.told("clusters", diagnostics(1, left=5, right=4))
+    accounts.told("segmentation", diagnostics(7, left=9, right=4))
+    assert report(accounts).frames["left"].dropped == {"not_mapped": 3}
+    accounts.ended()
+    frames = report(accounts).frames
+    assert frames["left"].dropped == {"node_ended": 7}
+    assert frames["right"].dropped == {"node_ended": 2}
+    assert [balance(c) for c in frames.values()] == [0, 0]
+
+
+def test_accounts_pictures_after_the_end_are_none_of_the_run():
+    accounts = LiveAccounts()
+    accounts.mapped(cluster(10, 20))
+    accounts.told("clusters", diagnostics(1, left=9, after_finish=7))
+    counts = report(accounts).frames["left"]
+    assert (counts.received, counts.dropped) == (2, {})
+
+
+def test_accounts_late_words_of_a_run_before_the_reset_are_not_heard():
+    before = LiveAccounts()
+    before.told("clusters", diagnostics(1, left=50))
+    accounts = LiveAccounts(before.runs.all())
+    accounts.told("clusters", diagnostics(1, left=51))
+    accounts.told("clusters", {"problem": "no camera has been seen yet"})
+    accounts.told("clusters", diagnostics(2, left=2))
+    accounts.mapped(cluster(10, 20))
+    counts = report(accounts).frames["left"]
+    assert (counts.received, counts.dropped) == (2, {})

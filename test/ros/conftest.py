@@ -1,5 +1,6 @@
 """Nodes as real processes, and a listener that hears what they publish."""
 
+import dataclasses
 import signal
 import subprocess
 import sys
@@ -120,19 +121,18 @@ def peer(graph):
     made.close()
 
 
-@pytest.fixture(scope="session")
-def clusters(drive):
-    """The clusters of the drive, made in this process."""
+def make_clusters(drive, from_s=0.0, to_s=1e9):
+    """Return the clusters of what lies between two times of a drive, made in this process."""
     from seg2d3d_ros.clusters.stage import ClusterStage
     from seg2d3d_ros.config import Config
-    from seg2d3d_ros.io.sources import open_source
+    from seg2d3d_ros.io.sources import clip, open_source
     from seg2d3d_ros.segmentation.stage import SegmentationStage
     from seg2d3d_ros.types import LabelImage
 
     source, config = open_source(drive / "bag"), Config()
     segmentation, stage = SegmentationStage(config, source.rig), ClusterStage(config, source.rig)
     made = []
-    for item in source:
+    for item in clip(source, from_s, to_s - from_s):
         outputs = segmentation.push(item)
         if not isinstance(item, LabelImage):
             made += stage.push(item)
@@ -141,3 +141,16 @@ def clusters(drive):
     for output in segmentation.finish():
         made += stage.push(output)
     return [*made, *stage.finish()]
+
+
+@pytest.fixture(scope="session")
+def clusters(drive):
+    """The clusters of the drive."""
+    return make_clusters(drive)
+
+
+@pytest.fixture(scope="session")
+def clusters_of_two_runs(drive):
+    """The clusters of a node that was killed on the way, and of one that came after it."""
+    first = [dataclasses.replace(c, is_last=False) for c in make_clusters(drive, 0.0, 2.3)]
+    return first, make_clusters(drive, 2.8)

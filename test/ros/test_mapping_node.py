@@ -1,5 +1,6 @@
 """The mapping node as a real process, fed with clusters over DDS."""
 
+import json
 import signal
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 pytest.importorskip("rclpy", reason="rclpy is not installed: source env.bash after make setup")
 pytest.importorskip("seg2d3d_ros.msg", reason="the messages are not built: make setup")
 
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from nav_msgs.msg import Path
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import PointCloud2
@@ -166,6 +167,56 @@ def test_gap_in_the_sequence_is_counted_and_shown_in_diagnostics(
 
     assert eventually(lambda: errors() and errors()[0][1] == "1")
     assert "cluster 1 came where 0 was due" in errors()[0][0]
+
+
+def test_clusters_node_killed_and_started_again_the_map_goes_on_and_its_pictures_are_told_lost(
+    start, peer, feed, clusters_of_two_runs, eventually, tmp_path
+):
+    first, second = clusters_of_two_runs
+    start("mapping", node__diagnostics_period_s=0.1)
+    peer.listen(DiagnosticArray, "/diagnostics")
+    peer.listen(msg.InstanceArray, "mapping/instances")
+    told = peer.node.create_publisher(DiagnosticArray, "/diagnostics", 50)
+    names = [camera.name for camera in first[0].rig.cameras]
+    num, more = (len({f.stamp_ns for c in run for f in c.frames}) for run in (first, second))
+    assert min(num, more) >= 20
+
+    def received(run, left, right):
+        status = DiagnosticStatus(name="clusters", hardware_id="seg2d3d_ros")
+        values = {"run": run, **dict(zip(names, (left, right), strict=True))}
+        status.values = [
+            KeyValue(key=k if k == "run" else f"received.{k}", value=str(n))
+            for k, n in values.items()
+        ]
+        told.publish(DiagnosticArray(status=[status]))
+
+    def mapping():
+        last = [s for m in peer.heard["/diagnostics"] for s in m.status if s.name == "mapping"]
+        return last[-1].message, {v.key: v.value for v in last[-1].values}
+
+    feed(first)
+    assert eventually(lambda: len(peer.heard["mapping/instances"]) == len(first))
+    received(1, num + 6, num + 4)  # it held six and four, and is killed
+    received(2, 3, 3)
+    feed(second)
+    all_mapped = len(first) + len(second)
+    assert eventually(lambda: len(peer.heard["mapping/instances"]) == all_mapped)
+    assert eventually(lambda: f"dropped.{names[0]}.node_ended" in mapping()[1])
+    message, values = mapping()
+    assert f"6 pictures of {names[0]}, 4 pictures of {names[1]}" in message
+    assert values["errors"] == "2"
+    assert eventually(lambda: mapping()[1]["sessions"] == "2")
+    saved = peer.call(SaveMap, "mapping/save_map", folder=str(tmp_path / "out"))
+    assert saved.success, saved.message
+    frames = json.loads((tmp_path / "out" / "run.json").read_text())["frames"]
+    for name, lost in zip(names, (6, 4), strict=True):
+        assert frames[name]["dropped"] == {"node_ended": lost}
+        assert frames[name]["processed"] == num + more == frames[name]["received"] - lost
+    poses = np.loadtxt(tmp_path / "out" / "trajectory.tum")
+    before, after = poses[num - 1], poses[num]  # 6 m/s on the straight street
+    assert np.linalg.norm(after[1:4] - before[1:4]) == pytest.approx(
+        6.0 * (after[0] - before[0]), abs=1.0
+    )
 
 
 def test_pause_keeps_clusters_waiting_and_resume_maps_them(
