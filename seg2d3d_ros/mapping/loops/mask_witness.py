@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from scipy import sparse
+from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 
 from seg2d3d_ros.mapping.incidence import incidence
 from seg2d3d_ros.mapping.state import MapState
@@ -86,15 +88,14 @@ def one_to_one(old: IntArray, new: IntArray) -> float | None:
     Returns:
         The share; None where there are too few, or both show a single house, which says nothing.
     """
-    from scipy.optimize import linear_sum_assignment  # a tenth of a second; few drives close loops
-
     a, row = np.unique(old, return_inverse=True)
     b, column = np.unique(new, return_inverse=True)
     if len(old) < _MIN_LANDMARKS or len(a) == len(b) == 1:
         return None
     table: FloatArray = np.zeros((len(a), len(b)))
     np.add.at(table, (row, column), 1.0)
-    chosen = linear_sum_assignment(table, maximize=True)
+    # It knows no empty cells: one more in each changes nothing, as all assign equally many.
+    chosen = min_weight_full_bipartite_matching(sparse.csr_array(table + 1.0), maximize=True)
     return float(table[chosen].sum() / len(old))
 
 
