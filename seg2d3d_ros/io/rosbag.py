@@ -129,6 +129,14 @@ class RosbagSource:
                     yield Dropped(camera, entry.stamp_ns, reason)
                 else:
                     self._skip(entry.stream, reason)
+            self._note_losses(bag.losses)
+
+    def _note_losses(self, losses: tuple[str, ...]) -> None:
+        """Say what turned out to be broken only when it was read."""
+        for loss in losses:
+            if loss not in self._losses:
+                log.warning("%s", loss)
+        self._losses = losses or self._losses
 
     def _skip(self, topic: str, reason: str) -> None:
         what = f"{topic}: {reason}"

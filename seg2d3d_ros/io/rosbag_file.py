@@ -14,6 +14,7 @@ from rosbags.rosbag2 import Reader
 from rosbags.typesys import Stores, get_typestore
 
 from seg2d3d_ros.errors import InputError
+from seg2d3d_ros.io.rosbag_damage import Damage, skip_damage
 from seg2d3d_ros.io.rosbag_salvage import allow_any_order, needs_salvage, salvage
 from seg2d3d_ros.io.rosbag_topics import Topic
 
@@ -23,7 +24,8 @@ log = logging.getLogger(__name__)
 class RosbagFile:
     """An open recording: a folder of rosbag2, or a bare .mcap or .db3 file.
 
-    One that was cut off is read as far as it can be, and `losses` says what is lost. Messages are
+    One that was cut off is read as far as it can be, what is broken in its middle is left out, and
+    `losses` says what is lost. Messages are
     read with the definitions of common ROS 2 types rather than those in the file, so that a
     foreign type that cannot be parsed spoils nothing. On broken bytes the reader, SQLite, the
     decompressors and the deserializer raise errors of a dozen kinds, all of which mean the same:
@@ -31,7 +33,6 @@ class RosbagFile:
 
     Attributes:
         path: Where it lies.
-        losses: Sentences about what cannot be read; empty if nothing is lost.
     """
 
     def __init__(self, path: Path) -> None:
@@ -45,7 +46,8 @@ class RosbagFile:
         if path.is_file() and path.suffix not in (".mcap", ".db3"):
             raise InputError(f"{path} is no recording: a folder, .mcap or .db3 is needed")
         self.path = path
-        self.losses: tuple[str, ...] = ()
+        self._losses: tuple[str, ...] = ()
+        self._damage: list[Damage] = []
         self._types = get_typestore(Stores.ROS2_JAZZY)
         with ExitStack() as stack:
             self._storages = self._open(stack)
@@ -66,6 +68,7 @@ class RosbagFile:
                 reader.open()
                 stack.callback(reader.close)
                 allow_any_order(reader.storage)
+                self._damage = skip_damage(reader.storage)
                 return [reader.storage]
             except Exception as error:
                 why = str(error).rstrip(".").replace(f"{self.path}/", "")
@@ -75,8 +78,15 @@ class RosbagFile:
         if self.path.is_dir() and not (self.path / "metadata.yaml").exists():
             why = "metadata.yaml is missing"
         storages, losses = salvage(self.path, why, stack)
-        self.losses = tuple(losses)
+        self._losses = tuple(losses)
+        for storage in storages:
+            self._damage += skip_damage(storage)
         return list(storages)
+
+    @property
+    def losses(self) -> tuple[str, ...]:
+        """Return sentences about what cannot be read, as far as it was read; empty if nothing."""
+        return (*self._losses, *(loss for damage in self._damage for loss in damage.losses))
 
     def __enter__(self) -> RosbagFile:
         """Return itself."""

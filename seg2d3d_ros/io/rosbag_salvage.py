@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import shutil
 import sqlite3
+from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -19,9 +21,13 @@ from rosbags.rosbag2.storage_sqlite3 import Sqlite3Reader
 
 from seg2d3d_ros.errors import InputError
 
+log = logging.getLogger(__name__)
+
 _PART = re.compile(r"(?P<stem>.*?)(_(?P<number>\d+))?\.(mcap|db3)(\.zstd)?")
 _MAGIC = b"\x89MCAP0\r\n"
+_NEVER_NS = 1 << 62
 _HEADER, _FOOTER, _CHUNK, _DATA_END = 0x01, 0x02, 0x06, 0x0F
+_MOST_MISSED = 10_000
 _TABLES = ("schema", "topics", "message_definitions", "messages")
 
 
@@ -101,10 +107,13 @@ def _open(file: Path, scratch: Path) -> tuple[McapReader | Sqlite3Reader, str]:
     except Exception:
         mcap = CutMcapReader(file)
         mcap.open()
-        more = "all messages can be read"
+        damaged = f"{mcap.num_damaged} damaged chunks are left out" if mcap.num_damaged else ""
+        end = ""
         if mcap.num_lost_bytes:
-            more = f"its last {_mib(mcap.num_lost_bytes)} cannot be read"
-        return mcap, "; ".join(filter(None, (lost, more)))
+            end = f"its last {_mib(mcap.num_lost_bytes)} cannot be read"
+        if not damaged and not end:
+            end = "all messages can be read"
+        return mcap, "; ".join(filter(None, (lost, damaged, end)))
 
 
 def _mib(num_bytes: int) -> str:
@@ -126,9 +135,15 @@ def _unpacked(file: Path, scratch: Path) -> tuple[Path, str]:
 
 
 class CutMcapReader(McapReader):
-    """Reads an mcap file without its end and index: whole records, in the order of the file."""
+    """Reads an mcap file without its end and index: whole records, in the order of the file.
+
+    Attributes:
+        num_lost_bytes: Length of the end that cannot be read.
+        num_damaged: Damaged chunks before that.
+    """
 
     num_lost_bytes = 0
+    num_damaged = 0
 
     def _open(self) -> None:
         """Find the whole records, the topics and the counts."""
@@ -139,49 +154,61 @@ class CutMcapReader(McapReader):
         size = int.from_bytes(self.bio.read(8), "little")
         if not self.bio.read(size).startswith(b"\x04\0\0\0ros2"):
             raise InputError("its profile is not ros2")
-        self.data_start = self.bio.tell()
-        self.data_end = self._end_of_whole_records()
-        self.meta_scan()
-        assert self.statistics
-        found, counts = self.statistics, self.statistics.channel_message_counts
+        self._find_whole(self.bio.tell())
+        counts = self._num_messages
         for i, connection in enumerate(self.connections):
-            self.connections[i] = connection._replace(msgcount=counts.get(connection.id, 0))
+            self.connections[i] = connection._replace(msgcount=counts[connection.id])
+        num = counts.total()
         self.metadata = ReaderMetadata(
-            duration=found.end_time - found.start_time + 1 if found.message_count else 0,
-            start_time=found.start_time,
-            end_time=found.end_time + 1,
-            message_count=found.message_count,
+            duration=self._last_ns - self._first_ns + 1 if num else 0,
+            start_time=self._first_ns,
+            end_time=self._last_ns + 1,
+            message_count=num,
             compression_format=None,
             compression_mode=None,
             ros_distro=None,
             custom=None,
         )
 
-    def _end_of_whole_records(self) -> int:
-        """Return where the last record ends that is there in full; a chunk must unpack, too."""
+    def _find_whole(self, data_start: int) -> None:
+        """Find the stretches of records that can be read: each chunk, and what is between them."""
+        stretches, is_ended = self._stretches(data_start)
+        self._num_messages: Counter[int] = Counter()
+        self._first_ns, self._last_ns = _NEVER_NS, 0
+        self._whole = [stretch for stretch in stretches if self._is_whole(*stretch)]
+        last = self._whole[-1][1] if self._whole else data_start
+        num_before = sum(end <= last for _, end in stretches)
+        self.num_damaged = num_before - len(self._whole)
+        is_ended = is_ended and num_before == len(stretches)
+        self.num_lost_bytes = 0 if is_ended else self.path.stat().st_size - last
+
+    def _stretches(self, at: int) -> tuple[list[tuple[int, int]], bool]:
+        """Return begin and end of all stretches, and whether they are followed by a proper end."""
         assert self.bio
-        size, at, chunks, opcode = self.path.stat().st_size, self.data_start, [], 0
+        size, stretches, start, opcode = self.path.stat().st_size, [], at, 0
         while at + 9 <= size:
             self.bio.seek(at)
             opcode, end = self.bio.read(1)[0], at + 9 + int.from_bytes(self.bio.read(8), "little")
             if not 0 < opcode < _DATA_END or opcode == _FOOTER or end > size:
                 break
             if opcode == _CHUNK:
-                chunks.append(at)
+                stretches += [(start, at), (at, end)]
+                start = end
             at = end
-        is_ended = at < size and opcode in (_FOOTER, _DATA_END)
-        while chunks and not self._is_whole_up_to(chunks[-1], at):
-            at, is_ended = chunks.pop(), False
-        self.num_lost_bytes = 0 if is_ended else size - at
-        return at
+        stretches = [(start, end) for start, end in [*stretches, (start, at)] if end > start]
+        return stretches, at < size and opcode in (_FOOTER, _DATA_END)
 
-    def _is_whole_up_to(self, start: int, end: int) -> bool:
-        scan = McapReader(self.path)
-        scan.bio, scan.data_start, scan.data_end = self.bio, start, end
+    def _is_whole(self, start: int, end: int) -> bool:
+        """Return whether a stretch can be read; count its messages then."""
+        self.data_start, self.data_end = start, end
         try:
-            scan.meta_scan()
+            self.meta_scan()
         except Exception:  # of a dozen kinds, as `RosbagFile` says
             return False
+        if self.statistics is not None and self.statistics.message_count:
+            self._num_messages.update(self.statistics.channel_message_counts)
+            self._first_ns = min(self._first_ns, self.statistics.start_time)
+            self._last_ns = max(self._last_ns, self.statistics.end_time)
         return True
 
     def messages(
@@ -191,7 +218,9 @@ class CutMcapReader(McapReader):
         stop: int | None = None,
     ) -> Iterator[tuple[Connection, int, bytes]]:
         """Yield connection, time of arrival (ns) and bytes in the order of the file."""
-        return self.messages_scan(connections, start, stop)
+        for begin, end in self._whole:
+            self.data_start, self.data_end = begin, end
+            yield from self.messages_scan(connections, start, stop)
 
 
 # -------------------------------------------------------------------------------------- sqlite3
@@ -228,7 +257,7 @@ def _open_database(file: Path, scratch: Path) -> tuple[Sqlite3Reader, str]:
         why = f"its last {_mib(missing)} are missing"
     reader = Sqlite3Reader(_rows_before_cut(file, scratch / f"rows_of_{file.name}"))
     reader.open()
-    return reader, "; ".join(filter(None, (lost, f"{why}; messages are read up to there")))
+    return reader, "; ".join(filter(None, (lost, f"{why}; messages are read around that")))
 
 
 def _rolled_back(file: Path, scratch: Path) -> tuple[Path, str]:
@@ -245,7 +274,7 @@ def _rolled_back(file: Path, scratch: Path) -> tuple[Path, str]:
 
 
 def _rows_before_cut(file: Path, target: Path) -> Path:
-    """Return a new database with the messages in the order of their writing, up to the cut."""
+    """Return a new database with the messages that can be read, in the order of their writing."""
     uri = f"{file.absolute().as_uri()}?immutable=1"
     with closing(sqlite3.connect(uri, uri=True)) as cut, closing(sqlite3.connect(target)) as to:
         cut.execute("PRAGMA writable_schema = ON")  # else a file shorter than it says is refused
@@ -260,7 +289,21 @@ def _rows_before_cut(file: Path, target: Path) -> Path:
 
 
 def _rows(table: str, cut: sqlite3.Connection) -> Iterator[tuple[object, ...]]:
+    """Yield the rows of a table; behind the first that is broken one by one, until none comes."""
+    id, num_missed = 0, 0
     try:
-        yield from cut.execute(f"SELECT * FROM {table} NOT INDEXED ORDER BY rowid")
-    except sqlite3.DatabaseError:
-        return  # the cut: the caller says how much is missing
+        for row in cut.execute(f"SELECT rowid, * FROM {table} NOT INDEXED ORDER BY rowid"):
+            id = row[0]
+            yield row[1:]
+        return
+    except sqlite3.DatabaseError as error:  # the caller says that, or how much, is missing
+        log.debug("rows of %s are read one by one: %s", table, error)
+    while num_missed < _MOST_MISSED:
+        id, num_missed = id + 1, num_missed + 1
+        try:
+            found = cut.execute(f"SELECT * FROM {table} WHERE rowid = ?", (id,)).fetchall()
+        except sqlite3.DatabaseError:
+            continue
+        if found:
+            num_missed = 0
+            yield found[0]

@@ -73,8 +73,8 @@ class Player:
         self._bag, self._options, self.summary = RosbagFile(bag), options, PlaySummary()
         self._topics: list[Topic] = self._bag.topics
         self.duration_s = self._bag.duration_s
-        for loss in self._bag.losses:
-            logger.warning("%s", loss)
+        self._told: tuple[str, ...] = ()
+        self._tell_losses()
         self._node = Node("player", use_global_arguments=False)
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self._node)
@@ -147,7 +147,15 @@ class Player:
             self._publishers[topic].publish(bytes(raw))
             self.summary.num_messages[topic] = self.summary.num_messages.get(topic, 0) + 1
             progress(seconds)
+        self._tell_losses()
         return self.summary
+
+    def _tell_losses(self) -> None:
+        """Say what of the recording cannot be read, as far as it was read."""
+        for loss in self._bag.losses:
+            if loss not in self._told:
+                logger.warning("%s", loss)
+        self._told = self._bag.losses
 
     def _make_publishers(self) -> dict[str, Any]:
         made: dict[str, Any] = {}

@@ -3,6 +3,7 @@
 import logging
 import shutil
 import sqlite3
+import zlib
 
 import numpy as np
 import pytest
@@ -52,6 +53,80 @@ def cut(file, share):
 
 def stamps(source):
     return [item.stamp_ns for item in source if isinstance(item, Frame)]
+
+
+def chunks_of(file):
+    """Return begin and end (ns), offset and length of the payload of each chunk of a file."""
+    reader = McapReader(file)
+    reader.open()
+    found = [
+        (
+            c.message_start_time,
+            c.message_end_time,
+            c.chunk_start_offset + 9 + 40 + len(c.compression),
+            c.compressed_size,
+        )
+        for c in reader.chunks
+    ]
+    reader.close()
+    return found
+
+
+def spoil(file, offset, num_bytes):
+    data = bytearray(file.read_bytes())
+    data[offset : offset + num_bytes] = bytes(b ^ 0xA5 for b in data[offset : offset + num_bytes])
+    file.write_bytes(bytes(data))
+
+
+def with_checksums(file):
+    """Give the chunks of an mcap file their checksums, as the recorder of ROS 2 does."""
+    data = bytearray(file.read_bytes())
+    for _, _, offset, size in chunks_of(file):
+        payload, at = data[offset : offset + size], offset - 40
+        data[at + 24 : at + 28] = zlib.crc32(payload).to_bytes(4, "little")
+    file.write_bytes(bytes(data))
+
+
+@pytest.mark.parametrize("how", ["checksum", "compression", "records"])
+def test_mcap_damaged_chunk_in_the_middle_is_left_out_and_named(tmp_path, how, caplog):
+    packed = COMPRESSION.storage if how == "compression" else None
+    bag = write_bag(tmp_path / "bag", noisy_drive(), compression=packed)
+    whole, file = stamps(open_source(bag)), storage_file(bag)
+    if how == "checksum":
+        with_checksums(file)
+        assert stamps(open_source(bag)) == whole
+    chunks = chunks_of(file)
+    start_ns, end_ns, offset, size = chunks[len(chunks) // 2]
+    lost = [s for s in whole if start_ns <= s <= end_ns]
+    assert len(chunks) >= 5 and len(lost) >= 2
+    if how == "checksum":
+        spoil(file, offset + size // 2, 1)  # one byte of a picture
+    else:
+        spoil(file, offset, size // 2)
+    source = open_source(bag)
+    with caplog.at_level(logging.WARNING):
+        assert stamps(source) == [s for s in whole if s not in lost]
+    (remark,) = source.remarks()
+    assert f"lost are {len(lost)} of /cam/image_raw" in remark
+    assert f"{(end_ns - start_ns) * 1e-9:.1f} s are damaged and left out" in remark
+    assert f"{(start_ns - chunks[0][0]) * 1e-9:.1f} s from its start" in remark
+    assert [r.getMessage() for r in caplog.records].count(remark) == 1
+    assert stamps(source) == [s for s in whole if s not in lost]  # again, and told once
+    assert source.remarks() == (remark,)
+
+
+def test_mcap_with_several_damaged_chunks_and_no_index_is_read_around_them(tmp_path):
+    bag = write_bag(tmp_path / "bag", noisy_drive(), compression=COMPRESSION.storage)
+    whole, file = stamps(open_source(bag)), storage_file(bag)
+    chunks = chunks_of(file)
+    lost = []
+    for start_ns, end_ns, offset, size in (chunks[1], chunks[3]):
+        spoil(file, offset, size)
+        lost += [s for s in whole if start_ns <= s <= end_ns]
+    file.write_bytes(file.read_bytes()[:-10])  # the footer is gone, and with it the index
+    source = open_source(bag)
+    assert stamps(source) == [s for s in whole if s not in lost]
+    assert any("2 damaged chunks are left out" in r for r in source.remarks()), source.remarks()
 
 
 @pytest.mark.parametrize("compression", [None, "storage"])
@@ -212,6 +287,40 @@ def test_cut_sqlite_file_yields_the_messages_before_the_cut(tmp_path):
     assert read == whole[: len(read)]
     assert NUM * 0.5 < len(read) < NUM * 0.65
     assert any("MiB are missing" in r for r in source.remarks())
+
+
+@pytest.mark.parametrize("num_pages", [1, 40])
+def test_sqlite_file_with_broken_pages_in_the_middle_loses_only_their_rows(tmp_path, num_pages):
+    bag = write_bag(tmp_path / "bag", noisy_drive(), STORAGE.sqlite3)
+    whole, file = stamps(open_source(bag)), storage_file(bag)
+    data = bytearray(file.read_bytes())
+    page = int.from_bytes(data[16:18], "big")
+    middle = len(data) // page // 2 * page
+    data[middle : middle + num_pages * page] = b"\xa5" * page * num_pages
+    file.write_bytes(bytes(data))
+    source = open_source(bag)
+    read = stamps(source)
+    assert set(read) < set(whole) and read == sorted(read)
+    num_lost = len(whole) - len(read)
+    assert 1 <= num_lost <= 1 + num_pages * page // (HEIGHT * 16 * WIDTH * 16 * 3) + 1
+    assert any(f"{num_lost} of /cam/image_raw" in r for r in source.remarks()), source.remarks()
+
+
+def test_sqlite_file_with_a_broken_leaf_of_the_table_loses_only_its_rows(tmp_path):
+    bag = write_bag(tmp_path / "bag", drive(num=400), STORAGE.sqlite3)
+    whole, file = stamps(open_source(bag)), storage_file(bag)
+    data = bytearray(file.read_bytes())
+    page = int.from_bytes(data[16:18], "big")
+    leaves = [at for at in range(page, len(data), page) if data[at] == 0x0D]
+    assert len(leaves) > 20
+    broken = leaves[len(leaves) // 2]
+    data[broken : broken + page] = b"\xa5" * page
+    file.write_bytes(bytes(data))
+    source = open_source(bag)
+    read = stamps(source)
+    assert set(read) < set(whole) and read == sorted(read)
+    assert len(whole) - len(read) < 20
+    assert "malformed" in source.remarks()[0] + source.remarks()[1]
 
 
 def _opened(file, journal_mode):
