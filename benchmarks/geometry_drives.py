@@ -92,6 +92,7 @@ class Drive:
 STREETS: dict[str, tuple[tuple[str, ...], Must]] = {
     "straight": (("--length-m", "160"), Must(ate_to_odometry=0.4)),
     "short": (("--length-m", "70"), Must(ate_to_odometry=0.4)),
+    "two_cameras": (("--length-m", "35"), Must()),
     "one_camera": (("--length-m", "70", "--cameras", "front"), Must()),
     "city": (
         ("--route", "corner", "--length-m", "80", "--cameras", "stereo", "--gnss")

@@ -12,7 +12,7 @@ from seg2d3d_ros.clusters.descriptors import describe
 from seg2d3d_ros.clusters.window import LocalFrame, LocalMap, Seen
 from seg2d3d_ros.geometry import cameras as models
 from seg2d3d_ros.geometry import transforms
-from seg2d3d_ros.geometry.pose import RigObservations, find_rig_pose, refine_rig_pose
+from seg2d3d_ros.geometry.pose import RigObservations, RigPose, find_rig_pose, refine_rig_pose
 from seg2d3d_ros.types import Camera, FloatArray, IntArray
 
 # A patch of known size in the world covers more of the picture the nearer it has come.
@@ -26,6 +26,13 @@ _MIN_INLIERS = 12
 _MIN_SHARE = 0.35
 _MAX_ERROR_PX = 5.0
 _MOST_WAY, _MOST_DEPTH = 0.5, 0.25
+# Three landmarks make a pose: more must say that it is no other one, and not too few of those
+# that might have.
+_MIN_TELLING, _MIN_TELLING_SHARE = 4, 0.25
+_OTHER_WAY = 0.33
+# A road neither rises nor tilts by more than this between two places.
+_MOST_RISE, _MOST_RISE_DEPTH = 0.08, 0.01
+_MOST_TILT_RAD = np.deg2rad(5.0)
 
 
 @dataclass(frozen=True)
@@ -75,9 +82,9 @@ class Relocator:
             T_local_base: (4, 4) where the rig should be, roughly.
 
         Returns:
-            The pose and what is seen; None where too few landmarks agree with one pose, where
-            that lies further off than the way since and the depths allow, or after fifteen
-            pictures in vain.
+            The pose and what is seen; None where too few landmarks agree with one pose or too few
+            of them are near enough to tell it from others, where that lies further off than the
+            way since and the depths allow or not on a road, or after fifteen pictures in vain.
         """
         self.is_blind = sum(len(uv) for uv in corners.values()) < _MIN_CORNERS
         if self.is_blind or self._num_tries >= _MAX_TRIES:
@@ -96,10 +103,13 @@ class Relocator:
             return None
         found = refine_rig_pose(obs, guess, _MAX_ERROR_PX)
         T, good = found.T_world_base, found.is_inlier
-        if good.sum() < max(_MIN_INLIERS, _MIN_SHARE * len(good)):
+        T_before = known.keyframes[-1].T_local_base
+        if not _is_sure(obs, found, T_before):
             return None
-        depth = np.median(np.linalg.norm(points[good] - T[:3, 3], axis=1))
-        way = np.linalg.norm(T_local_base[:3, 3] - known.keyframes[-1].T_local_base[:3, 3])
+        depth = float(np.median(np.linalg.norm(points[good] - T[:3, 3], axis=1)))
+        if not _is_on_road(transforms.invert(T_before) @ T, depth):
+            return None
+        way = np.linalg.norm(T_local_base[:3, 3] - T_before[:3, 3])
         if np.linalg.norm(T[:3, 3] - T_local_base[:3, 3]) > _MOST_WAY * way + _MOST_DEPTH * depth:
             return None
         return Relocation(T, seen.rows(good))
@@ -154,6 +164,38 @@ class Relocator:
         distance[rows, j] = np.inf
         i = np.flatnonzero(mutual & (nearest < _RATIO**2 * distance.min(axis=1)))
         return i, j[i]
+
+
+def _is_sure(obs: RigObservations, found: RigPose, T_before: FloatArray) -> bool:
+    """Return whether enough matches agree with a pose, of those near enough to tell it, too."""
+    num_good, num = int(found.is_inlier.sum()), len(found.is_inlier)
+    if num_good < max(_MIN_INLIERS, _MIN_SHARE * num):
+        return False
+    telling = _num_telling(obs, found, T_before)
+    could_tell = telling + num - num_good
+    return telling >= max(_MIN_TELLING, _MIN_TELLING_SHARE * could_tell)
+
+
+def _num_telling(obs: RigObservations, found: RigPose, T_local_base: FloatArray) -> int:
+    """Return how many inliers rule out that the rig came a third less far, or further.
+
+    What lies at the end of the street looks the same from everywhere: a few wrong matches nearby
+    then decide how far the rig came since it was last located, at a pose (4, 4).
+    """
+    num = []
+    for share in (-_OTHER_WAY, _OTHER_WAY):
+        other = found.T_world_base.copy()
+        other[:3, 3] += share * (other[:3, 3] - T_local_base[:3, 3])
+        seen = refine_rig_pose(obs, other, _MAX_ERROR_PX, max_iterations=0)
+        num.append(int((found.is_inlier & ~seen.is_inlier).sum()))
+    return min(num)
+
+
+def _is_on_road(T_before_base: FloatArray, depth: float) -> bool:
+    """Return whether a vehicle can have moved so (4, 4); depths around tell how sure that is."""
+    way, rise = np.linalg.norm(T_before_base[:3, 3]), abs(T_before_base[2, 3])
+    tilt_rad = np.arccos(np.clip(T_before_base[2, 2], -1.0, 1.0))
+    return bool(rise <= _MOST_RISE * way + _MOST_RISE_DEPTH * depth and tilt_rad <= _MOST_TILT_RAD)
 
 
 def bridge(frames: list[LocalFrame], found: LocalFrame) -> None:

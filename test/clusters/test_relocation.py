@@ -5,12 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from seg2d3d_ros.clusters.relocation import bridge
+from seg2d3d_ros.clusters.relocation import _is_on_road, _num_telling, bridge
 from seg2d3d_ros.clusters.stage import ClusterStage
 from seg2d3d_ros.clusters.window import LocalFrame, Seen
 from seg2d3d_ros.config import Config, override
-from seg2d3d_ros.geometry import transforms
+from seg2d3d_ros.geometry import cameras, transforms
 from seg2d3d_ros.geometry.alignment import align_points
+from seg2d3d_ros.geometry.pose import RigObservations, refine_rig_pose
 from seg2d3d_ros.types import Rig
 
 CONFIG = override(
@@ -108,6 +109,40 @@ def test_darkness_longer_than_a_gap_may_be_ends_the_session(make_drive, make_cam
     poses = make_poses(20, 0.4)
     drive = make_drive(Rig((make_camera(),)), [*poses, *[poses[-1]] * 60, *make_poses(10, 0.4)])
     assert run(drive, (20, 80))[1] == [0, 1]
+
+
+@pytest.mark.parametrize("num_near", [0, 5, 9])
+def test_num_telling_are_those_near_enough_to_tell_how_far_the_rig_came(make_camera, num_near):
+    camera, here = make_camera(zoom=2), transforms.rigid(np.eye(3), [8.0, 0.0, 0.0])
+    # 8 m of way: two metres more or less move what is 150 m ahead by half a pixel
+    rng = np.random.default_rng(0)
+    far = here[:3, 3] + rng.uniform((150, -30, 5), (200, 30, 30), (20, 3))
+    near = here[:3, 3] + rng.uniform((8, 3, 2.5), (12, 5, 4), (num_near, 3))
+    points = np.concatenate([far, near])
+    p_cam = transforms.apply(transforms.invert(here @ camera.T_base_cam), points)
+    xy = cameras.normalize(camera, cameras.project(camera, p_cam)[0])
+    obs = RigObservations((camera,), np.zeros(len(points), int), points, xy)
+    found = refine_rig_pose(obs, here, 5.0)
+    assert found.is_inlier.all()
+    assert _num_telling(obs, found, np.eye(4)) == num_near
+
+
+@pytest.mark.parametrize(
+    ("turn", "way", "is_on_road"),
+    [
+        ((0.0, 0.0, 1.5), (6.0, 6.0, 0.0), True),
+        ((0.0, 0.05, 0.0), (12.0, 0.0, 0.8), True),
+        ((0.0, 0.0, 0.0), (0.0, 0.0, 0.15), True),
+        ((0.0, 0.0, 0.0), (12.0, 0.0, 1.4), False),
+        ((0.0, 0.0, 0.0), (12.0, 0.0, -1.4), False),
+        ((0.0, 0.1, 0.0), (12.0, 0.0, 0.0), False),
+        ((0.1, 0.0, 0.0), (12.0, 0.0, 0.0), False),
+    ],
+    ids=["corner", "uphill", "at rest", "above", "below", "pitched", "rolled"],
+)
+def test_is_on_road_turns_and_slopes_are_but_no_leap(turn, way, is_on_road):
+    T = transforms.rigid(transforms.exp([*turn, 0, 0, 0])[:3, :3], np.array(way))
+    assert _is_on_road(T, 20.0) == is_on_road
 
 
 def coasting(k, T, status):
