@@ -62,7 +62,8 @@ class KeyframeCorners:
 
         def prepare(c: int) -> tuple[np.ndarray, IntArray] | None:
             tracker, segmentation = self._trackers[c], moment.segmentations.get(c)
-            tracker.realign(table.points(tracker.ids), T_cam_local[c])
+            camera = self.rig.cameras[c]
+            tracker.realign(table.points(tracker.ids), T_cam_local[c], camera)
             tracker.look_for_corners()
             return None if segmentation is None else self._of_buildings.regions(segmentation)
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from seg2d3d_ros.clusters.ground_match import GroundMatcher
 from seg2d3d_ros.clusters.pair_turn import PairTurn
+from seg2d3d_ros.clusters.patches import dissimilarity, windows
 from seg2d3d_ros.clusters.tracker import Reach, flow
 from seg2d3d_ros.geometry import cameras as models
 from seg2d3d_ros.geometry import transforms
@@ -54,6 +56,7 @@ class CameraPair:
         if not np.array_equal(T_b_a, self._T_b_a):
             self._turn.is_right = False
         self._T_b_a = T_b_a
+        self._ground = GroundMatcher(self._cam_a, self._cam_b)
         grid = np.stack(
             np.meshgrid(np.arange(self._cam_b.width_px), np.arange(self._cam_b.height_px)), axis=-1
         )
@@ -110,10 +113,13 @@ class CameraPair:
         rows, guess = self._guesses(rays_a, visible, depth_m)
         uv, good = flow(turned, image_b, at_infinity[rows], guess, _REACH)
         rows, uv = rows[good], uv[good]
-        error = self._dissimilarity(turned, image_b, at_infinity[rows], uv)
+        error = dissimilarity(windows(turned, at_infinity[rows]), windows(image_b, uv))
         self._learn(
             at_infinity[rows], guess[good], uv, np.isfinite(depth_m[rows]) & (error < _ALIKE)
         )
+        ground = self._ground.match((image_a, image_b), uv_a, rays_a, depth_m)
+        rows, uv = np.concatenate([rows, ground.rows]), np.concatenate([uv, ground.uv_px])
+        error = np.concatenate([error, ground.error])
         error[self._epipolar_px(rays_a[rows], uv) > 1.0] = np.inf
         order = np.lexsort((error, rows))
         first = order[np.flatnonzero(np.diff(rows[order], prepend=-1))]
@@ -184,28 +190,6 @@ class CameraPair:
         behind = np.einsum("ni,ni->n", np.cross(t, rays_b), np.cross(turned, rays_b)) > 0
         distance[behind & (np.linalg.norm(np.cross(turned, rays_b), axis=1) > 2e-3)] = np.inf
         return distance
-
-    def _dissimilarity(
-        self, a: np.ndarray, b: np.ndarray, uv_a: FloatArray, uv_b: FloatArray
-    ) -> FloatArray:
-        """Return 1 - normalised correlation of 11 x 11 patches (n,)."""
-        if len(uv_a) == 0:
-            return np.zeros(0)
-        patch_a, patch_b = _patches(a, uv_a), _patches(b, uv_b)
-        patch_a -= patch_a.mean(axis=1, keepdims=True)
-        patch_b -= patch_b.mean(axis=1, keepdims=True)
-        norm = np.linalg.norm(patch_a, axis=1) * np.linalg.norm(patch_b, axis=1)
-        return 1.0 - np.einsum("ni,ni->n", patch_a, patch_b) / np.maximum(norm, 1e-6)
-
-
-def _patches(image: np.ndarray, uv: FloatArray) -> FloatArray:
-    offset = np.arange(-5, 6, dtype=np.float32)
-    du, dv = np.meshgrid(offset, offset)
-    u = (uv[:, 0, None] + du.ravel()).astype(np.float32)
-    v = (uv[:, 1, None] + dv.ravel()).astype(np.float32)
-    return cv2.remap(image, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).astype(
-        np.float64
-    )
 
 
 def overlapping_pairs(rig: Rig) -> list[CameraPair]:

@@ -3,8 +3,9 @@
 Optical flow follows the picture before, so that its small errors add up along a track: after some
 keyframes a corner is no longer where it was, and reprojection errors are alike from view to view.
 At keyframes each track is therefore aligned once more with its first picture, which is drawn as
-large as the corner appears by now (Shi and Tomasi, "Good Features to Track", 1994: follow from
-picture to picture, compare with the first one).
+large as the corner appears by now, and as level ground appears by now, where it may lie on some
+(Shi and Tomasi, "Good Features to Track", 1994: follow from picture to picture, compare with the
+first one).
 """
 
 from __future__ import annotations
@@ -13,11 +14,20 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from seg2d3d_ros.types import FloatArray, IntArray
+from seg2d3d_ros.clusters.patches import (
+    DRAWN_PX,
+    WINDOW_PX,
+    find_patches,
+    height_of,
+    is_low,
+    level_steps,
+    patch_grid,
+    sheet_of,
+    windows,
+)
+from seg2d3d_ros.geometry import transforms
+from seg2d3d_ros.types import Camera, FloatArray, IntArray
 
-_WINDOW_PX = 11
-# Drawn patches hold the window and what its gradient needs around it.
-_DRAWN_PX = _WINDOW_PX + 2
 _KEPT_PX = 21
 _MAX_ZOOM = 1.6
 _MIN_ZOOM = 0.75
@@ -26,7 +36,8 @@ _MAX_DISSIMILARITY = 0.5
 _COLUMNS = 32
 # The brightness is known where the corner is, and that only once it has been fitted.
 _ROUNDS = 2
-_CRITERIA = (cv2.TERM_CRITERIA_COUNT + cv2.TERM_CRITERIA_EPS, 20, 0.01)
+# A patch must lie within what is kept.
+_MAX_STEP_PX = (_KEPT_PX // 2) / (DRAWN_PX // 2)
 
 
 class ReferencePatches:
@@ -37,7 +48,7 @@ class ReferencePatches:
         self.ids: IntArray = np.zeros(0, dtype=np.int64)
         self._patches: NDArray[np.uint8] = np.zeros((0, _KEPT_PX, _KEPT_PX), dtype=np.uint8)
         self._center_px: FloatArray = np.zeros((0, 2))
-        self._depth_row: FloatArray = np.zeros((0, 4))
+        self._T_cam_local: FloatArray = np.zeros((0, 4, 4))
 
     def add(
         self, image: np.ndarray, ids: IntArray, uv_px: FloatArray, T_cam_local: FloatArray
@@ -64,14 +75,14 @@ class ReferencePatches:
         self._patches = np.concatenate([self._patches, patches])[order]
         center = half + uv_px[new] - at
         self._center_px = np.concatenate([self._center_px, center])[order]
-        depth_row = np.tile(T_cam_local[2], (len(at), 1))
-        self._depth_row = np.concatenate([self._depth_row, depth_row])[order]
+        poses = np.broadcast_to(T_cam_local, (len(at), 4, 4))
+        self._T_cam_local = np.concatenate([self._T_cam_local, poses])[order]
 
     def keep(self, ids: IntArray) -> None:
         """Forget all corners but these (n,)."""
         rows = _is_among(np.sort(ids), self.ids)
         self.ids, self._patches = self.ids[rows], self._patches[rows]
-        self._center_px, self._depth_row = self._center_px[rows], self._depth_row[rows]
+        self._center_px, self._T_cam_local = self._center_px[rows], self._T_cam_local[rows]
 
     def align(
         self,
@@ -80,6 +91,7 @@ class ReferencePatches:
         uv_px: FloatArray,
         points_local: FloatArray,
         T_cam_local: FloatArray,
+        camera: Camera,
     ) -> FloatArray:
         """Return where corners are in a picture by how they looked at first.
 
@@ -92,6 +104,7 @@ class ReferencePatches:
             uv_px: (n, 2) where flow followed them to.
             points_local: (n, 3) their landmarks; NaN where there is none yet.
             T_cam_local: (4, 4) pose of the camera.
+            camera: The camera.
 
         Returns:
             (n, 2) pixels.
@@ -100,48 +113,94 @@ class ReferencePatches:
         order = np.argsort(ids)
         rows = order[np.searchsorted(ids, self.ids, sorter=order)]
         zoom = self._zoom(points_local[rows], T_cam_local)
-        near = (zoom > _MIN_ZOOM) & (zoom < _MAX_ZOOM)
-        out = uv_px.copy()
-        if near.any():
-            out[rows[near]] = self._fit(image, uv_px[rows[near]], near, zoom[near])
-        self.keep(self.ids[near])
-        self.add(image, ids[rows[~near]], uv_px[rows[~near]], T_cam_local)
+        is_near = (zoom > _MIN_ZOOM) & (zoom < _MAX_ZOOM)
+        out, near, others = uv_px.copy(), rows[is_near], rows[~is_near]
+        if len(near):
+            points_cam = transforms.apply(T_cam_local, points_local[near])
+            self.keep(self.ids[is_near])
+            T_first_cam = self._T_cam_local @ transforms.invert(T_cam_local)
+            low, lying = _lying(camera, uv_px[near], points_cam, T_first_cam)
+            facing = np.eye(2) / zoom[is_near, None, None]
+            out[near] = self._fit_either(image, uv_px[near], facing, low, lying)
+        else:
+            self.keep(self.ids[:0])
+        self.add(image, ids[others], uv_px[others], T_cam_local)
         return out
 
     def _zoom(self, points: FloatArray, T_cam_local: FloatArray) -> FloatArray:
         """Return how many times as large as at first each corner (n,) is seen."""
         X = np.c_[points, np.ones(len(points))]
-        zoom = np.einsum("ni,ni->n", X, self._depth_row) / (X @ T_cam_local[2])
+        zoom = np.einsum("ni,ni->n", X, self._T_cam_local[:, 2]) / (X @ T_cam_local[2])
         return np.where(np.isfinite(zoom), zoom, 1.0)
 
-    def _fit(
-        self, image: np.ndarray, uv_px: FloatArray, rows: np.ndarray, zoom: FloatArray
+    def _fit_either(
+        self,
+        image: np.ndarray,
+        uv_px: FloatArray,
+        facing: FloatArray,
+        low: IntArray,
+        lying: FloatArray,
     ) -> FloatArray:
-        """Return the pixels (n, 2) at which the patches of some rows fit, or `uv_px`."""
-        drawn = self._draw(rows, zoom)
+        """Return the pixels (n, 2) at which all patches fit, or `uv_px`.
+
+        Each is drawn by its steps `facing` (n, 2, 2), some rows `low` (k,) by `lying` (k, 2, 2),
+        too; what fits better counts.
+        """
+        n = len(uv_px)
+        rows = np.concatenate([np.arange(n), low])
+        steps = np.concatenate([facing, lying])
+        fitted, misfit = self._fit(image, uv_px[rows], rows, steps)
+        is_better = misfit[n:] < misfit[low]
+        out = fitted[:n]
+        out[low[is_better]] = fitted[n:][is_better]
+        return out
+
+    def _fit(
+        self, image: np.ndarray, uv_px: FloatArray, rows: IntArray, steps: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return the pixels (n, 2) at which the patches of some rows fit, or `uv_px`.
+
+        Also how badly they do, as a share of their contrast (n,); infinite where they do not.
+        """
+        drawn = self._draw(rows, steps)
         fitted = uv_px
         for _ in range(_ROUNDS):
             patches, contrast = _match_brightness(drawn, image, fitted)
-            fitted, error = _flow_from(patches, image, fitted)
+            fitted, error = find_patches(patches, image, fitted)
         good = error < _MAX_DISSIMILARITY * contrast
         good &= np.linalg.norm(fitted - uv_px, axis=1) < _MAX_CORRECTION_PX
-        return np.where(good[:, None], fitted, uv_px)
+        misfit = np.where(good, error / np.maximum(contrast, 1e-6), np.inf)
+        return np.where(good[:, None], fitted, uv_px), misfit
 
-    def _draw(self, rows: np.ndarray, zoom: FloatArray) -> NDArray[np.float32]:
-        """Return the patches of some rows (n, 13, 13), drawn larger by `zoom` (n,)."""
+    def _draw(self, rows: IntArray, steps: FloatArray) -> NDArray[np.float32]:
+        """Return the patches of some rows (n, 13, 13), drawn by `steps` (n, 2, 2)."""
         kept = self._patches[rows]
         k = np.arange(len(kept))
-        offset = (np.arange(_DRAWN_PX) - _DRAWN_PX // 2)[None] / zoom[:, None]
-        u = np.clip(self._center_px[rows, 0, None] + offset, 0, _KEPT_PX - 1)
-        v = np.clip(self._center_px[rows, 1, None] + offset, 0, _KEPT_PX - 1)
-        u += (k % _COLUMNS * _KEPT_PX)[:, None]
-        v += (k // _COLUMNS * _KEPT_PX)[:, None]
-        shape = (len(kept), _DRAWN_PX, _DRAWN_PX)
-        map_u = np.broadcast_to(u[:, None, :], shape).reshape(len(kept), -1).astype(np.float32)
-        map_v = np.broadcast_to(v[:, :, None], shape).reshape(len(kept), -1).astype(np.float32)
+        at = np.clip(self._center_px[rows, None] + patch_grid(steps), 0, _KEPT_PX - 1)
+        at += _KEPT_PX * np.stack([k % _COLUMNS, k // _COLUMNS], axis=1)[:, None]
+        map_u, map_v = at[..., 0].astype(np.float32), at[..., 1].astype(np.float32)
         size = (-(-len(kept) // _COLUMNS) * _KEPT_PX, _COLUMNS * _KEPT_PX)
-        source = _sheet(kept, size).astype(np.float32)
-        return cv2.remap(source, map_u, map_v, cv2.INTER_LINEAR).reshape(shape)
+        source = sheet_of(kept, size).astype(np.float32)
+        drawn = cv2.remap(source, map_u, map_v, cv2.INTER_LINEAR)
+        return drawn.reshape(-1, DRAWN_PX, DRAWN_PX)
+
+
+def _lying(
+    camera: Camera, uv_px: FloatArray, points_cam: FloatArray, T_first_cam: FloatArray
+) -> tuple[IntArray, FloatArray]:
+    """Return which corners (n,) may lie on level ground, and the steps that draw it (k, 2, 2).
+
+    Args:
+        camera: The camera.
+        uv_px: (n, 2) where they are seen.
+        points_cam: (n, 3) their landmarks.
+        T_first_cam: (n, 4, 4) pose of the camera in that which saw each at first.
+    """
+    low = np.flatnonzero(is_low(camera, points_cam))
+    height = height_of(camera, points_cam[low])
+    steps = level_steps(camera, uv_px[low], height, camera, T_first_cam[low])
+    fits = np.abs(steps).sum(axis=2).max(axis=1, initial=0.0) < _MAX_STEP_PX
+    return low[fits], steps[fits]
 
 
 def _is_among(known: IntArray, ids: IntArray) -> NDArray[np.bool_]:
@@ -156,61 +215,10 @@ def _match_brightness(
 
     Exposure changes from keyframe to keyframe.
     """
-    around = np.arange(_WINDOW_PX) - _WINDOW_PX // 2
-    u = np.tile(uv_px[:, 0, None] + around, _WINDOW_PX)
-    v = np.repeat(uv_px[:, 1, None] + around, _WINDOW_PX, axis=1)
-    there = cv2.remap(
-        image.astype(np.float32),
-        u.astype(np.float32),
-        v.astype(np.float32),
-        cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
-    own = drawn[:, 1:-1, 1:-1].reshape(-1, _WINDOW_PX**2)
+    there = windows(image, uv_px)
+    own = drawn[:, 1:-1, 1:-1].reshape(-1, WINDOW_PX**2)
     contrast = there.std(axis=1)
     gain = contrast / np.maximum(own.std(axis=1), 1.0)
     offset = there.mean(axis=1) - gain * own.mean(axis=1)
     patches = gain[:, None, None] * drawn + offset[:, None, None]
     return np.clip(np.round(patches), 0.0, 255.0).astype(np.uint8), contrast
-
-
-def _flow_from(
-    patches: NDArray[np.uint8], image: np.ndarray, uv_px: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """Return where patches (n, k, k) lie in a picture (n, 2), near `uv_px`, and how badly (n,).
-
-    How badly is the mean difference of grey values; infinite where nothing was found.
-    """
-    height, width = image.shape
-    columns = width // _DRAWN_PX
-    at_once = columns * (height // _DRAWN_PX)
-    fitted, error = np.empty(uv_px.shape), np.empty(len(uv_px))
-    for low in range(0, len(uv_px), at_once):
-        part = slice(low, low + at_once)
-        k = np.arange(len(uv_px[part]))
-        center = np.stack([k % columns, k // columns], axis=1) * _DRAWN_PX + _DRAWN_PX // 2
-        there, ok, off = cv2.calcOpticalFlowPyrLK(
-            _sheet(patches[part], image.shape),
-            image,
-            np.ascontiguousarray(center, dtype=np.float32)[:, None],
-            np.ascontiguousarray(uv_px[part], dtype=np.float32)[:, None].copy(),
-            winSize=(_WINDOW_PX, _WINDOW_PX),
-            maxLevel=0,
-            criteria=_CRITERIA,
-            flags=cv2.OPTFLOW_USE_INITIAL_FLOW,
-        )
-        fitted[part] = there[:, 0]
-        error[part] = np.where(ok[:, 0] > 0, off[:, 0], np.inf)
-    return fitted, error
-
-
-def _sheet(patches: NDArray[np.uint8], size: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Return patches (n, k, k) side by side in a picture of that height and width."""
-    n, k = len(patches), patches.shape[1]
-    rows, columns = size[0] // k, size[1] // k
-    full = np.zeros((rows * columns, k, k), dtype=patches.dtype)
-    full[:n] = patches
-    sheet = np.zeros(size, dtype=patches.dtype)
-    ordered = full.reshape(rows, columns, k, k).swapaxes(1, 2)
-    sheet[: rows * k, : columns * k] = ordered.reshape(rows * k, columns * k)
-    return sheet

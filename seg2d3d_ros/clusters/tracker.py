@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from seg2d3d_ros.clusters.references import ReferencePatches
-from seg2d3d_ros.types import FloatArray, IntArray
+from seg2d3d_ros.types import Camera, FloatArray, IntArray
 
 _WINDOW_PX = (11, 11)
 _CRITERIA = (cv2.TERM_CRITERIA_COUNT + cv2.TERM_CRITERIA_EPS, 20, 0.01)
@@ -106,16 +106,17 @@ class Tracker:
         self._image, self._corners = gray, None
         self._columns = gray.shape[1] // self._min_distance_px + 1
 
-    def realign(self, points_local: FloatArray, T_cam_local: FloatArray) -> None:
+    def realign(self, points_local: FloatArray, T_cam_local: FloatArray, camera: Camera) -> None:
         """Put tracks back onto what they followed at first, at a keyframe.
 
         Args:
             points_local: (n, 3) landmarks of the tracks, NaN where there is none yet.
             T_cam_local: (4, 4) pose of the camera.
+            camera: The camera.
         """
         if self._image is not None and len(self.ids):
             self.uv_px = self._references.align(
-                self._image, self.ids, self.uv_px, points_local, T_cam_local
+                self._image, self.ids, self.uv_px, points_local, T_cam_local, camera
             )
 
     def remember(self, T_cam_local: FloatArray) -> None:
