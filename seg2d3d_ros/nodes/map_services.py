@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from std_srvs.srv import Trigger
 
 from seg2d3d_ros.errors import ResultError, Seg2D3DError
+from seg2d3d_ros.nodes.asking import ask
 from seg2d3d_ros.srv import Finish, Flush, LoadMap, SaveMap
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 #: The other nodes, in the order of the flow.
 OTHERS = ("segmentation", "clusters")
 _FIND_S = 3.0
-_POLL_S = 0.1
 
 
 class MapServices:
@@ -137,17 +137,16 @@ class MapServices:
         client = self._clients[name, verb]
         if not client.wait_for_service(timeout_sec=min(_FIND_S, limit_s - time.monotonic())):
             return None
-        done = threading.Event()
-        future = client.call_async(request)
-        future.add_done_callback(lambda _: done.set())
         seen_s = time.monotonic()
-        while not done.wait(_POLL_S):
+
+        def is_gone() -> bool:
+            nonlocal seen_s
             now_s = time.monotonic()
             seen_s = now_s if client.service_is_ready() else seen_s
-            if now_s > min(limit_s, seen_s + _FIND_S):  # too late, or the node was killed
-                client.remove_pending_request(future)
-                return None
-        return future.result()
+            return now_s > seen_s + _FIND_S  # the node was killed
+
+        is_idempotent = verb == "flush"
+        return ask(client, request, limit_s - time.monotonic(), is_gone, is_idempotent)
 
     def _save_map(self, request: SaveMap.Request, response: SaveMap.Response) -> SaveMap.Response:
         with self._lock:

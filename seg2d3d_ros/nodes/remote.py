@@ -12,6 +12,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
 from seg2d3d_ros.errors import NodeError, ResultError
+from seg2d3d_ros.nodes.asking import ask
 from seg2d3d_ros.srv import Finish, SaveMap
 
 NODES = ("mapping", "clusters", "segmentation")
@@ -81,7 +82,9 @@ class Remote:
 
     def _require(self, client: Any, request: Any, timeout_s: float) -> Any:
         is_there = client.wait_for_service(_CALL_S)
-        response = _call(client, request, timeout_s, self._has_ended) if is_there else None
+        response = None
+        if is_there:
+            response = ask(client, request, timeout_s, self._has_ended, is_idempotent=True)
         if response is None and self._has_ended():
             raise NodeError(f"{client.srv_name} cannot answer: node 'mapping' has ended")
         if response is None:
@@ -94,19 +97,5 @@ class Remote:
 def _is_active(client: Any) -> bool:
     if not client.service_is_ready():
         return False
-    response = _call(client, GetState.Request(), _CALL_S)
+    response = ask(client, GetState.Request(), _CALL_S)
     return response is not None and response.current_state.label == "active"
-
-
-def _call(
-    client: Any, request: Any, timeout_s: float, has_ended: Callable[[], bool] = lambda: False
-) -> Any:
-    done = threading.Event()
-    future = client.call_async(request)
-    future.add_done_callback(lambda _: done.set())
-    limit_s = time.monotonic() + timeout_s
-    while not done.wait(_POLL_S):
-        if has_ended() or time.monotonic() > limit_s:
-            client.remove_pending_request(future)
-            return None
-    return future.result()

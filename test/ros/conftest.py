@@ -65,6 +65,7 @@ class Peer:
 
         self.node = Node("peer", use_global_arguments=False)
         self.heard = {}
+        self._clients = {}
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self.node)
         self._thread = threading.Thread(target=self._executor.spin, daemon=True)
@@ -80,11 +81,15 @@ class Peer:
         self.node.create_subscription(msgtype, topic, self.heard[topic].append, qos)
 
     def call(self, srvtype, name, within_s=60, **fields):
-        client = self.node.create_client(srvtype, name)
+        if name not in self._clients:
+            self._clients[name] = self.node.create_client(srvtype, name)
+            assert self._clients[name].wait_for_service(30), f"no service {name}"
+            # We know the server, it may not know us yet: then its answer would be lost.
+            time.sleep(0.3)
+        client = self._clients[name]
         assert client.wait_for_service(30), f"no service {name}"
         future = client.call_async(srvtype.Request(**fields))
         assert wait_until(future.done, within_s), f"{name} did not answer"
-        self.node.destroy_client(client)
         return future.result()
 
     def change_state(self, node, label):
