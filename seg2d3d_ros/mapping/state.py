@@ -3,82 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.mapping.aliases import Aliases
-from seg2d3d_ros.mapping.archive import Archive, FrameContent, Frozen, MemoryStore
+from seg2d3d_ros.mapping.archive import Archive, FrameContent, MemoryStore
 from seg2d3d_ros.mapping.incidence import by_place
+from seg2d3d_ros.mapping.map_frame import (
+    NOTHING_SEEN,
+    MapFrame,
+    carried,
+    carry,
+    mount_base,
+    strain,
+)
 from seg2d3d_ros.types import (
     Camera,
     Cluster,
     FloatArray,
     IntArray,
     Keyframe,
-    Mask,
     RelativePose,
     Rig,
     Segmentation,
 )
 
 BLOCK_FRAMES = 32
-_NOTHING_SEEN = FrameContent(
-    np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros((0, 2), dtype=np.float32)
-)
-
-
-@dataclass
-class MapFrame:
-    """A rig frame in the world: its pose, what it saw and what its pictures show.
-
-    Attributes:
-        stamp_ns: Stamp of the rig frame.
-        T_world_base: (4, 4).
-        is_keyframe: Whether its observations constrain the bundle adjustment.
-        cameras: Cameras whose pictures it holds, with their stamps.
-        picture_stamps_ns: Stamp of each picture.
-        status: `tracked` or `coasted`.
-        held: What it saw and showed, or where that lies in the archive.
-        reference: Position of the keyframe this frame hangs on; its own for a keyframe.
-        T_ref_base: (4, 4) pose in that keyframe.
-    """
-
-    stamp_ns: int
-    T_world_base: FloatArray
-    is_keyframe: bool
-    cameras: tuple[int, ...]
-    picture_stamps_ns: tuple[int, ...]
-    status: str
-    held: FrameContent | Frozen
-    reference: int = 0
-    T_ref_base: FloatArray = field(default_factory=lambda: np.eye(4))
-
-    @property
-    def content(self) -> FrameContent:
-        """Return what it saw and showed; read from the archive where it is frozen."""
-        return self.held.content
-
-    @property
-    def ids(self) -> IntArray:
-        """Return the landmarks seen (n,)."""
-        return self.content.ids
-
-    @property
-    def camera(self) -> IntArray:
-        """Return by which camera each landmark was seen (n,)."""
-        return self.content.camera
-
-    @property
-    def uv_px(self) -> np.ndarray:
-        """Return where each landmark was seen (n, 2)."""
-        return self.content.uv_px
-
-    @property
-    def masks(self) -> dict[int, tuple[Mask, ...]]:
-        """Return the masks by camera."""
-        return self.content.masks
 
 
 @dataclass
@@ -198,43 +150,18 @@ class MapState:
 
         p_new = S @ p_old; a landmark follows the frame that saw it first in its newest cluster.
         """
-        scale = self._carry_frames(motion)
+        scale = carry(self.frames, motion, self.cameras)
         ids = self.landmark_ids()
         S = motion[self._anchor[ids]]
         self._points[ids] = np.einsum("nij,nj->ni", S[:, :3, :3], self._points[ids]) + S[:, :3, 3]
         self._sigma[ids] = (self._sigma[ids] * scale[self._anchor[ids]]).astype(np.float32)
 
     def transform(self, S: FloatArray, scale: float) -> None:
-        """Carry the whole map into another world frame: p_new = S @ p; `growth` sums up scales.
-
-        Where the scale changes it is the cameras that go where S takes them: how far they sit
-        from base_link is metric and does not change.
-        """
+        """Carry the whole map into another world frame: p_new = S @ p; `growth` sums up scales."""
         self.growth *= scale
         self._points = transforms.apply(S, self._points)
         self._sigma = (self._sigma * scale).astype(np.float32)
-        self._carry_frames(np.broadcast_to(S, (len(self.frames), 4, 4)))
-
-    def _carry_frames(self, motion: FloatArray) -> FloatArray:
-        """Move each frame by its own S (n, 4, 4); return by how much each one scales (n,)."""
-        grown = np.cbrt(np.linalg.det(motion[:, :3, :3]))
-        if not self.frames:
-            return grown
-        mounts = {c: self._mount_base(c) for c in {f.cameras for f in self.frames}}
-        mount = np.stack([mounts[f.cameras] for f in self.frames])
-        T_ref_base = np.stack([f.T_ref_base for f in self.frames])
-        lever = np.einsum("nij,nj->ni", T_ref_base[:, :3, :3], mount) - mount
-        T_ref_base[:, :3, 3] = grown[:, None] * (T_ref_base[:, :3, 3] + lever) - lever
-        T_world_base = _carried(motion, np.stack([f.T_world_base for f in self.frames]), mount)
-        for f, T_world, T_ref in zip(self.frames, T_world_base, T_ref_base, strict=True):
-            f.T_world_base, f.T_ref_base = T_world, T_ref
-        return grown
-
-    def _mount_base(self, cameras: tuple[int, ...]) -> FloatArray:
-        """Return the middle of cameras in base_link (3,)."""
-        if not cameras:
-            return np.zeros(3)
-        return np.asarray(np.mean([self.cameras[c].T_base_cam[:3, 3] for c in cameras], axis=0))
+        carry(self.frames, np.broadcast_to(S, (len(self.frames), 4, 4)), self.cameras)
 
     # ---------------------------------------------------------------- frames
 
@@ -284,7 +211,7 @@ class MapState:
         self, cluster: Cluster, frame: Keyframe, T_world_local: FloatArray
     ) -> tuple[int, bool]:
         key = (cluster.session, frame.stamp_ns)
-        T = _carried(T_world_local, frame.T_local_base, self._mount_base(frame.cameras))
+        T = carried(T_world_local, frame.T_local_base, mount_base(self.cameras, frame.cameras))
         is_new = key not in self._by_stamp
         if is_new:
             made = MapFrame(
@@ -294,7 +221,7 @@ class MapState:
                 frame.cameras,
                 frame.picture_stamps_ns,
                 "",
-                _NOTHING_SEEN,
+                NOTHING_SEEN,
             )
             self._by_stamp[key] = len(self.frames)
             self.frames.append(made)
@@ -361,24 +288,7 @@ class MapState:
                 after = k
                 continue
             if before and after is not None and session[after] == session[k]:
-                f.T_ref_base = f.T_ref_base @ self._strain(f, after, before)
+                now = self.frames[f.reference].T_world_base, self.frames[after].T_world_base
+                told = before[f.reference], before[after]
+                f.T_ref_base = f.T_ref_base @ strain(f, told, now)
             f.T_world_base = self.frames[f.reference].T_world_base @ f.T_ref_base
-
-    def _strain(self, f: MapFrame, after: int, before: Sequence[FloatArray]) -> FloatArray:
-        """Return a frame's share (4, 4) in how the way from its keyframe to the next changed."""
-        told = transforms.invert(before[f.reference]) @ before[after]
-        here = transforms.invert(self.frames[f.reference].T_world_base)
-        change = transforms.invert(told) @ here @ self.frames[after].T_world_base
-        length = float(np.linalg.norm(told[:3, 3]))
-        way = float(np.linalg.norm(f.T_ref_base[:3, 3]))
-        return transforms.interpolate(np.eye(4), change, min(way / max(length, 1e-6), 1.0))
-
-
-def _carried(S: FloatArray, T: FloatArray, mount_base: FloatArray) -> FloatArray:
-    """Return rigid poses (..., 4, 4) whose points `mount_base` lie where S takes those of T."""
-    scale = np.cbrt(np.linalg.det(S[..., :3, :3]))[..., None]
-    out = S @ T
-    out[..., :3, :3] /= scale[..., None]
-    away = (scale - 1.0) * np.einsum("...ij,...j->...i", out[..., :3, :3], mount_base)
-    out[..., :3, 3] += np.where(np.abs(scale - 1.0) < 1e-9, 0.0, away)
-    return out

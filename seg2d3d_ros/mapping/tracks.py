@@ -10,7 +10,8 @@ import numpy as np
 
 from seg2d3d_ros.geometry import cameras as models
 from seg2d3d_ros.mapping.incidence import incidence
-from seg2d3d_ros.mapping.state import MapFrame, MapState
+from seg2d3d_ros.mapping.map_frame import MapFrame
+from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.types import FloatArray, IntArray, MaskAssignment, PointCloud
 
 Names: TypeAlias = Mapping[tuple[int, int], list[MaskAssignment]]

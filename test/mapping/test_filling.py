@@ -9,7 +9,8 @@ from seg2d3d_ros.mapping.archive import FrameContent
 from seg2d3d_ros.mapping.facades import CELL_M
 from seg2d3d_ros.mapping.filling import FacadeFiller
 from seg2d3d_ros.mapping.fusion import FIRST_ID, FusedPoints
-from seg2d3d_ros.mapping.state import MapFrame, MapState
+from seg2d3d_ros.mapping.map_frame import MapFrame
+from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.mapping.tracks import TrackFinder
 from seg2d3d_ros.mapping.walls import find_all_facades, surfaces_of
 from seg2d3d_ros.types import Camera, Mask, MaskAssignment, PointCloud, Rig

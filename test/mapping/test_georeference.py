@@ -8,7 +8,8 @@ from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.geometry.geodesy import enu_to_geodetic
 from seg2d3d_ros.mapping.archive import FrameContent
 from seg2d3d_ros.mapping.georeference import GeoReference
-from seg2d3d_ros.mapping.state import MapFrame, MapState
+from seg2d3d_ros.mapping.map_frame import MapFrame
+from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.types import Fix, Origin
 
 ORIGIN = Origin(48.1, 11.6, 520.0)

@@ -7,8 +7,9 @@ from street_maker import BUILDING, make_camera
 
 from seg2d3d_ros.geometry import cameras, masks, transforms
 from seg2d3d_ros.mapping.archive import FrameContent
+from seg2d3d_ros.mapping.map_frame import MapFrame
 from seg2d3d_ros.mapping.mask_links import MaskLinker, mask_keys
-from seg2d3d_ros.mapping.state import MapFrame, MapState
+from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.types import Mask, Rig
 
 CAMERA = make_camera("c")

@@ -7,9 +7,10 @@ from seg2d3d_ros.mapping.agreement import name_masks
 from seg2d3d_ros.mapping.archive import FrameContent
 from seg2d3d_ros.mapping.identities import Picture
 from seg2d3d_ros.mapping.incidence import Incidence
+from seg2d3d_ros.mapping.map_frame import MapFrame
 from seg2d3d_ros.mapping.mask_links import MaskLinks
 from seg2d3d_ros.mapping.naming import weigh_picture
-from seg2d3d_ros.mapping.state import MapFrame, MapState
+from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.mapping.visibility import LabelledPoints
 from seg2d3d_ros.types import Mask, Rig
 
