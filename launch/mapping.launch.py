@@ -11,6 +11,9 @@ from launch_ros.substitutions import FindPackageShare
 
 NODES = ("mapping", "clusters", "segmentation")
 
+# Topics of ours that the configuration of RViz shows.
+SHOWN = ("mapping/points", "mapping/points_update", "mapping/markers", "mapping/path")
+
 # Launch argument -> (parameter, how its text is read); an empty text leaves the file's value.
 PARAMETERS = {
     "cameras": ("inputs.cameras", lambda text: [name.strip() for name in text.split(",")]),
@@ -144,11 +147,14 @@ def start_nodes(context):
 
 
 def generate_launch_description():
+    # The configuration of RViz says /mapping/...: with a namespace that is relative to it.
+    remappings = [(f"/{topic}", topic) for topic in SHOWN]
     rviz = Node(
         package="rviz2",
         executable="rviz2",
         namespace=LaunchConfiguration("namespace"),
         arguments=["-d", LaunchConfiguration("rviz_config")],
+        remappings=remappings,
         condition=IfCondition(LaunchConfiguration("rviz")),
     )
     return LaunchDescription([*ARGUMENTS, OpaqueFunction(function=start_nodes), rviz])

@@ -82,6 +82,23 @@ def test_launch_that_is_ending_is_not_ended_again(file):
     assert "clusters-2" in ending.event.reason
 
 
+@pytest.mark.parametrize("player", ["seg2d3d", "ros2"])
+@pytest.mark.parametrize("stay", ["true", "false"])
+def test_bag_launch_ends_or_stays_and_has_no_handler_that_does_nothing(player, stay):
+    launch = pytest.importorskip("launch.actions", reason="launch is not installed")
+    pytest.importorskip("launch_ros.actions", reason="launch_ros is not installed (PyPI has none)")
+    from launch.launch_context import LaunchContext
+
+    context = LaunchContext()
+    given = {"bag": "b", "rate": "1.0", "namespace": "", "player": player, "stay": stay}
+    context.launch_configurations.update(given)
+    made = load(ROOT / "launch/bag.launch.py").play_and_finish(context)
+    handlers = [a.event_handler for a in made if isinstance(a, launch.RegisterEventHandler)]
+    ends = {"true": 0, "false": 1}[stay]
+    assert len(handlers) == ends + (player == "ros2")
+    assert all(handler.describe() for handler in handlers)
+
+
 def test_rviz_configuration_shows_what_the_nodes_publish():
     shown = yaml.safe_load((ROOT / "config/rviz/mapping.rviz").read_text())[
         "Visualization Manager"
@@ -101,3 +118,11 @@ def test_rviz_configuration_shows_what_the_nodes_publish():
         qos = "_LATCHED" if policy == "Transient Local" else "_UPDATES"
         assert f'"~/{name}", {qos})' in source, topic
     assert shown["Global Options"]["Fixed Frame"] == "map"
+    # with a namespace the launch file leads RViz to the topics in it
+    tree = ast.parse((ROOT / "launch/mapping.launch.py").read_text())
+    remapped = next(
+        [value.value for value in node.value.elts]
+        for node in tree.body
+        if isinstance(node, ast.Assign) and node.targets[0].id == "SHOWN"
+    )
+    assert {f"/{topic}" for topic in remapped} == set(durability)

@@ -219,6 +219,27 @@ def test_clusters_node_killed_and_started_again_the_map_goes_on_and_its_pictures
     )
 
 
+def test_late_listener_sees_the_whole_map_also_when_no_update_follows(
+    start, peer, feed, clusters_of_two_runs, eventually
+):
+    start("mapping", node__points_period_s=3.0)
+    peer.listen(msg.InstanceArray, "mapping/instances")
+    given = [cluster for run in clusters_of_two_runs for cluster in run]
+    feed(given)  # the first makes a whole map, the next one comes before another is due
+    assert eventually(lambda: len(peer.heard["mapping/instances"]) == len(given))
+    peer.listen(Path, "mapping/path", LATCHED)
+    peer.listen(PointCloud2, "mapping/points", LATCHED)
+    newest = max(f.stamp_ns for c in given for f in c.frames if f.is_keyframe)
+
+    def end():
+        poses = [p for path in peer.heard["mapping/path"][-1:] for p in path.poses]
+        return max((p.header.stamp.sec * 10**9 + p.header.stamp.nanosec for p in poses), default=0)
+
+    assert eventually(lambda: end() == newest, 20)
+    stamp = peer.heard["mapping/points"][-1].header.stamp
+    assert stamp.sec * 10**9 + stamp.nanosec >= newest
+
+
 def test_pause_keeps_clusters_waiting_and_resume_maps_them(
     start, peer, feed, clusters, eventually
 ):
