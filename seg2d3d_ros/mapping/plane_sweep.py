@@ -3,7 +3,9 @@
 Landmarks far ahead are uncertain by metres along their rays, one by one. All those on one wall
 leave one unknown, its distance. Each is tried (Collins 1996, "A space-sweep approach to true
 multi-image matching"): every track is put onto the plane where its rays say, and what counts is by
-how many pixels the rays miss it.
+how many pixels the rays miss it. What lies on the roof above stands farther off by a few
+hundredths: it would draw the wall after it, by half a metre and more. So tracks above the eaves
+are put onto a roof that rises behind the wall.
 """
 
 from __future__ import annotations
@@ -34,7 +36,15 @@ _LEAST_COSINE, _LEAST_DEPTH_M = 0.1, 1.0
 _HALF_PX2 = 0.1
 # Directions are tried in steps too large for that.
 _BLUNT_PX2 = 0.3
+# The last look is as sharp as the tracks are.
+_SHARPEST_PX2, _SHARPNESS = 0.002, 2.0
 _BEHIND_PX2 = 1e3
+# Roofs begin above this share of the tracks and rise by so much a metre; there is one where it
+# saves so many tracks.
+_EAVES_SHARES = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+_ROOF_SLOPES = (0.35, 0.7, 1.2)
+_LEAST_SLOPE = 0.1
+_ROOF_GAIN = 0.3
 _ON_WALL = 0.6
 # A wall is known if the distances that lose hardly more tracks than the best differ by less.
 _MORE_LOST = 0.1
@@ -64,11 +74,15 @@ class SweptWall:
 
 @dataclass(frozen=True)
 class _Placed:
-    """Tracks put onto k planes: what each of n loses, 0 to 1, and where it lies, all (k, n)."""
+    """Tracks put onto k planes: by what n miss them, squared, and where they lie, all (k, n)."""
 
-    losses: FloatArray
+    errors_px2: FloatArray
     along_m: FloatArray
     up_m: FloatArray
+
+    def losses(self, half_px2: float = _HALF_PX2) -> FloatArray:
+        """Return what each track loses (k, n), 0 to 1: e² / (e² + s²) (Geman and McClure 1985)."""
+        return self.errors_px2 / (self.errors_px2 + half_px2)
 
 
 def find_heading(buildings: Sequence[Tracks], around_rad: float | None = None) -> float | None:
@@ -97,7 +111,7 @@ def _least_lost(few: Tracks, heading_rad: float) -> float:
     lost = float(len(few.first))
     for away in _sides(few, heading_rad):
         offsets = _offsets_around(_look(few, away, _BLUNT_PX2))
-        losses = _place(few, away, offsets, _BLUNT_PX2).losses
+        losses = _place(few, away, offsets).losses(_BLUNT_PX2)
         lost = min(lost, float(losses.sum(axis=1).min()))
     return lost
 
@@ -143,7 +157,7 @@ class _Look:
 
 def _look(few: Tracks, away: FloatArray, half_px2: float = _HALF_PX2) -> _Look:
     start = float(np.quantile(few.centers @ away, 0.95))
-    lost = _place(few, away, start + _RANGES_M, half_px2).losses.sum(axis=1)
+    lost = _place(few, away, start + _RANGES_M).losses(half_px2).sum(axis=1)
     k = int(np.argmin(lost))
     near = _RANGES_M[lost <= lost[k] + _MORE_LOST * len(few.first)]
     return _Look(float(lost[k]), k, start, bool(near[-1] <= _MAX_SPAN * near[0]))
@@ -161,26 +175,67 @@ def _sweep(tracks: Tracks, away: FloatArray) -> tuple[float, SweptWall] | None:
     if not look.is_known:
         return None
     offsets = _offsets_around(look)
-    placed = _place(tracks, away, offsets)
-    total = placed.losses.sum(axis=1)
-    j = int(np.argmin(total))
-    on = np.flatnonzero(placed.losses[j] < _ON_WALL)
+    behind = offsets[-1] + (offsets[1] - offsets[0]) * np.arange(1, _FINE_STEPS)
+    placed = _place(tracks, away, np.append(offsets, behind))
+    lost, eaves_m = _lost_below_roofs(placed, np.append(offsets, behind))
+    j = int(np.argmin(lost))
+    losses = placed.losses()[j]
+    on = np.flatnonzero((losses < _ON_WALL) & (placed.up_m[j] <= eaves_m))
     along_m, up_m = placed.along_m[j, on], placed.up_m[j, on]
     if len(on) < _LEAST_TRACKS or np.ptp(along_m) < _LEAST_WIDTH_M:
         return None
     along = np.array([-away[1], away[0], 0.0])
     points = offsets[j] * away + np.outer(along_m, along) + np.outer(up_m, [0.0, 0.0, 1.0])
     toward = -np.add.reduceat(tracks.rays, tracks.first) / tracks.num_views[:, None]
-    sigma = float(np.ptp(offsets[total < total[j] + 1.0])) / 2.0
-    return float(total[j]), SweptWall(-away, -float(offsets[j]), sigma, points, toward[on])
+    sigma = float(np.ptp(offsets[lost < lost[j] + 1.0])) / 2.0
+    wall = SweptWall(-away, -float(offsets[j]), sigma, points, toward[on])
+    return float(losses.sum()), wall
 
 
-def _place(
-    tracks: Tracks, away: FloatArray, offsets: FloatArray, half_px2: float = _HALF_PX2
-) -> _Placed:
+def _lost_below_roofs(placed: _Placed, offsets: FloatArray) -> tuple[FloatArray, float]:
+    """Return what tracks lose on walls with the best roof behind, and where that begins.
+
+    A ray that rises by t a metre and meets the wall h above the eaves meets a roof of slope s
+    farther off by h / (s - t).
+
+    Args:
+        placed: Tracks on all planes.
+        offsets: (k,) of these, evenly; walls are the first 17, the others lie behind them.
+
+    Returns:
+        (17,) how many tracks are lost, and the height of the eaves, infinite without a roof.
+    """
+    walls, step = slice(0, _FINE_STEPS), float(offsets[1] - offsets[0])
+    best = int(np.argmin(placed.losses()[walls].sum(axis=1)))
+    half = _SHARPNESS * float(np.median(placed.errors_px2[best]))
+    losses = placed.losses(float(np.clip(half, _SHARPEST_PX2, _HALF_PX2)))
+    up = placed.up_m[walls]
+    rise = (up[-1] - up[0]) / (step * (_FINE_STEPS - 1))
+    lost, eaves_m = losses[walls].sum(axis=1), np.inf
+    least = float(lost.min()) - _ROOF_GAIN
+    for eaves in np.quantile(up[best], _EAVES_SHARES).tolist():
+        for slope in _ROOF_SLOPES:
+            farther = np.maximum(up - eaves, 0.0) / np.maximum(slope - rise, _LEAST_SLOPE)
+            on_roof = _lost_behind(losses, farther / step).sum(axis=1)
+            if float(on_roof.min()) < least:
+                least, lost, eaves_m = float(on_roof.min()), on_roof, eaves
+    return lost, eaves_m
+
+
+def _lost_behind(losses: FloatArray, steps: FloatArray) -> FloatArray:
+    """Return what tracks lose so many steps (w, n) behind each of the first planes of (k, n)."""
+    at = np.arange(len(steps))[:, None] + steps
+    low = np.minimum(at.astype(np.int64), len(losses) - 2)
+    each = np.arange(losses.shape[1])
+    share = at - low
+    between = (1.0 - share) * losses[low, each] + share * losses[low + 1, each]
+    return np.where(at <= len(losses) - 1, between, 1.0)
+
+
+def _place(tracks: Tracks, away: FloatArray, offsets: FloatArray) -> _Placed:
     """Put tracks onto planes away . X = d for k offsets d, where they lie best between their rays.
 
-    A track of mean squared error e² in pixels loses e² / (e² + s²) (Geman and McClure 1985).
+    What counts is the mean squared error of their rays in pixels.
     """
     along = np.array([-away[1], away[0]])
     cosine = tracks.rays @ away
@@ -199,5 +254,4 @@ def _place(
         off.append(np.repeat(at[-1], num, axis=1) - hit)
     beside = off[0] ** 2 + off[1] ** 2 - (off[0] * sides[1] + off[1] * heights[1]) ** 2
     error = np.where(usable, beside * (tracks.focal_px / depth) ** 2, _BEHIND_PX2)
-    mean = np.add.reduceat(error, first, axis=1) / num
-    return _Placed(mean / (mean + half_px2), *at)
+    return _Placed(np.add.reduceat(error, first, axis=1) / num, *at)

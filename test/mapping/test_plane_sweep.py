@@ -44,6 +44,29 @@ def test_sweep_walls_finds_a_wall_ahead_to_a_step():
     assert (found.toward[:, 0] < -0.9).all()
 
 
+@pytest.mark.parametrize("slope", [0.5, 1.0])
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_sweep_walls_below_a_roof_stand_at_the_eaves(slope, seed):
+    # seen on the last 15 m alone, as far walls are
+    wall = across(num=60, seed=seed)
+    wall[:, 2] = np.random.default_rng(seed).uniform(1.0, 6.0, len(wall))
+    behind = np.random.default_rng(seed + 9).uniform(0.3, 4.0, 40)
+    roof = across(num=40, seed=seed + 5)
+    roof[:, 0], roof[:, 2] = WALL_X + behind, 6.0 + slope * behind
+    tracks = make_tracks(np.concatenate([wall, roof]), PATH[-4:], noise_px=0.03, seed=seed)
+    (found,) = sweep_walls(tracks, 0.0)
+    # 100 tracks would stand 0.7 m and more behind it, in the middle between wall and roof
+    assert -found.offset_m == pytest.approx(WALL_X, abs=1.5 * STEP_M)
+    assert found.points[:, 2].max() < 6.0 + 0.7
+    assert len(found.points) > 0.8 * len(wall)
+
+
+def test_sweep_walls_without_a_roof_keep_their_tops():
+    (found,) = sweep_walls(make_tracks(across(), PATH[-4:], noise_px=0.03), 0.0)
+    assert len(found.points) > 0.9 * len(across())
+    assert found.points[:, 2].max() > across()[:, 2].max() - 0.5
+
+
 def test_sweep_walls_under_noise_errs_as_it_says():
     # a point 7 m beside the way turns by 3 degrees between its ends, so that 0.3 px tell it to
     # 1.4 % or 0.9 m, and all of them to less
