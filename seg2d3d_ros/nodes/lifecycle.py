@@ -6,6 +6,7 @@ import logging
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -265,6 +266,10 @@ def run(make: Callable[[], StageNode], args: list[str] | None = None) -> int:
     library = logging.getLogger("seg2d3d_ros")
     library.setLevel(logging.INFO)
     library.addHandler(_RosLogHandler(node))
+    # rclpy warns where an answer is lost (see `asking.py`), but of the first one only.
+    warnings.filterwarnings("always", message="failed to send response")
+    logging.captureWarnings(True)
+    logging.getLogger("py.warnings").addHandler(_RosLogHandler(node))
     executor = MultiThreadedExecutor(num_threads=_NUM_THREADS)
     executor.add_node(node)
     code = 0 if _autostart(node) else 1

@@ -30,6 +30,7 @@ from seg2d3d_ros.nodes.worker import Job, Worker
 from seg2d3d_ros.types import Cluster, MapUpdate
 
 _DRAIN_S = 600.0
+_MANY_CLUSTERS = 8
 T = TypeVar("T")
 
 
@@ -231,14 +232,21 @@ class MappingNode(StageNode):
         """Return the worker's counters and those of the map."""
         if self.worker is None or self._stage is None:
             return {}
+        stats = self.worker.stats()
+        stats["waiting"] = stats["queued"]  # clusters are never shed
         problem = self.worker.last_error or (self.blocks.problem if self.blocks else "")
+        if not problem and stats["waiting"] > _MANY_CLUSTERS:
+            problem = (
+                f"{stats['waiting']:.0f} clusters wait: mapping does not keep up, and memory "
+                "fills; give it more cores, or slower input"
+            )
         lost, before = self.accounts.lost(), self._lost
         self._lost = lost
         if lost and lost != before:
             self.note_error(f"lost with node 'clusters', which has ended: {say_lost(lost)}")
         return {
             "problem": problem,
-            **self.worker.stats(),
+            **stats,
             **{f"dropped.{name}.{NODE_ENDED}": num for name, num in sorted(lost.items())},
             **self._stage.counts,
         }

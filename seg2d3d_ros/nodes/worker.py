@@ -116,7 +116,10 @@ class Worker:
             return self._changed.wait_for(self._is_idle, timeout_s)
 
     def stats(self) -> dict[str, float]:
-        """Return counters by name: received, processed, shed, failed, stopped, waiting, busy_s."""
+        """Return counters by name: received, processed, shed, failed, stopped, waiting, busy_s.
+
+        Those that wait are the sheddable jobs (pictures); `queued` are all.
+        """
         with self._changed:
             named = {
                 k: float(self._counts[k]) for k in ("received", "processed", "shed", "failed")
@@ -124,6 +127,7 @@ class Worker:
             return named | {
                 "stopped": float(self._counts["stopped"]),
                 "waiting": float(self._num_sheddable),
+                "queued": float(len(self._jobs)),
                 "busy_s": self._busy_s,
             }
 

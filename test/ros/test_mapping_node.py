@@ -249,11 +249,12 @@ def test_pause_keeps_clusters_waiting_and_resume_maps_them(
     assert peer.call(Trigger, "mapping/pause").success
     feed(clusters)
 
-    def received():
+    def told(key):
         values = [v for m in peer.heard["/diagnostics"] for s in m.status for v in s.values]
-        return [v.value for v in values if v.key == "received"][-1:]
+        return [v.value for v in values if v.key == key][-1:]
 
-    assert eventually(lambda: received() == [str(len(clusters))])
+    assert eventually(lambda: told("received") == [str(len(clusters))])
+    assert eventually(lambda: told("waiting") == [str(len(clusters))])
     assert peer.heard["mapping/instances"] == []
     assert peer.call(Trigger, "mapping/resume").success
     assert eventually(lambda: len(peer.heard["mapping/instances"]) == len(clusters))
