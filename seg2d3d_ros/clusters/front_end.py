@@ -218,8 +218,8 @@ class FrontEnd:
             return True
         if not self._has_motion():
             return self._start_from_two_views(frame)
-        is_blind = frame.status == "coasted" and self._relocator.is_blind
-        return not self._is_adrift and self._policy.is_due(frame, self.map.keyframes[-1], is_blind)
+        waits = frame.status == "coasted" and self._relocator.is_searching
+        return not self._is_adrift and self._policy.is_due(frame, self.map.keyframes[-1], waits)
 
     def _has_motion(self) -> bool:
         return self._is_located or self._rig.has_odometry or self.num_overlap_matches >= 30

@@ -39,24 +39,24 @@ class KeyframePolicy:
         """Return with how many tracks the frame's cameras left their last keyframes."""
         return sum(self._num_tracks.get(c, 0) for c in frame.cameras)
 
-    def is_due(self, frame: LocalFrame, last: LocalFrame, is_blind: bool = False) -> bool:
+    def is_due(self, frame: LocalFrame, last: LocalFrame, waits: bool = False) -> bool:
         """Return whether a frame should become a keyframe.
 
         A camera that was missing in the last keyframe, though it fires together with the others,
         waits half as long again: a dropped picture is no reason for two keyframes in a row. A
-        moment that shows nothing waits much longer, so that the window still holds what was seen
-        before a short darkness when there is light again.
+        moment that shows nothing, or nothing known as yet, waits much longer, so that the window
+        still holds what was seen before a short darkness when there is light again.
 
         Args:
             frame: The newest frame, located.
             last: The keyframe before it.
-            is_blind: The frame's pictures show hardly a corner.
+            waits: The frame's pictures show hardly a corner, or where it is is still looked for.
         """
         for c in frame.cameras:
             if c not in self._keyframe_of:
                 return True
             is_left_out = c not in last.cameras and bool(set(last.cameras) & set(frame.cameras))
-            wait = _BLIND if is_blind else _LEFT_OUT if is_left_out else 1.0
+            wait = _BLIND if waits else _LEFT_OUT if is_left_out else 1.0
             if self._way_since(frame, c) >= wait:
                 return True
         return 0 < len(frame.seen.ids) < _LOST_SHARE * self.num_tracks_before(frame)

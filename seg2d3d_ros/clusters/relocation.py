@@ -58,6 +58,11 @@ class Relocator:
         self.is_blind = False
 
     @property
+    def is_searching(self) -> bool:
+        """Return True after a picture that was looked at in vain, while the next may tell more."""
+        return self.is_blind or 0 < self._num_tries < _FIRST_TRIES
+
+    @property
     def is_waiting(self) -> bool:
         """Return True where more pictures are needed before the search can count as failed."""
         return self.is_blind or self._num_tries < _FIRST_TRIES

@@ -73,3 +73,11 @@ def test_clear_forgets_all_keyframes():
     policy.clear()
     assert policy.num_tracks_before(frame()) == 0
     assert policy.is_due(frame(0.01), frame())
+
+
+def test_is_due_waits_while_the_rig_is_looked_for():
+    first = frame()
+    nothing = [frame(x, num=0) for x in (1.3, 14.0, 14.5)]
+    policy = policy_after(first)
+    assert [policy.is_due(there, first) for there in nothing] == [True] * 3
+    assert [policy.is_due(there, first, waits=True) for there in nothing] == [False, False, True]

@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from seg2d3d_ros.clusters.relocation import _is_on_road, _num_telling, bridge
+from seg2d3d_ros.clusters.landmarks import LandmarkTable
+from seg2d3d_ros.clusters.relocation import Relocator, _is_on_road, _num_telling, bridge
 from seg2d3d_ros.clusters.stage import ClusterStage
-from seg2d3d_ros.clusters.window import LocalFrame, Seen
+from seg2d3d_ros.clusters.window import LocalFrame, LocalMap, Seen
 from seg2d3d_ros.config import Config, override
 from seg2d3d_ros.geometry import cameras, transforms
 from seg2d3d_ros.geometry.alignment import align_points
@@ -143,6 +144,22 @@ def test_num_telling_are_those_near_enough_to_tell_how_far_the_rig_came(make_cam
 def test_is_on_road_turns_and_slopes_are_but_no_leap(turn, way, is_on_road):
     T = transforms.rigid(transforms.exp([*turn, 0, 0, 0])[:3, :3], np.array(way))
     assert _is_on_road(T, 20.0) == is_on_road
+
+
+def test_relocator_searches_on_for_two_pictures_after_one_in_vain(make_camera):
+    camera = make_camera()
+    relocator = Relocator((camera,))
+    nowhere = LocalMap(CONFIG.clusters, Rig((camera,)), LandmarkTable())
+    corners = {0: np.random.default_rng(0).uniform(20, 170, (60, 2))}
+    searching = [relocator.is_searching]
+    for _ in range(3):
+        found = relocator.find({0: np.zeros((192, 320), np.uint8)}, corners, nowhere, np.eye(4))
+        assert found is None
+        searching.append(relocator.is_searching)
+    # a picture with corners that shows nothing known; the third ends it
+    assert searching == [False, True, True, False]
+    relocator.find({0: np.zeros((192, 320), np.uint8)}, {0: corners[0][:5]}, nowhere, np.eye(4))
+    assert relocator.is_searching  # dark: nothing to look at
 
 
 def coasting(k, T, status):
