@@ -87,6 +87,13 @@ ARGUMENTS = [
         description="Publish map->odom on /tf. Empty: the file's.",
     ),
     DeclareLaunchArgument(
+        "respawn",
+        default_value="false",
+        choices=["true", "false"],
+        description="Start segmentation and clusters again if they are killed; false: the launch "
+        "ends with any node. It ends with mapping in any case, which holds the map.",
+    ),
+    DeclareLaunchArgument(
         "rviz", default_value="false", choices=["true", "false"], description="Start RViz 2."
     ),
     DeclareLaunchArgument(
@@ -113,7 +120,7 @@ def end_launch(event, context):
 
 
 def start_nodes(context):
-    """Return the nodes; the end of one ends the launch."""
+    """Return the nodes; the end of one that is not started again ends the launch."""
 
     def argument(name):
         return LaunchConfiguration(name).perform(context)
@@ -132,6 +139,7 @@ def start_nodes(context):
     actions = []
     for name in NODES:
         logger = ".".join(filter(None, [*path, name]))
+        comes_again = argument("respawn") == "true" and name != "mapping"
         node = LifecycleNode(
             package="seg2d3d_ros",
             executable=name,
@@ -140,9 +148,13 @@ def start_nodes(context):
             parameters=[*params_file, switches, given],
             arguments=["--ros-args", "--log-level", f"{logger}:={argument('log_level')}"],
             output="screen",
+            respawn=comes_again,
+            respawn_delay=1.0,
         )
-        ended = OnProcessExit(target_action=node, on_exit=end_launch)
-        actions += [node, RegisterEventHandler(ended)]
+        actions.append(node)
+        if not comes_again:
+            ended = OnProcessExit(target_action=node, on_exit=end_launch)
+            actions.append(RegisterEventHandler(ended))
     return actions
 
 

@@ -99,6 +99,23 @@ def test_bag_launch_ends_or_stays_and_has_no_handler_that_does_nothing(player, s
     assert all(handler.describe() for handler in handlers)
 
 
+@pytest.mark.parametrize("respawn", ["true", "false"])
+def test_mapping_launch_ends_with_the_nodes_that_do_not_come_again(respawn):
+    launch = pytest.importorskip("launch.actions", reason="launch is not installed")
+    pytest.importorskip("launch_ros.actions", reason="launch_ros is not installed (PyPI has none)")
+    from launch.launch_context import LaunchContext
+
+    module, context = load(ROOT / "launch/mapping.launch.py"), LaunchContext()
+    for argument in module.ARGUMENTS:
+        if argument.name != "rviz_config":
+            argument.execute(context)
+    context.launch_configurations["respawn"] = respawn
+    made = module.start_nodes(context)
+    handlers = [a for a in made if isinstance(a, launch.RegisterEventHandler)]
+    assert len(made) - len(handlers) == 3
+    assert len(handlers) == {"true": 1, "false": 3}[respawn]
+
+
 def test_rviz_configuration_shows_what_the_nodes_publish():
     shown = yaml.safe_load((ROOT / "config/rviz/mapping.rviz").read_text())[
         "Visualization Manager"
