@@ -178,18 +178,28 @@ def _sweep(tracks: Tracks, away: FloatArray) -> tuple[float, SweptWall] | None:
     behind = offsets[-1] + (offsets[1] - offsets[0]) * np.arange(1, _FINE_STEPS)
     placed = _place(tracks, away, np.append(offsets, behind))
     lost, eaves_m = _lost_below_roofs(placed, np.append(offsets, behind))
-    j = int(np.argmin(lost))
-    losses = placed.losses()[j]
-    on = np.flatnonzero((losses < _ON_WALL) & (placed.up_m[j] <= eaves_m))
-    along_m, up_m = placed.along_m[j, on], placed.up_m[j, on]
-    if len(on) < _LEAST_TRACKS or np.ptp(along_m) < _LEAST_WIDTH_M:
+    offset = _lowest(offsets, lost)
+    best = _place(tracks, away, np.array([offset]))
+    losses, along_m, up_m = best.losses()[0], best.along_m[0], best.up_m[0]
+    on = np.flatnonzero((losses < _ON_WALL) & (up_m <= eaves_m))
+    if len(on) < _LEAST_TRACKS or np.ptp(along_m[on]) < _LEAST_WIDTH_M:
         return None
     along = np.array([-away[1], away[0], 0.0])
-    points = offsets[j] * away + np.outer(along_m, along) + np.outer(up_m, [0.0, 0.0, 1.0])
+    points = offset * away + np.outer(along_m[on], along) + np.outer(up_m[on], [0.0, 0.0, 1.0])
     toward = -np.add.reduceat(tracks.rays, tracks.first) / tracks.num_views[:, None]
-    sigma = float(np.ptp(offsets[lost < lost[j] + 1.0])) / 2.0
-    wall = SweptWall(-away, -float(offsets[j]), sigma, points, toward[on])
-    return float(losses.sum()), wall
+    sigma = float(np.ptp(offsets[lost < lost.min() + 1.0])) / 2.0
+    return float(losses.sum()), SweptWall(-away, -offset, sigma, points, toward[on])
+
+
+def _lowest(offsets: FloatArray, lost: FloatArray) -> float:
+    """Return where least is lost (k,), by a parabola through that offset and those beside it."""
+    j = int(np.argmin(lost))
+    if j in (0, len(lost) - 1):
+        return float(offsets[j])
+    before, least, after = lost[j - 1 : j + 2].tolist()
+    bend = before - 2.0 * least + after
+    aside = 0.5 * (before - after) / bend if bend > 0.0 else 0.0
+    return float(offsets[j] + aside * (offsets[1] - offsets[0]))
 
 
 def _lost_below_roofs(placed: _Placed, offsets: FloatArray) -> tuple[FloatArray, float]:
