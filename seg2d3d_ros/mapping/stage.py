@@ -157,8 +157,16 @@ class MappingStage:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """Return what was found about the sensors, as sentences; complete after `finish`."""
-        return (*self._georeference.remarks, *self._sensors.remarks)
+        """Return what was found about sensors and map, as sentences; complete after `finish`."""
+        found = (*self._georeference.remarks, *self._sensors.remarks)
+        parts = int(self.counts.get("parts", 1.0))
+        if parts <= 1:
+            return found
+        return (
+            *found,
+            f"the map is in {parts} parts, and nothing tells how they lie to each other: tracking "
+            "was lost in between, and no place was seen again that would join them",
+        )
 
     @property
     def _now_ns(self) -> int:

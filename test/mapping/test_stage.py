@@ -286,6 +286,7 @@ def test_two_sessions_far_apart_are_two_streets(drive):
     assert len(full.trajectory.stamps_ns) == 120
     assert len(full.instances) == 12
     assert full.counts["sessions"] == 2
+    assert "the map is in 2 parts" in stage.remarks[-1]
     of_session = [
         {a.instance for a in full.assignments if (a.stamp_ns > START_NS + 50e9) == later} - {0}
         for later in (False, True)

@@ -111,6 +111,7 @@ def test_second_vehicle_with_another_camera_finds_its_place_on_the_map():
         stage.push(cluster)
     full = stage.finish()
     assert full.counts["parts"] == 1
+    assert not any("parts" in remark for remark in stage.remarks)
     assert [c.name for c in stage._state.rig.cameras] == ["front", "van"]
     est = full.trajectory.T_map_base
     T_street_map = street[0] @ transforms.invert(est[0])
