@@ -8,7 +8,16 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from bag_maker import START_NS, STEP_NS, STORAGE, camera_info, drive, picture, write_bag
+from bag_maker import (
+    COMPRESSION,
+    START_NS,
+    STEP_NS,
+    STORAGE,
+    camera_info,
+    drive,
+    picture,
+    write_bag,
+)
 from map_maker import make_map, make_report
 
 from seg2d3d_ros.accounts import FrameCounts
@@ -122,22 +131,46 @@ def test_replay_nothing_usable_is_one_with_reasons_and_writes_nothing(tmp_path, 
     assert pipeline.last.is_aborted and not (tmp_path / "o").exists()
 
 
-def test_replay_damaged_recording_keeps_what_was_mapped_and_says_so(tmp_path, pipeline, capsys):
+def noisy_bag(path, storage, compression=None):
+    """Write 60 pictures that cannot be packed; return the bag and the file of its messages."""
     noise = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
     messages = [("/cam/camera_info", START_NS, camera_info(width=320, height=240))]
     for i in range(60):
         stamp = START_NS + i * STEP_NS
         messages.append(("/cam/image_raw", stamp, picture(stamp, noise)))
-    bag = write_bag(tmp_path / "b", messages, STORAGE.mcap)
-    file = next(bag.glob("*.mcap"))
-    data = bytearray(file.read_bytes())
-    middle = len(data) * 7 // 10
-    data[middle : middle + 2 * noise.nbytes] = b"\xa5" * (2 * noise.nbytes)
-    file.write_bytes(bytes(data))
+    bag = write_bag(path, messages, storage, compression)
+    return bag, max(bag.iterdir(), key=lambda file: file.stat().st_size)
+
+
+def test_replay_damaged_recording_keeps_what_was_mapped_and_says_so(tmp_path, pipeline, capsys):
+    # messages packed one by one: what is behind a broken one cannot be read
+    bag, file = noisy_bag(tmp_path / "b", STORAGE.sqlite3, COMPRESSION.message)
+    zstd = b"\x28\xb5\x2f\xfd"
+    data = file.read_bytes()
+    at = data.index(zstd, len(data) * 7 // 10)
+    file.write_bytes(data[:at] + b"\xa5" * len(zstd) + data[at + len(zstd) :])
     code = main(["replay", str(bag), "--out", str(tmp_path / "o")])
     captured = capsys.readouterr()
     assert code == 1 and "damaged" in captured.err and "Traceback" not in captured.err
     assert "broke off" in " ".join(read_result(tmp_path / "o").run["remarks"])
+    assert 20 < sum(isinstance(i, Frame) for i in pipeline.last.items) < 60
+
+
+def test_replay_recording_with_damage_in_the_middle_maps_all_around_it(tmp_path, pipeline, capsys):
+    bag, file = noisy_bag(tmp_path / "b", STORAGE.mcap)
+    data = bytearray(file.read_bytes())
+    middle, size = len(data) * 7 // 10, 2 * 240 * 320 * 3
+    data[middle : middle + size] = b"\xa5" * size
+    file.write_bytes(bytes(data))
+    assert main(["replay", str(bag), "--out", str(tmp_path / "o")]) == 0
+    captured = capsys.readouterr()
+    remarks = read_result(tmp_path / "o").run["remarks"]
+    (remark,) = (r for r in remarks if "damaged and left out" in r)
+    assert remark in captured.out
+    frames = [i for i in pipeline.last.items if isinstance(i, Frame)]
+    assert 50 < len(frames) < 60
+    assert frames[-1].stamp_ns == START_NS + 59 * STEP_NS
+    assert f"{60 - len(frames)} of /cam/image_raw" in remark
 
 
 def test_replay_disk_that_runs_full_ends_the_map_while_there_is_room_for_it(
