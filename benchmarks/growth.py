@@ -1,12 +1,13 @@
 """Whether the cost of a keyframe and the memory of a kilometre grow with the drive.
 
-    python benchmarks/growth.py OUT [--keyframes 10000] [--cameras 1] [--drive BAG]
+    python benchmarks/growth.py OUT [--keyframes 10000] [--cameras 1] [--drive BAG [--one-process]]
 
 Without --drive: the mapping stage alone, on clusters of an endless street made of arrays
 (`cluster_stream.py`). With --drive: the whole pipeline on a recording. Frozen frames go to a
-folder in OUT. Cost is CPU time, so that other work on the machine hardly counts; it and memory are
-those of this process and, with --drive, of the process in which `replay` maps. Prints a row per
-quarter of the drive and writes `growth.json`.
+folder in OUT. Cost is CPU time; it and memory are those of this process and, with --drive, of the
+process in which `replay` maps. Two processes slow each other down where cores share what is in
+them: --one-process says what is due to the drive. Prints a row per quarter of the drive and writes
+`growth.json`.
 """
 
 from __future__ import annotations
@@ -53,6 +54,11 @@ def main() -> None:
     parser.add_argument("--keyframes", type=int, default=10_000, help="length of the street")
     parser.add_argument("--cameras", type=int, default=1, choices=(1, 2))
     parser.add_argument("--drive", type=Path, help="recording to be replayed instead")
+    parser.add_argument(
+        "--one-process",
+        action="store_true",
+        help="map in this process: threads take turns, and cost varies less from run to run",
+    )
     args = parser.parse_args()
     cv2.setNumThreads(1)
     args.out.mkdir(parents=True, exist_ok=True)
@@ -60,7 +66,7 @@ def main() -> None:
         if args.drive is None:
             moments, finish = measure_mapping(Stream(args.keyframes, args.cameras), blocks)
         else:
-            moments, finish = measure_replay(args.drive, blocks)
+            moments, finish = measure_replay(args.drive, blocks, not args.one_process)
         finished, way_m = measure_finish(finish)
         report = sum_up(moments, way_m) | {"moments": [asdict(m) for m in moments]} | finished
         report["frozen_mib"] = sum(f.stat().st_size for f in blocks.folder.rglob("*.npz")) / 2**20
@@ -86,14 +92,16 @@ def measure_mapping(stream: Stream, blocks: FolderStore) -> tuple[list[Moment], 
     return moments, stage.finish
 
 
-def measure_replay(drive: Path, blocks: FolderStore) -> tuple[list[Moment], Finish]:
+def measure_replay(
+    drive: Path, blocks: FolderStore, is_apart: bool
+) -> tuple[list[Moment], Finish]:
     """Replay a recording; return how to finish, too."""
     from seg2d3d_ros.io.sources import open_source
     from seg2d3d_ros.pipeline import Pipeline
     from seg2d3d_ros.types import Frame
 
     source = open_source(drive)
-    pipeline = Pipeline(Config(), source.rig, blocks=blocks, is_mapping_apart=True)
+    pipeline = Pipeline(Config(), source.rig, blocks=blocks, is_mapping_apart=is_apart)
     pipeline.makes_updates = False
     moments, num_frames = [], 0
     start = cpu_s()

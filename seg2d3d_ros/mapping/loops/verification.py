@@ -101,7 +101,8 @@ def recognise(
         where most of what is seen found no counterpart, or where metres disagree.
     """
     i, j = match(new.descriptors, old.descriptors)
-    if len(i) < _MIN_MATCHES:
+    num_needed = max(_MIN_INLIERS, _MIN_SHARE * len(new.ids))
+    if len(i) < max(_MIN_MATCHES, num_needed):
         return None
     xy = np.empty((len(i), 2))
     for c in range(len(cameras)):
@@ -113,7 +114,7 @@ def recognise(
         return None
     found = refine_rig_pose(obs, guess, _MAX_ERROR_PX)
     good = found.is_inlier
-    if good.sum() < max(_MIN_INLIERS, _MIN_SHARE * len(new.ids)):
+    if good.sum() < num_needed:
         return None
     if not _is_spread(cameras, new.camera[i[good]], new.uv_px[i[good]]):
         return None
