@@ -191,7 +191,7 @@ class MappingConfig:
     )
     max_gap_m: float = option(6.0, "Instances further apart are not joined.", 0.1, 1000)
     naming_range_m: float = option(
-        200.0, "Masks are named by instances up to this distance.", 1, 10000
+        200.0, "Masks are named by instances up to this distance; live up to half of it.", 1, 10000
     )
     surface_voxel_m: float = option(
         0.2, "Edge of the voxels in which measured depths are fused; 0 fuses none.", 0, 10

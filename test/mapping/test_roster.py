@@ -86,3 +86,19 @@ def test_instance_seen_at_few_moments_is_tentative_until_it_is_confirmed_or_the_
     full = stage.finish()
     assert full.instances and all(i.num_views >= 30 for i in full.instances)
     assert {a.instance for a in full.assignments} <= {0, *(i.id for i in full.instances)}
+
+
+def test_masks_are_named_from_half_as_far_until_the_run_ends(drive, monkeypatch):
+    ranges, weigh = [], rosters.weigh_picture
+    monkeypatch.setattr(
+        rosters, "weigh_picture", lambda *args: ranges.append(args[-1]) or weigh(*args)
+    )
+    stage = MappingStage(override(Config(), {"mapping.naming_range_m": 80.0}))
+    for cluster in drive.clusters[:3]:
+        stage.push(cluster)
+    assert set(ranges) == {40.0}
+    ranges.clear()
+    stage.finish()
+    assert set(ranges) == {80.0}
+    stage.push(drive.clusters[3])  # the run goes on
+    assert ranges[-1] == 40.0
