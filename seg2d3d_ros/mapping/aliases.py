@@ -34,11 +34,24 @@ class Aliases:
         highest = int(max(kept.max(initial=-1), absorbed.max(initial=-1)))
         if highest >= len(self._heir):
             self._heir = np.concatenate([self._heir, np.arange(len(self._heir), highest + 1)])
-        for a, b in zip(kept.tolist(), absorbed.tolist(), strict=True):
-            x, y = int(self._heir[a]), int(self._heir[b])
+        heir: dict[int, int] = {}  # of those that still were on their own before these pairs
+
+        def find(number: int) -> int:
+            while (above := heir.get(number, number)) != number:
+                heir[number] = heir.get(above, above)
+                number = above
+            return number
+
+        for a, b in zip(self._heir[kept].tolist(), self._heir[absorbed].tolist(), strict=True):
+            x, y = sorted((find(a), find(b)))
             if x != y:
-                done.append((min(x, y), max(x, y)))
-                self._heir[self._heir == max(x, y)] = min(x, y)
+                heir[y] = x
+                done.append((x, y))
+        if done:
+            stands_for = np.arange(len(self._heir))
+            gone = sorted(heir)
+            stands_for[gone] = [find(number) for number in gone]
+            self._heir = stands_for[self._heir]
         return done
 
     def table(self) -> tuple[IntArray, IntArray]:

@@ -100,7 +100,9 @@ class Associator(Association):
         events += self._settle(state)
         return events + self._vanished(before, events, self._stamp(state))
 
-    def follow(self, state: MapState, ids: IntArray, places: IntArray) -> list[InstanceEvent]:
+    def follow(
+        self, state: MapState, ids: IntArray, places: IntArray, is_part: bool = False
+    ) -> list[InstanceEvent]:
         """Carry votes and owners to where the landmarks went; decide where instances met.
 
         What a picture said about places stays true while the map is bent: they moved together.
@@ -108,11 +110,13 @@ class Associator(Association):
         self._hang_grid(state)
         now = self.places_of(state, state.canonical(ids))
         places, now = places[now >= 0], now[now >= 0]
+        if is_part:
+            moved = now != places
+            rows = np.isin([places, now], np.union1d(places[moved], now[moved])).any(axis=0)
+            places, now = places[rows], now[rows]
         owners = self.instance_of_place.of(places)
-        self._graph = self._graph.renamed(*majority(places, now))
         before = self.instance_of_place.instances()
-        pairs = zip(*(a.tolist() for a in majority(now, owners)), strict=True)
-        self.instance_of_place = PlaceOwners(dict(pairs))
+        self._carry(places, now, owners, is_part)
         heirs = self.instance_of_place.of(now)
         met = heirs != owners
         involved = np.union1d(owners[met], heirs[met])
@@ -121,6 +125,17 @@ class Associator(Association):
         stamp_ns = self._stamp(state)
         events = self._bury(now, owners, set(), stamp_ns) + self._decide(touched, stamp_ns)
         return events + self._vanished(before, events, stamp_ns)
+
+    def _carry(self, places: IntArray, now: IntArray, owners: IntArray, is_part: bool) -> None:
+        """Call places (n,) of landmarks otherwise (n,), with their votes and owners (n,)."""
+        renamed = majority(places, now)
+        heirs = dict(zip(*(a.tolist() for a in majority(now, owners)), strict=True))
+        if is_part:
+            self._graph.move(*renamed)
+            self.instance_of_place.settle(np.union1d(places, now), heirs)
+        else:
+            self._graph = self._graph.renamed(*renamed)
+            self.instance_of_place = PlaceOwners(heirs)
 
     def instances_of(self, state: MapState, ids: IntArray) -> IntArray:
         """Return the instance (n,) of the place each landmark lies in, 0 for none."""

@@ -78,13 +78,16 @@ class Association(ABC):
     def rebuild(self, state: MapState) -> list[InstanceEvent]:
         """Decide about everything anew on today's geometry; ids carry over."""
 
-    def follow(self, state: MapState, ids: IntArray, places: IntArray) -> list[InstanceEvent]:
+    def follow(
+        self, state: MapState, ids: IntArray, places: IntArray, is_part: bool = False
+    ) -> list[InstanceEvent]:
         """Go along with a map that was bent, and decide about what met.
 
         Args:
             state: The map as it is now.
             ids: (n,) landmarks, merged ones too.
             places: (n,) where they were.
+            is_part: A small part moved; the work may leave out all that stayed where it was.
         """
         return self.rebuild(state)
 

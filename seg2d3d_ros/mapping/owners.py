@@ -51,6 +51,14 @@ class PlaceOwners(MutableMapping[int, int]):
         del self._instance[place]
         self.changed.add(place)
 
+    def settle(self, places: IntArray, owners: dict[int, int]) -> None:
+        """Give places (n,) to these instances, by place; those not named have none from now on."""
+        for place in places.tolist():
+            if place in owners:
+                self[place] = owners[place]
+            elif place in self._instance:
+                del self[place]
+
     def of(self, places: IntArray) -> IntArray:
         """Return the instance of each place (n,), 0 for none."""
         found = map(self._instance.get, places.tolist(), repeat(0))

@@ -48,7 +48,7 @@ def observed(
         return Observed(keyframes, empty, empty, empty, np.zeros((0, 2)))
     frame, camera, ids, uv = [], [], [], []
     for position, k in enumerate(keyframes):
-        seen = state.frames[k].content
+        seen = state.frames[k].held.seen
         known = state.canonical(seen.ids)
         rows = np.ones(len(known), dtype=bool) if wanted is None else wanted[known]
         ideal = np.zeros((int(rows.sum()), 2))
@@ -86,7 +86,7 @@ def _spans(state: MapState, keyframes: list[int]) -> tuple[IntArray, IntArray]:
     first = np.full(state.num_ids, -1, dtype=np.int64)
     back = [np.zeros((0, 2), dtype=np.int64)]
     for position, k in enumerate(keyframes):
-        ids = state.canonical(state.frames[k].ids)
+        ids = state.canonical(state.frames[k].held.seen.ids)
         new = ids[first[ids] < 0]
         first[new] = position
         old = ids[first[ids] < position - _SPAN]

@@ -101,22 +101,25 @@ class MappingStage:
         self._sequence = cluster.sequence
         increment = self._placing.add(cluster)
         self._surface.add(cluster, increment.frames)
+        num_events = len(self._events)
         for fix in cluster.fixes:
             self._georeference.push(fix)
         is_moved = self._bend(self._loops.push(cluster, increment.frames, self._placing.positions))
         if self._placing.place():
             self._follow()
             is_moved = True
+        window = frozenset(increment.frames)
+        increment = self._state.widened(increment, self._loops.carried)
         num_pictures = len(self._associator.pictures)
         events = self._associator.add(self._state, increment.new_frames)
         new = self._associator.pictures[num_pictures:]
-        events = self._record(events, self._associator.pictures[-max(_WITNESSES, len(new)) :])
-        touched = cluster.landmarks.ids
+        self._record(events, self._associator.pictures[-max(_WITNESSES, len(new)) :])
+        touched = np.union1d(cluster.landmarks.ids, increment.landmark_ids)
         relabelled = self._roster.touch(touched)
         self._roster.link(new)
-        self._roster.name(new, frozenset(increment.frames))
+        self._roster.name(new, window)
         self._count(cluster)
-        return None if is_moved else (increment, relabelled, events)
+        return None if is_moved else (increment, relabelled, self._events[num_events:])
 
     def finish(self) -> MapUpdate:
         """Refine the whole map, decide about identities again, return everything; idempotent."""
@@ -225,24 +228,27 @@ class MappingStage:
     # -------------------------------------------------------------- geometry
 
     def _bend(self, motion: FloatArray | None) -> bool:
-        """Follow the newest frame where closing loops moved it (4, 4); return whether it did."""
+        """Follow the newest frame that loops moved (4, 4); return whether old ones moved, too."""
         if motion is None:
             if self._loops.drift is not None:
                 self._placing.follow(self._loops.drift)
             return False
         self._placing.follow(motion)
-        self._follow()
-        return True
+        carried = self._loops.carried
+        is_part = bool(carried) and self._surface.is_recent(min(carried))
+        self._follow(is_part)
+        return not is_part
 
     # ------------------------------------------------------------ identities
 
-    def _follow(self) -> None:
-        """Let identities follow the map, which moved; masks keep their names."""
+    def _follow(self, is_part: bool = False) -> None:
+        """Let identities follow the map, which moved or did in part; masks keep their names."""
         self._loops.moved()
         landmarks = self._roster.membership.last_places()
-        events = self._associator.follow(self._state, *landmarks)
+        events = self._associator.follow(self._state, *landmarks, is_part)
         self._record(events, self._associator.pictures[-_WITNESSES:])
-        self._roster.rebuild()
+        if not is_part:
+            self._roster.rebuild()
 
     def _decide_anew(self) -> None:
         """Decide about all identities again after the whole map moved; masks keep their names."""
@@ -337,9 +343,11 @@ class MappingStage:
         flipped = [*(i.id for i in described if i.id not in known), *gone]
         ids = np.concatenate([relabelled, *(self._roster.members(i) for i in flipped)])
         ids = ids[np.isfinite(self._state.points(ids)[:, 0])]
+        # Surfaces cannot be taken back: those of a new session wait for what would join it.
+        surface = self._surface.none if increment.is_start else self._surface.recent
         return self._update(
             increment.frames,
-            self._cloud(np.union1d(increment.landmark_ids, ids), self._surface.recent),
+            self._cloud(np.union1d(increment.landmark_ids, ids), surface),
             is_full=False,
             removed_points=increment.removed_ids,
             instances=tuple(i for i in described if differs(known.get(i.id), i)),

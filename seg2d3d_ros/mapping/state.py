@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -42,12 +42,14 @@ class MapIncrement:
         new_frames: Those of them that are new.
         landmark_ids: Landmarks with a position.
         removed_ids: Landmarks that had one and lost it.
+        is_start: It begins a session after another: where it lies is not known yet.
     """
 
     frames: list[int]
     new_frames: list[int]
     landmark_ids: IntArray
     removed_ids: IntArray
+    is_start: bool = False
 
 
 class MapState:
@@ -168,6 +170,7 @@ class MapState:
     def add(self, cluster: Cluster, T_world_local: FloatArray) -> MapIncrement:
         """Take a cluster in; what it shares with the last one replaces the older values."""
         self.rig = cluster.rig
+        is_start = cluster.session != self._session >= 0
         if cluster.session != self._session:
             self._session, self._last_keyframe = cluster.session, -1
         landmarks = cluster.landmarks
@@ -205,7 +208,18 @@ class MapState:
         self._attach_masks(cluster.segmentations, cluster.rig, new)
         self._freeze(set(touched))
         known, removed = landmarks.ids[is_known], landmarks.ids[was_known & ~is_known]
-        return MapIncrement(touched, new, known, removed)
+        return MapIncrement(touched, new, known, removed, is_start)
+
+    def widened(self, increment: MapIncrement, frames: Collection[int]) -> MapIncrement:
+        """Return an increment and further frames, with the landmarks that hang on them."""
+        if not frames:
+            return increment
+        hangs = np.isin(self._anchor, sorted(frames)) & np.isfinite(self._points[:, 0])
+        return replace(
+            increment,
+            frames=sorted({*increment.frames, *frames}),
+            landmark_ids=np.union1d(increment.landmark_ids, np.flatnonzero(hangs)),
+        )
 
     def _place(
         self, cluster: Cluster, frame: Keyframe, T_world_local: FloatArray

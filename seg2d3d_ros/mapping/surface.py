@@ -71,10 +71,21 @@ class SurfaceMap:
         self._state.archive.store.put(_block(cluster.sequence), arrays)
         self._blocks.append(cluster.sequence)
 
+    @staticmethod
+    def none(names: Names, landmarks: PointCloud | None = None) -> Surface:
+        """Return no points."""
+        return Surface(None)
+
     def recent(self, names: Names, landmarks: PointCloud | None = None) -> Surface:
         """Return the points of the newest clusters alone, whatever the landmarks."""
         newest = [self._sum_up(block, names) for block in self._blocks[-_RECENT_CLUSTERS:]]
         return Surface(self._fuse([add_up(newest)]) if newest else None)
+
+    def is_recent(self, frame: int) -> bool:
+        """Return whether `recent` tells of all samples since a frame of the map."""
+        older = self._blocks[:-_RECENT_CLUSTERS][-1:]
+        paths = (self._state.archive.store.get(_block(block))["path_frame"] for block in older)
+        return all(int(path.max()) < frame for path in paths)
 
     def whole(self, names: Names, landmarks: PointCloud) -> Surface:
         """Return all points, facades filled where masks show them.

@@ -154,18 +154,22 @@ class VoteGraph:
 
     def _sum(self, places: IntArray, pairs: IntArray, votes: list[PictureVotes]) -> None:
         """Add votes between places (n,), given as pairs (m, 2) of positions among them."""
-        for place in places.tolist():
-            if place not in self._number:
-                self._number[place] = len(self._places)
-                self._places.append(place)
-        self._rows.grow(len(self._places))
-        numbers = self._numbers(places)
+        numbers = self._enrolled(places)
         weight = np.concatenate([v.weight for v in votes]).astype(np.float32)
         rows = np.concatenate([pairs[:, 0], pairs[:, 1]])
         columns = numbers[np.concatenate([pairs[:, 1], pairs[:, 0]])]
         shape = (len(places), len(self._rows))
         new = sparse.coo_array((np.tile(weight, 2), (rows, columns)), shape=shape).tocsr()
         self._rows.put(numbers, self._rows.take(numbers) + new)
+
+    def _enrolled(self, places: IntArray) -> IntArray:
+        """Return the row of each place (n,), an empty one where there was none."""
+        for place in places.tolist():
+            if place not in self._number:
+                self._number[place] = len(self._places)
+                self._places.append(place)
+        self._rows.grow(len(self._places))
+        return self._numbers(places)
 
     def around(self, places: IntArray) -> tuple[sparse.csr_array, IntArray]:
         """Look up the votes of some places.
@@ -211,6 +215,30 @@ class VoteGraph:
             some = np.arange(low, min(low + _ROWS_AT_A_TIME, len(names)))
             graph._rows.put(some, self._gathered(order, column, some, len(names)))
         return graph
+
+    def move(self, places: IntArray, now: IntArray) -> None:
+        """Call some places (n,), sorted, otherwise (n,) and leave all others: `renamed` in place.
+
+        Costs what the rows of these places and of those they were compared with hold.
+        """
+        known = self._numbers(places) >= 0
+        places, now = places[known], now[known]
+        votes, beyond = self.around(places)
+        others = self._numbers(beyond)
+        rest = self._rows.take(others).tocoo()
+        stays = ~np.isin(rest.col, self._numbers(places))
+        parts = (rest.data[stays], (rest.row[stays], rest.col[stays]))
+        self._rows.put(others, sparse.coo_array(parts, shape=rest.shape).tocsr())
+        self._rows.put(self._numbers(places), sparse.csr_array((len(places), len(self._rows))))
+        found = votes.tocoo()
+        # Between two of these places each vote is there twice.
+        once = (found.col >= len(places)) | (found.row < found.col)
+        ends = np.stack([now[found.row], np.concatenate([now, beyond])[found.col]], axis=1)[once]
+        differ = ends[:, 0] != ends[:, 1]
+        keys, pairs = np.unique(ends[differ], return_inverse=True)
+        weight = found.data[once][differ].astype(np.float64)
+        self._enrolled(now)
+        self.add([PictureVotes(keys, pairs.reshape(-1, 2), weight)])
 
     def _gathered(
         self, order: IntArray, column: IntArray, some: IntArray, size: int

@@ -212,3 +212,27 @@ def test_picture_votes_two_classes_in_one_mask_speak_against(classes, weight):
     mask = np.array([0, 0])
     found = picture_votes(keys, points, np.zeros(2), mask, 2.0, np.array(classes))
     assert found.weight.tolist() == [weight]
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(st.tuples(st.integers(0, 7), st.integers(0, 7), st.integers(1, 9)), max_size=30),
+    st.dictionaries(st.integers(0, 9), st.integers(3, 12), max_size=5),
+)
+def test_graph_moved_in_place_is_the_graph_renamed(said, moves):
+    pairs = np.array([(a, b) for a, b, _ in said if a != b], dtype=np.int64).reshape(-1, 2)
+    weight = np.array([float(w) for a, b, w in said if a != b])
+    graph = VoteGraph()
+    graph.add([PictureVotes(np.arange(8), pairs, weight)])
+    everything = np.arange(14)
+    renamed = graph.renamed(everything, np.array([moves.get(k, k) for k in range(14)]))
+    places = np.array(sorted(moves), dtype=np.int64)
+    graph.move(places, np.array([moves[k] for k in places.tolist()], dtype=np.int64))
+    np.testing.assert_array_equal(table(graph), table(renamed))
+
+
+def table(graph):
+    """Return the sums (14, 14) of votes between the places 0 to 13."""
+    votes, beyond = graph.around(np.arange(14))
+    assert not len(beyond)
+    return votes.toarray()

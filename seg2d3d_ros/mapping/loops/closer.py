@@ -55,7 +55,11 @@ class LoopCloser:
             is left, landmarks merged, sessions, and parts without relation to each other.
         drift: (4, 4) how frames to come should move, p_new = S @ p_old, by the newest loop that
             misses too little to bend the map; None without one.
+        carried: Frames that were carried to the rest of the map by the newest cluster, all others
+            being where they were; empty where it joined nothing, or bent the map, too.
     """
+
+    carried: frozenset[int] = frozenset()
 
     def __init__(
         self, state: MapState, seed: int = 0, building_classes: frozenset[int] = frozenset()
@@ -92,6 +96,8 @@ class LoopCloser:
             bent; else None.
         """
         self.drift, self._first_frame = None, min(frames, default=0)
+        if self.carried:
+            self.carried = frozenset()
         self._sessions.note(cluster.session, cluster.scale == "metric", frames)
         return self._close(self._detector.push(cluster, frames), positions)
 
@@ -137,6 +143,7 @@ class LoopCloser:
             before, told = set(self._kept), positions()
             bend = self._bend(found, told)
             if bend is not None:
+                self.carried = frozenset()
                 moves.append(bend[-1])
                 if not is_last:
                     moves.append(self._settle(self._kept - before, bend, told))
@@ -177,7 +184,9 @@ class LoopCloser:
             S = np.asarray(np.linalg.inv(S), dtype=np.float64)
         S = self._aligned([apart[k] for k in np.flatnonzero(agree.agree(first))], keeper, other, S)
         motion: FloatArray = np.tile(np.eye(4), (len(poses), 1, 1))
-        motion[self._sessions.frames(other)] = S
+        frames = self._sessions.frames(other)
+        motion[frames] = S
+        self.carried |= frozenset(frames)
         self._move(motion)
         self._sessions.join(keeper, other)
         _LOG.info("session %d joined to %d by %d loops", other, keeper, int(votes.max()) + 1)
