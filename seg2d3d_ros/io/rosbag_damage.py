@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import heapq
 import logging
+import zlib
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
+from backports import zstd
 from rosbags.interfaces import Connection
 from rosbags.rosbag2.storage_mcap import ChunkInfo, McapReader, Msg, msgsrc
 from rosbags.rosbag2.storage_sqlite3 import Sqlite3Reader
@@ -17,7 +19,11 @@ from rosbags.rosbag2.storage_sqlite3 import Sqlite3Reader
 log = logging.getLogger(__name__)
 
 _LATEST_NS = 1 << 62
+# CDR begins with a zero.
+_ZSTD = b"\x28\xb5\x2f\xfd"
 _rows = Sqlite3Reader.messages
+
+_Messages: TypeAlias = Iterator[tuple[Connection, int, bytes]]
 
 
 @dataclass(frozen=True)
@@ -44,12 +50,12 @@ class Damage:
     Attributes:
         name: Of the file.
         start_ns: Time of arrival of its first message.
-        stretches: By where they begin in the file; found again they are the same.
+        stretches: By what tells them from others; found again they are the same.
     """
 
     name: str
     start_ns: int
-    stretches: dict[int, Stretch] = field(default_factory=dict)
+    stretches: dict[tuple[int, ...], Stretch] = field(default_factory=dict)
 
     @property
     def losses(self) -> list[str]:
@@ -62,8 +68,9 @@ class Damage:
         at = ", ".join([*times][:5]) + (", …" if len(times) > 5 else "")
         lost = sum((s.num_lost for s in found), Counter())
         num = ", ".join(f"{n} of {topic}" for topic, n in sorted(lost.items()))
+        what = f"{seconds:.1f} s" if seconds else f"{len(found)} messages"
         return [
-            f"{self.name}: {seconds:.1f} s are damaged and left out, {at} s from its start "
+            f"{self.name}: {what} are damaged and left out, {at} s from its start "
             f"({found[0].why.rstrip('.')}); lost are {num or 'an unknown number of messages'}"
         ]
 
@@ -71,9 +78,13 @@ class Damage:
 def skip_damage(storage: Any) -> list[Damage]:
     """Let the readers of a storage go on behind what is broken; return what will have been.
 
-    mcap: by chunks, whose checksum or compression tells; SQLite: by rows.
+    mcap: by chunks, whose checksum or compression tells; SQLite: by rows; messages that are packed
+    one by one are unpacked here, and those that cannot be are left out.
     """
     found = []
+    is_packed = storage.metadata.compression_mode == "message"
+    if is_packed:
+        storage.metadata = storage.metadata._replace(compression_mode=None)
     for part in getattr(storage, "storages", [storage]):
         damage = Damage(part.path.name, part.metadata.start_time)
         found.append(damage)
@@ -81,7 +92,33 @@ def skip_damage(storage: Any) -> list[Damage]:
             part.messages = partial(_whole_chunks, part, damage)  # type: ignore[method-assign]
         elif isinstance(part, Sqlite3Reader):
             part.messages = partial(_whole_rows, part, damage)  # type: ignore[method-assign]
+        part.messages = partial(_unpacked, part.messages, damage, is_packed)
     return found
+
+
+def _unpacked(
+    read: Callable[..., _Messages],
+    damage: Damage,
+    is_packed: bool,
+    connections: Collection[Connection],
+    start_ns: int | None = None,
+    stop_ns: int | None = None,
+) -> _Messages:
+    """Yield what is read, messages that were packed one by one unpacked.
+
+    Where nothing says whether they were (`metadata.yaml` is missing), their first bytes do.
+    """
+    for connection, stamp_ns, data in read(connections, start_ns, stop_ns):
+        if not is_packed and bytes(data[:4]) != _ZSTD:
+            yield connection, stamp_ns, data
+            continue
+        try:
+            raw = zstd.decompress(data)
+        except Exception as error:  # of a dozen kinds, as `RosbagFile` says
+            lost = Stretch(stamp_ns, stamp_ns, Counter([connection.topic]), str(error))
+            damage.stretches[connection.id, stamp_ns, zlib.crc32(data)] = lost
+            continue
+        yield connection, stamp_ns, raw
 
 
 # ---------------------------------------------------------------------------------------- mcap
@@ -121,7 +158,7 @@ def _messages_of(
         topics = {connection.id: connection.topic for connection in reader.connections}
         lost = Counter({topics[id]: n for id, n in chunk.channel_count.items() if id in topics})
         why = str(error) or type(error).__name__
-        damage.stretches[chunk.chunk_start_offset] = Stretch(start_ns, end_ns, lost, why)
+        damage.stretches[(chunk.chunk_start_offset,)] = Stretch(start_ns, end_ns, lost, why)
         return
     yield from messages
 
@@ -160,7 +197,7 @@ def _whole_rows(
             ((data,),) = reader.dbconn.execute("SELECT data FROM messages WHERE id = ?", (id,))
         except Exception as error:
             lost = Counter([wanted[topic].topic])
-            damage.stretches[id] = Stretch(stamp_ns, stamp_ns, lost, str(error))
+            damage.stretches[(id,)] = Stretch(stamp_ns, stamp_ns, lost, str(error))
             continue
         yield wanted[topic], stamp_ns, data
 

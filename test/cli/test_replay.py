@@ -142,18 +142,34 @@ def noisy_bag(path, storage, compression=None):
     return bag, max(bag.iterdir(), key=lambda file: file.stat().st_size)
 
 
-def test_replay_damaged_recording_keeps_what_was_mapped_and_says_so(tmp_path, pipeline, capsys):
-    # messages packed one by one: what is behind a broken one cannot be read
+def test_replay_recording_that_breaks_off_under_way_keeps_what_was_mapped_and_says_so(
+    tmp_path, pipeline, capsys, monkeypatch
+):
+    bag, file = noisy_bag(tmp_path / "b", STORAGE.sqlite3)
+
+    def cut(num):
+        if num == 20:  # a disk that goes away: what the reader asks for next is not there
+            os.truncate(file, file.stat().st_size // 2)
+
+    monkeypatch.setattr(pipeline, "on_push", cut)
+    code = main(["replay", str(bag), "--out", str(tmp_path / "o")])
+    captured = capsys.readouterr()
+    assert code == 1 and "damaged" in captured.err and "Traceback" not in captured.err
+    assert "broke off" in " ".join(read_result(tmp_path / "o").run["remarks"])
+    assert 20 <= sum(isinstance(i, Frame) for i in pipeline.last.items) < 60
+
+
+def test_replay_broken_message_that_was_packed_alone_is_left_out(tmp_path, pipeline, capsys):
     bag, file = noisy_bag(tmp_path / "b", STORAGE.sqlite3, COMPRESSION.message)
     zstd = b"\x28\xb5\x2f\xfd"
     data = file.read_bytes()
     at = data.index(zstd, len(data) * 7 // 10)
     file.write_bytes(data[:at] + b"\xa5" * len(zstd) + data[at + len(zstd) :])
-    code = main(["replay", str(bag), "--out", str(tmp_path / "o")])
-    captured = capsys.readouterr()
-    assert code == 1 and "damaged" in captured.err and "Traceback" not in captured.err
-    assert "broke off" in " ".join(read_result(tmp_path / "o").run["remarks"])
-    assert 20 < sum(isinstance(i, Frame) for i in pipeline.last.items) < 60
+    assert main(["replay", str(bag), "--out", str(tmp_path / "o")]) == 0
+    remarks = read_result(tmp_path / "o").run["remarks"]
+    (remark,) = (r for r in remarks if "damaged and left out" in r)
+    assert remark in capsys.readouterr().out and "lost are 1 of /cam/image_raw" in remark
+    assert sum(isinstance(i, Frame) for i in pipeline.last.items) == 59
 
 
 def test_replay_recording_with_damage_in_the_middle_maps_all_around_it(tmp_path, pipeline, capsys):

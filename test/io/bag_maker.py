@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+from rosbags.rosbag2.storage_mcap import McapReader, decompress
 from rosbags.typesys import Stores, get_typestore
 
 TYPES = get_typestore(Stores.ROS2_JAZZY)
@@ -187,3 +188,26 @@ COMPRESSION = SimpleNamespace(
     file=CompressionMode.FILE, message=CompressionMode.MESSAGE, storage=CompressionMode.STORAGE
 )
 STORAGE = SimpleNamespace(mcap=StoragePlugin.MCAP, sqlite3=StoragePlugin.SQLITE3)
+
+
+def unchunked(file):
+    """Write the file anew as the preset `fastwrite` does: no chunks, no index; two swapped."""
+    reader = McapReader(file)
+    reader.open()
+    data, records = file.read_bytes(), []
+    for chunk in reader.chunks:
+        at = chunk.chunk_start_offset + 9 + 40 + len(chunk.compression)
+        inside = decompress(
+            data[at : at + chunk.compressed_size], chunk.compression, chunk.uncompressed_size, 0
+        )
+        at = 0
+        while at < len(inside):
+            end = at + 9 + int.from_bytes(inside[at + 1 : at + 9], "little")
+            records.append(inside[at:end])
+            at = end
+    start = reader.data_start
+    reader.close()
+    a, b = [i for i, record in enumerate(records) if record[0] == 0x05][4:6]
+    records[a], records[b] = records[b], records[a]
+    footer = b"\x02" + (20).to_bytes(8, "little") + bytes(20)
+    file.write_bytes(data[:start] + b"".join(records) + footer + data[:8])

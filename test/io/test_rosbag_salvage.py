@@ -18,9 +18,11 @@ from bag_maker import (
     camera_info,
     drive,
     picture,
+    unchunked,
     write_bag,
 )
-from rosbags.rosbag2.storage_mcap import McapReader, decompress
+from rosbags.rosbag2.storage_mcap import McapReader
+from rosbags.rosbag2.storage_sqlite3 import Sqlite3Reader
 
 from seg2d3d_ros.errors import InputError
 from seg2d3d_ros.io.rosbag_file import RosbagFile
@@ -129,6 +131,42 @@ def test_mcap_with_several_damaged_chunks_and_no_index_is_read_around_them(tmp_p
     assert any("2 damaged chunks are left out" in r for r in source.remarks()), source.remarks()
 
 
+def packed_pictures(file):
+    """Return the messages of pictures as they lie in a file."""
+    reader = (McapReader if file.suffix == ".mcap" else Sqlite3Reader)(file)
+    reader.open()
+    pictures = [c for c in reader.connections if c.topic == "/cam/image_raw"]
+    found = [bytes(data) for _, _, data in reader.messages(pictures)]
+    reader.close()
+    return found
+
+
+@pytest.mark.parametrize("has_metadata", [True, False])
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+def test_broken_messages_that_are_packed_one_by_one_are_left_out_and_named(
+    tmp_path, storage, has_metadata, caplog
+):
+    plugin = getattr(STORAGE, storage)
+    bag = write_bag(tmp_path / "bag", noisy_drive(), plugin, COMPRESSION.message)
+    if not has_metadata:
+        (bag / "metadata.yaml").unlink()
+    whole, file = stamps(open_source(bag)), storage_file(bag)
+    assert len(whole) == NUM
+    data, packed = file.read_bytes(), packed_pictures(file)
+    for k in (5, 20, 21):  # the descriptor of the frame, and the size of its first block
+        spoil(file, data.index(packed[k][:200]) + 4, 8)
+    source = open_source(bag)
+    with caplog.at_level(logging.WARNING):
+        left = stamps(source)
+    assert left == [s for i, s in enumerate(whole) if i not in (5, 20, 21)]
+    remark = source.remarks()[-1]
+    assert "3 messages are damaged and left out" in remark
+    assert "lost are 3 of /cam/image_raw" in remark
+    assert "0.6, 2.1, 2.2 s from its start" in remark
+    assert [r.getMessage() for r in caplog.records].count(remark) == 1
+    assert stamps(source) == left and source.remarks()[-1] == remark  # again, and told once
+
+
 @pytest.mark.parametrize("compression", [None, "storage"])
 def test_mcap_cut_anywhere_yields_every_whole_chunk_before_the_cut(tmp_path, compression):
     bag = write_bag(
@@ -181,29 +219,6 @@ def test_cut_recording_says_how_much_is_lost_and_warns(tmp_path, caplog):
     assert [r.getMessage() for r in caplog.records[:2]] == list(losses)
     assert source.remarks()[:2] == losses
     assert any(losses[1] in line for line in source.describe())
-
-
-def unchunked(file):
-    """Write the file anew as the preset `fastwrite` does: no chunks, no index; two swapped."""
-    reader = McapReader(file)
-    reader.open()
-    data, records = file.read_bytes(), []
-    for chunk in reader.chunks:
-        at = chunk.chunk_start_offset + 9 + 40 + len(chunk.compression)
-        inside = decompress(
-            data[at : at + chunk.compressed_size], chunk.compression, chunk.uncompressed_size, 0
-        )
-        at = 0
-        while at < len(inside):
-            end = at + 9 + int.from_bytes(inside[at + 1 : at + 9], "little")
-            records.append(inside[at:end])
-            at = end
-    start = reader.data_start
-    reader.close()
-    a, b = [i for i, record in enumerate(records) if record[0] == 0x05][4:6]
-    records[a], records[b] = records[b], records[a]
-    footer = b"\x02" + (20).to_bytes(8, "little") + bytes(20)
-    file.write_bytes(data[:start] + b"".join(records) + footer + data[:8])
 
 
 @pytest.mark.parametrize("is_bare", [True, False])
