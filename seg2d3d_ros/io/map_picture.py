@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from seg2d3d_ros.io.outline import is_rough, outline
 from seg2d3d_ros.io.palette import instance_color_rgb, instance_colors_rgb
 from seg2d3d_ros.types import FloatArray, MapUpdate
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 _DPI = 150
 _LONG_SIDE_IN, _SHORT_SIDE_IN, _HEAD_IN = 12.0, 4.5, 0.42
 _REACH_M = 40.0  # points further from the trajectory than this do not stretch the picture
-ROUGH_M = 2.0  # outlines less certain than this are dashed and not filled
 _PAPER, _INK, _PATH = "#ffffff", "#222222", "#0b3d91"
 
 
@@ -89,11 +89,11 @@ def _extent(map: MapUpdate) -> tuple[FloatArray, FloatArray]:
         low = np.minimum(low, np.quantile(near, 0.02, axis=0))
         high = np.maximum(high, np.quantile(near, 0.98, axis=0))
     for instance in map.instances:
-        outline = _outline(instance)
-        center = outline.mean(axis=0)
+        polygon = outline(instance)
+        center = polygon.mean(axis=0)
         is_near = (center >= low - _REACH_M / 2).all() and (center <= high + _REACH_M / 2).all()
-        if is_near and np.ptp(outline, axis=0).max() < 2 * _REACH_M:
-            low, high = np.minimum(low, outline.min(axis=0)), np.maximum(high, outline.max(axis=0))
+        if is_near and np.ptp(polygon, axis=0).max() < 2 * _REACH_M:
+            low, high = np.minimum(low, polygon.min(axis=0)), np.maximum(high, polygon.max(axis=0))
     margin = 0.04 * max(float((high - low).max()), 5.0) + 1.0
     return low - margin, high + margin
 
@@ -145,17 +145,16 @@ def _draw_instances(axes: Axes, map: MapUpdate, low: FloatArray, high: FloatArra
     font = 9.0 if len(map.instances) <= 40 else 7.0 if len(map.instances) <= 120 else 5.5
     for instance in sorted(map.instances, key=lambda i: i.id):
         color = np.array(instance_color_rgb(instance.id)) / 255.0
-        outline = _outline(instance)
-        is_rough = not instance.footprint_sigma_m <= ROUGH_M
-        if not is_rough:
+        polygon, is_dashed = outline(instance), is_rough(instance)
+        if not is_dashed:
             axes.add_patch(
-                Polygon(outline, closed=True, facecolor=(*color, 0.22), edgecolor="none", zorder=2)
+                Polygon(polygon, closed=True, facecolor=(*color, 0.22), edgecolor="none", zorder=2)
             )
-        line = {"linewidth": 0.9, "linestyle": (0, (4, 3))} if is_rough else {"linewidth": 1.4}
+        line = {"linewidth": 0.9, "linestyle": (0, (4, 3))} if is_dashed else {"linewidth": 1.4}
         axes.add_patch(
-            Polygon(outline, closed=True, fill=False, edgecolor=color, zorder=4, **line)
+            Polygon(polygon, closed=True, fill=False, edgecolor=color, zorder=4, **line)
         )
-        at = outline.mean(axis=0)
+        at = polygon.mean(axis=0)
         if not ((at > low) & (at < high)).all():
             continue
         axes.text(
@@ -171,16 +170,6 @@ def _draw_instances(axes: Axes, map: MapUpdate, low: FloatArray, high: FloatArra
             zorder=6,
             clip_on=True,
         )
-
-
-def _outline(instance: Any) -> FloatArray:
-    """Return the footprint (n, 2), or the box's outline where there is none."""
-    if len(instance.footprint_map) >= 3:
-        return np.asarray(instance.footprint_map)[:, :2]
-    c, s = np.cos(instance.box_yaw_rad), np.sin(instance.box_yaw_rad)
-    half = instance.box_size_m[:2] / 2.0
-    corners = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]]) * half
-    return instance.box_center_map[:2] + corners @ np.array([[c, s], [-s, c]])
 
 
 def _draw_trajectory(axes: Axes, map: MapUpdate) -> None:

@@ -11,7 +11,8 @@ import yaml
 
 from seg2d3d_ros import __version__
 from seg2d3d_ros.accounts import FrameCounts, RunReport
-from seg2d3d_ros.io.map_picture import ROUGH_M, path_length_m
+from seg2d3d_ros.io.map_picture import path_length_m
+from seg2d3d_ros.io.outline import ROUGH_M
 from seg2d3d_ros.io.palette import instance_color_rgb
 from seg2d3d_ros.io.tables import class_name, class_of, instance_records
 from seg2d3d_ros.types import Instance, MapUpdate

@@ -1,5 +1,7 @@
 """Messages carry the types without changing a bit; property-tested through real CDR bytes."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -405,3 +407,19 @@ def test_markers_of_an_instance_live_for_ever_and_stand_where_its_box_stands():
 def test_markers_footprint_without_area_is_not_drawn_as_a_broken_strip():
     sent = markers.MarkerBoard("map").update((building(5, ()),), (), 0).markers
     assert [m.action for m in sent if m.ns == "footprint"] == [2]  # DELETE
+
+
+def test_markers_of_masks_alone_are_a_point_and_the_circle_it_may_be_off():
+    seen = dataclasses.replace(
+        building(5, ((-30, -1), (30, -1), (30, 1), (-30, 1))),
+        num_points=0,
+        box_size_m=np.array([60.0, 2, 6]),
+        footprint_sigma_m=10.0,
+    )
+    drawn = {m.ns: m for m in markers.MarkerBoard("map").update((seen,), (), 0).markers}
+    point = drawn["box"]
+    assert (point.type, point.scale.x, point.scale.z) == (point.SPHERE, 1.0, 1.0)
+    assert (point.pose.position.x, point.pose.position.y) == (2.0, 1.0)
+    ring = np.array([(p.x, p.y) for p in drawn["footprint"].points])
+    np.testing.assert_allclose(np.hypot(*(ring - [2.0, 1.0]).T), 10.0)
+    assert len(ring) > 20 and (ring[0] == ring[-1]).all()

@@ -7,6 +7,7 @@ from geometry_msgs.msg import Point, Pose, Quaternion, Vector3
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
+from seg2d3d_ros.io.outline import is_bare, outline
 from seg2d3d_ros.io.palette import instance_color_rgb
 from seg2d3d_ros.nodes.conversions.instances import to_point
 from seg2d3d_ros.nodes.conversions.primitives import to_time
@@ -55,11 +56,15 @@ def _draw(instance: Instance, header: Header) -> list[Marker]:
         position=to_point(instance.box_center_map),
         orientation=Quaternion(z=float(np.sin(half)), w=float(np.cos(half))),
     )
+    if is_bare(instance):
+        # A box would tell walls of what masks alone show: a point, and how far it may be off.
+        box.type, size = Marker.SPHERE, np.ones(3)
+        box.pose.position = to_point(instance.centroid_map)
     box.scale = Vector3(x=float(size[0]), y=float(size[1]), z=float(size[2]))
     box.color = ColorRGBA(r=red, g=green, b=blue, a=0.25)
     name = Marker(header=header, ns="name", id=int(instance.id), type=Marker.TEXT_VIEW_FACING)
-    name.pose.position = to_point(instance.box_center_map)
-    name.pose.position.z += float(size[2]) / 2 + 1.0
+    name.pose.position = Point(x=box.pose.position.x, y=box.pose.position.y)
+    name.pose.position.z = box.pose.position.z + float(size[2]) / 2 + 1.0
     name.scale.z = 1.5
     name.color = ColorRGBA(r=1.0, g=1.0, b=1.0, a=1.0)
     name.text = f"{instance.id}"
@@ -69,12 +74,12 @@ def _draw(instance: Instance, header: Header) -> list[Marker]:
 def _draw_footprint(instance: Instance, header: Header) -> Marker:
     red, green, blue = (v / 255 for v in instance_color_rgb(instance.id))
     made = Marker(header=header, ns="footprint", id=int(instance.id), type=Marker.LINE_STRIP)
-    if len(instance.footprint_map) < 2:  # a line strip needs two points: nothing to draw
+    ring = outline(instance) if is_bare(instance) else instance.footprint_map
+    if len(ring) < 2:  # a line strip needs two points: nothing to draw
         made.action = Marker.DELETE
         return made
     ground = float(instance.box_center_map[2] - instance.box_size_m[2] / 2)
-    ring = np.vstack([instance.footprint_map, instance.footprint_map[:1]])
-    made.points = [Point(x=float(x), y=float(y), z=ground) for x, y in ring]
+    made.points = [Point(x=float(x), y=float(y), z=ground) for x, y in [*ring, ring[0]]]
     made.pose.orientation.w = 1.0
     made.scale.x = 0.2
     made.color = ColorRGBA(r=red, g=green, b=blue, a=1.0)
