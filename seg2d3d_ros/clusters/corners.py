@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -18,6 +18,8 @@ from seg2d3d_ros.config import Config
 from seg2d3d_ros.geometry import cameras as models
 from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.types import FloatArray, IntArray, Rig
+
+_NOTHING: Mapping[int, tuple[FloatArray, np.ndarray]] = {}
 
 
 class KeyframeCorners:
@@ -96,7 +98,11 @@ class KeyframeCorners:
             yield self._of_buildings.find(tracker, buildings, blocked)
 
     def match_across(
-        self, frame: LocalFrame, grays: dict[int, np.ndarray], table: LandmarkTable
+        self,
+        frame: LocalFrame,
+        grays: dict[int, np.ndarray],
+        table: LandmarkTable,
+        before: Mapping[int, tuple[FloatArray, np.ndarray]] = _NOTHING,
     ) -> list[Seen]:
         """Return where tracks of one camera are seen in another, for each pair that is believed.
 
@@ -104,19 +110,27 @@ class KeyframeCorners:
             frame: A keyframe.
             grays: Its pictures (h, w) uint8 by camera.
             table: Landmarks, whose depths are guesses.
+            before: Of cameras that fire at other moments: where base_link (4, 4) was when their
+                newest pictures were taken, and these (h, w) uint8, which their trackers saw last.
         """
+        images = {c: image for c, (_, image) in before.items()} | grays
 
         def match(pair: CameraPair) -> Seen:
             tracker, T_base_cam = self._trackers[pair.a], self.rig.cameras[pair.a].T_base_cam
-            T_cam_local = transforms.invert(frame.T_local_base @ T_base_cam)
+            T_local_base, T_b_a = frame.T_local_base, None
+            if pair.a in before:
+                T_local_base = before[pair.a][0]
+                T_local_b = frame.T_local_base @ self.rig.cameras[pair.b].T_base_cam
+                T_b_a = transforms.invert(T_local_b) @ T_local_base @ T_base_cam
+            T_cam_local = transforms.invert(T_local_base @ T_base_cam)
             p_cam = transforms.apply(T_cam_local, table.points(tracker.ids))
             depth = np.where(p_cam[:, 2] > 0.5, np.linalg.norm(p_cam, axis=1), np.nan)
-            found = pair.match(grays[pair.a], grays[pair.b], tracker.uv_px, depth)
+            found = pair.match(images[pair.a], images[pair.b], tracker.uv_px, depth, T_b_a)
             ideal = models.ideal_pixels(self.rig.cameras[pair.b], found.uv_px)
             index = np.full(len(found.rows), pair.b, dtype=np.int64)
             return Seen(tracker.ids[found.rows], index, found.uv_px, ideal)
 
-        here = [pair for pair in self._pairs if pair.a in grays and pair.b in grays]
+        here = [pair for pair in self._pairs if pair.a in images and pair.b in grays]
         found = self._threads.map(match, here)
         told = list(zip(here, found, strict=True))
         self._withheld += [(pair, frame, seen) for pair, seen in told if not pair.is_believed]

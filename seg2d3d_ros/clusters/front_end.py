@@ -262,7 +262,8 @@ class FrontEnd:
         self.map.keyframes.append(frame)
         self._policy.add(frame)
         self._corners.supply(frame, moment, self.map.landmarks, self._tracks.exclusion)
-        across = self._corners.match_across(frame, grays, self.map.landmarks)
+        before = self._tracks.others_in_turn(frame.cameras, frame.T_local_base)
+        across = self._corners.match_across(frame, grays, self.map.landmarks, before)
         frame.seen = Seen.joined([self._tracks.seen(frame.cameras), *across])
         self._turn_cameras()
         matches = [self.num_overlap_matches, *(len(seen.ids) for seen in across)]

@@ -49,8 +49,6 @@ class GroundMatcher:
     def __init__(self, cam_a: Camera, cam_b: Camera) -> None:
         """Find corners of camera a in camera b."""
         self._cam_a, self._cam_b = cam_a, cam_b
-        self._T_b_a = transforms.invert(cam_b.T_base_cam) @ cam_a.T_base_cam
-        self._T_a_b = transforms.invert(self._T_b_a)
         self._heights_m = np.zeros(0)
 
     def match(
@@ -59,6 +57,7 @@ class GroundMatcher:
         uv_a: FloatArray,
         rays_a: FloatArray,
         distance_m: FloatArray,
+        T_b_a: FloatArray,
     ) -> GroundMatches:
         """Find the nearest corners that are low enough.
 
@@ -67,15 +66,16 @@ class GroundMatcher:
             uv_a: (n, 2) corners in a.
             rays_a: (n, 3) unit, towards them.
             distance_m: (n,) along these, NaN where unknown: then the ground tells it.
+            T_b_a: (4, 4) where a was when its picture was taken, seen from b.
         """
         is_known = np.isfinite(distance_m)
         distance = np.where(is_known, distance_m, self._to_ground(rays_a))
         points = rays_a * distance[:, None]
         is_near = is_low(self._cam_a, points) & (distance < _FARTHEST_M)
-        guess, inside = models.project(self._cam_b, transforms.apply(self._T_b_a, points))
+        guess, inside = models.project(self._cam_b, transforms.apply(T_b_a, points))
         rows = np.flatnonzero(is_near & inside)
         rows = np.sort(rows[np.argsort(distance[rows], kind="stable")[:_MOST_CORNERS]])
-        found = self._fit(images, uv_a[rows], points[rows], guess[rows])
+        found = self._fit(images, uv_a[rows], points[rows], guess[rows], T_b_a)
         sure = (found.error < _SURE) & is_known[rows[found.rows]]
         self._learn(height_of(self._cam_a, points[rows[found.rows[sure]]]))
         return GroundMatches(rows[found.rows], found.uv_px, found.error)
@@ -96,13 +96,15 @@ class GroundMatcher:
         uv_a: FloatArray,
         points_a: FloatArray,
         guess_b: FloatArray,
+        T_b_a: FloatArray,
     ) -> GroundMatches:
         """Fit level patches around corners (n, 2) of a, at points (n, 3) of a, into b."""
+        T_a_b = transforms.invert(T_b_a)
         rows, uv = np.arange(len(uv_a)), guess_b
         error = np.zeros(0)
         for _ in range(_ROUNDS):
-            height = height_of(self._cam_b, transforms.apply(self._T_b_a, points_a))
-            steps = level_steps(self._cam_b, uv, height[rows], self._cam_a, self._T_a_b)
+            height = height_of(self._cam_b, transforms.apply(T_b_a, points_a))
+            steps = level_steps(self._cam_b, uv, height[rows], self._cam_a, T_a_b)
             seen = np.isfinite(steps).all(axis=(1, 2))
             rows, uv, steps = rows[seen], uv[seen], steps[seen]
             if not len(rows):
@@ -114,15 +116,15 @@ class GroundMatcher:
                 np.isfinite(misfit), dissimilarity(inner, windows(images[1], uv)), np.inf
             )
             points_a = points_a.copy()
-            points_a[rows] = self._moved(points_a[rows], uv)
+            points_a[rows] = self._moved(points_a[rows], uv, T_b_a)
         return GroundMatches(rows, uv, error)
 
-    def _moved(self, points_a: FloatArray, uv_b: FloatArray) -> FloatArray:
+    def _moved(self, points_a: FloatArray, uv_b: FloatArray, T_b_a: FloatArray) -> FloatArray:
         """Return points (n, 3) of a, moved along their rays to where b sees them (n, 2).
 
         With p_b = R p + t and b's rays r: p k where (t + k R p) x r = 0.
         """
-        turned, t = points_a @ self._T_b_a[:3, :3].T, self._T_b_a[:3, 3]
+        turned, t = points_a @ T_b_a[:3, :3].T, T_b_a[:3, 3]
         rays = np.c_[models.normalize(self._cam_b, uv_b), np.ones(len(uv_b))]
         across = np.cross(rays, turned)
         square = np.maximum(np.einsum("ni,ni->n", across, across), 1e-12)

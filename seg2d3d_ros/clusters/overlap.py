@@ -93,7 +93,12 @@ class CameraPair:
         return self._turn.find(scale)
 
     def match(
-        self, image_a: np.ndarray, image_b: np.ndarray, uv_a: FloatArray, depth_m: FloatArray
+        self,
+        image_a: np.ndarray,
+        image_b: np.ndarray,
+        uv_a: FloatArray,
+        depth_m: FloatArray,
+        T_b_a: FloatArray | None = None,
     ) -> OverlapMatches:
         """Find corners uv_a (n, 2) of grey picture a in b.
 
@@ -102,6 +107,8 @@ class CameraPair:
             image_b: (h, w) uint8 of camera b.
             uv_a: (n, 2) pixels in a.
             depth_m: (n,) distance along the ray if known, else NaN: then several are tried.
+            T_b_a: (4, 4) where a was when its picture was taken, seen from b; as they are mounted
+                if None.
 
         Returns:
             The corners that were found, on the epipolar line and at a positive depth.
@@ -109,18 +116,20 @@ class CameraPair:
         turned = cv2.remap(image_a, self._map, None, cv2.INTER_LINEAR)
         rays_a = np.c_[models.normalize(self._cam_a, uv_a), np.ones(len(uv_a))]
         rays_a /= np.linalg.norm(rays_a, axis=1, keepdims=True)
-        at_infinity, visible = models.project(self._cam_b, rays_a @ self._T_b_a[:3, :3].T)
-        rows, guess = self._guesses(rays_a, visible, depth_m)
-        uv, good = flow(turned, image_b, at_infinity[rows], guess, _REACH)
+        in_turned, visible = models.project(self._cam_b, rays_a @ self._T_b_a[:3, :3].T)
+        T_b_a = self._T_b_a if T_b_a is None else T_b_a
+        at_infinity, _ = models.project(self._cam_b, rays_a @ T_b_a[:3, :3].T)
+        rows, guess = self._guesses(rays_a, visible, depth_m, T_b_a)
+        uv, good = flow(turned, image_b, in_turned[rows], guess, _REACH)
         rows, uv = rows[good], uv[good]
-        error = dissimilarity(windows(turned, at_infinity[rows]), windows(image_b, uv))
+        error = dissimilarity(windows(turned, in_turned[rows]), windows(image_b, uv))
         self._learn(
             at_infinity[rows], guess[good], uv, np.isfinite(depth_m[rows]) & (error < _ALIKE)
         )
-        ground = self._ground.match((image_a, image_b), uv_a, rays_a, depth_m)
+        ground = self._ground.match((image_a, image_b), uv_a, rays_a, depth_m, T_b_a)
         rows, uv = np.concatenate([rows, ground.rows]), np.concatenate([uv, ground.uv_px])
         error = np.concatenate([error, ground.error])
-        error[self._epipolar_px(rays_a[rows], uv) > 1.0] = np.inf
+        error[self._epipolar_px(rays_a[rows], uv, T_b_a) > 1.0] = np.inf
         order = np.lexsort((error, rows))
         first = order[np.flatnonzero(np.diff(rows[order], prepend=-1))]
         best = np.full((len(uv_a), 2), np.nan)
@@ -138,7 +147,7 @@ class CameraPair:
         )
 
     def _guesses(
-        self, rays_a: FloatArray, visible: np.ndarray, depth_m: FloatArray
+        self, rays_a: FloatArray, visible: np.ndarray, depth_m: FloatArray, T_b_a: FloatArray
     ) -> tuple[IntArray, FloatArray]:
         """Return where to look (k, 2) for which corners (k,): several times without a depth."""
         unknown = np.flatnonzero(visible & ~np.isfinite(depth_m))
@@ -147,7 +156,7 @@ class CameraPair:
         depth = np.concatenate([depth_m[visible], further])
         depth[~np.isfinite(depth)] = _DEPTHS_M[0]
         guess, inside = models.project(
-            self._cam_b, transforms.apply(self._T_b_a, rays_a[rows] * depth[:, None])
+            self._cam_b, transforms.apply(T_b_a, rays_a[rows] * depth[:, None])
         )
         return rows[inside], guess[inside]
 
@@ -177,12 +186,12 @@ class CameraPair:
         inside = models.project(self._cam_b, rays)[1].reshape(u.shape).astype(np.uint8)
         return cv2.resize(inside, size, interpolation=cv2.INTER_NEAREST)
 
-    def _epipolar_px(self, rays_a: FloatArray, uv_b: FloatArray) -> FloatArray:
+    def _epipolar_px(self, rays_a: FloatArray, uv_b: FloatArray, T_b_a: FloatArray) -> FloatArray:
         if len(uv_b) == 0:
             return np.zeros(0)
-        t = self._T_b_a[:3, 3]
+        t = T_b_a[:3, 3]
         rays_b = np.c_[models.normalize(self._cam_b, uv_b), np.ones(len(uv_b))]
-        turned = rays_a @ self._T_b_a[:3, :3].T
+        turned = rays_a @ T_b_a[:3, :3].T
         normal = np.cross(t, turned)
         normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
         distance = np.abs(np.einsum("ni,ni->n", normal, rays_b)) * models.focal_px(self._cam_b)

@@ -18,6 +18,7 @@ from seg2d3d_ros.geometry import cameras as models
 from seg2d3d_ros.types import FloatArray, Rig
 
 _FEWEST_CORNERS = 50
+_MOST_APART_M = 2.0
 
 
 class RigTracker:
@@ -39,6 +40,8 @@ class RigTracker:
         self._threads = threads
         # By camera: where base_link was when its last picture was taken.
         self._pose_of: dict[int, FloatArray] = {}
+        # Without odometry nothing tells how the rig moved between their pictures.
+        self._fire_in_turn = rig.has_odometry and len(rig.cameras) > 1
 
     def clear(self) -> None:
         """End all tracks; forget poses and masks."""
@@ -71,6 +74,7 @@ class RigTracker:
                 tracker.keep(never[at[:, 1], at[:, 0]] == 0)
             return c, gray
 
+        self._fire_in_turn &= len(moment.frames) == 1
         return dict(self._threads.map(work, sorted(moment.frames)))
 
     def _guess(self, c: int, known: LocalMap, T_local_base: FloatArray) -> FloatArray:
@@ -86,6 +90,27 @@ class RigTracker:
     def stand_at(self, cameras: Sequence[int], T_local_base: FloatArray) -> None:
         """Hear where base_link (4, 4) was when the last pictures of some cameras were taken."""
         self._pose_of.update(dict.fromkeys(cameras, T_local_base))
+
+    def others_in_turn(
+        self, cameras: Sequence[int], T_local_base: FloatArray
+    ) -> dict[int, tuple[FloatArray, np.ndarray]]:
+        """Return the newest pictures of other cameras that fire in turn with some.
+
+        Args:
+            cameras: Those whose pictures were taken last.
+            T_local_base: (4, 4) where base_link was then.
+
+        Returns:
+            By camera: where base_link (4, 4) was then, not far away, and the picture (h, w) uint8,
+            grey. Nothing if any two cameras ever fired together, or without odometry.
+        """
+        out: dict[int, tuple[FloatArray, np.ndarray]] = {}
+        for c, T in self._pose_of.items() if self._fire_in_turn else ():
+            way = float(np.linalg.norm(T[:3, 3] - T_local_base[:3, 3]))
+            image = self.trackers[c].image
+            if c not in cameras and way < _MOST_APART_M and image is not None:
+                out[c] = (T, image)
+        return out
 
     def seen(self, cameras: Sequence[int]) -> Seen:
         """Return all tracks of some cameras, camera by camera."""

@@ -13,7 +13,7 @@ from seg2d3d_ros.mapping import forks
 from seg2d3d_ros.mapping.acceptance import Factors, Judge, errors_px
 from seg2d3d_ros.mapping.sightings import MOST_AT_ONCE, Observed, observed, track_batches
 from seg2d3d_ros.mapping.state import MapState
-from seg2d3d_ros.mapping.thinning import num_across, thinned
+from seg2d3d_ros.mapping.thinning import fire_in_turn, num_across, thinned
 from seg2d3d_ros.types import FloatArray, IntArray, Rig
 
 _LOG = logging.getLogger(__name__)
@@ -28,6 +28,7 @@ SOLVER = bundle.BundleOptions(
 )
 _LAST_ITERATIONS = 5
 _FAINT = 0.001
+_REST_M = 0.02
 # By how much wheels are usually long or short.
 _WHEEL_SIGMA = 0.025
 
@@ -99,12 +100,12 @@ def _adjust_twice(
     solver = replace(
         SOLVER, sigma_mount_rad=state.sigma_mount_rad, num_threads=forks.num_allowed()
     )
-    first = _Round(4 * MAX_ERROR_PX, _FAINT if trust else 1.0, solver)
+    first = _Round(4 * MAX_ERROR_PX, _FAINT if trust else 1.0, solver, fire_in_turn(seen))
     last = _Round(MAX_ERROR_PX, 1.0, replace(solver, max_iterations=_LAST_ITERATIONS))
     done: list[_Adjusted] = []
     for one in (first, last):
         scale = 1.0 + trust * (odometry_scale(state) - 1.0) if done and trust else 1.0
-        told = odometry_factors(state, scale, one.odometry_weight)
+        told = odometry_factors(state, scale, one.odometry_weight, one.hears_sideways)
         if not told and not trust:
             told = (_hold_scale(state, seen),)
         keep = done[-1].keep if done else np.ones(len(seen.ids), dtype=bool)
@@ -117,11 +118,15 @@ def _adjust_twice(
 
 @dataclass(frozen=True)
 class _Round:
-    """A bundle adjustment: error above which observations are dropped, ear for odometry."""
+    """A bundle adjustment: error above which observations are dropped, ear for odometry.
+
+    What odometry says across the way may be heard in any case.
+    """
 
     bound_px: float
     odometry_weight: float
     solver: bundle.BundleOptions
+    hears_sideways: bool = False
 
 
 @dataclass(frozen=True)
@@ -232,18 +237,34 @@ def odometry_scale(state: MapState) -> float:
 
 
 def odometry_factors(
-    state: MapState, scale: float, weight: float
+    state: MapState, scale: float, weight: float, hears_sideways: bool = False
 ) -> tuple[bundle.RelativePrior, ...]:
-    """Return the odometry with its way multiplied by `scale`, heard as much as `weight` says."""
+    """Return the odometry with its way multiplied by `scale`, heard as much as `weight` says.
+
+    With `hears_sideways` only along the way. Between pictures of cameras that fire in turn it
+    alone says how far aside of each other they sit, and that tells the scale.
+    """
     out = []
     for (i, j), r in sorted(state.odometry.items()):
         T = r.T_i_j.copy()
         T[:3, 3] *= scale
         covariance = r.covariance.copy()
-        covariance[3:, 3:] /= weight
+        if hears_sideways:
+            covariance[3:, 3:] += (1.0 / weight - 1.0) * _along(T[:3, 3], covariance[3:, 3:])
+        else:
+            covariance[3:, 3:] /= weight
         covariance[:3, :3] /= min(weight, _ROTATION_WEIGHT)
         out.append(bundle.RelativePrior(i, j, T, covariance, True))
     return tuple(out)
+
+
+def _along(way: FloatArray, covariance: FloatArray) -> FloatArray:
+    """Return the part of a covariance (3, 3) that lies along a way (3,); all of it at rest."""
+    length = float(np.linalg.norm(way))
+    if length < _REST_M:
+        return covariance
+    direction = way / length
+    return float(direction @ covariance @ direction) * np.outer(direction, direction)
 
 
 def retriangulate(state: MapState, adjusted: IntArray) -> int:

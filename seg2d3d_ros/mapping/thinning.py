@@ -67,12 +67,31 @@ def _spread_views(seen: Observed) -> Observed:
 
 
 def num_across(seen: Observed) -> int:
-    """Return how many observations are of landmarks that two cameras saw at one moment."""
-    return int(_together(seen).sum())
+    """Return how many observations tell of one landmark by two cameras: both of each match.
+
+    Two cameras make a match at one moment, or at any where they fire in turn.
+    """
+    return 2 * int(_is_match(seen).sum()) if fire_in_turn(seen) else int(_together(seen).sum())
+
+
+def fire_in_turn(seen: Observed) -> bool:
+    """Return whether there are several cameras, and no two of them saw anything at one moment."""
+    num_cameras = int(seen.camera.max(initial=0)) + 1
+    num_rows = np.bincount(
+        seen.frame * num_cameras + seen.camera, minlength=len(seen.keyframes) * num_cameras
+    )
+    saw = num_rows.reshape(-1, num_cameras) > 0
+    return bool(np.count_nonzero(saw.any(axis=0)) > 1 and saw.sum(axis=1).max() < 2)
 
 
 def _together(seen: Observed) -> np.ndarray:
-    """Return which observations (n,) another camera made at the same moment too."""
+    """Return which observations (n,) another camera made at the same moment too.
+
+    Where cameras fire in turn no moment is the same for two: then at any.
+    """
+    if fire_in_turn(seen):
+        ids, num = np.unique(np.unique(seen.ids * 64 + seen.camera) // 64, return_counts=True)
+        return np.isin(seen.ids, ids[num > 1])
     moment = seen.ids * max(len(seen.keyframes), 1) + seen.frame
     _, at, count = np.unique(moment, return_inverse=True, return_counts=True)
     return np.asarray(count[at] > 1)

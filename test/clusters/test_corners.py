@@ -12,6 +12,7 @@ from seg2d3d_ros.clusters.threads import Threads
 from seg2d3d_ros.clusters.tracker import Tracker
 from seg2d3d_ros.clusters.window import LocalFrame, Seen
 from seg2d3d_ros.config import Config
+from seg2d3d_ros.geometry import cameras as models
 from seg2d3d_ros.geometry import masks, transforms
 from seg2d3d_ros.types import Frame, Mask, Rig, Segmentation
 
@@ -112,3 +113,24 @@ def test_match_across_stereo_finds_tracks_of_one_camera_in_the_other(corridor, s
 def test_match_across_missing_picture_gives_nothing(corridor, stereo):
     street = Street(corridor, stereo).supply()
     assert street.corners.match_across(street.frame, {0: street.grays[0]}, street.table) == []
+
+
+def test_match_across_finds_tracks_that_a_camera_saw_half_a_metre_before(corridor, make_camera):
+    cameras = make_camera("a", 0.3, zoom=2), make_camera("b", -0.3, zoom=2)
+    street = Street(corridor, cameras, max_features=600).supply()
+    tracker = street.trackers[0]
+    points = corridor.hit(cameras[0], POSE, tracker.uv_px)[0]
+    street.table.set_points(tracker.ids, points)
+    T = POSE @ transforms.rigid(np.eye(3), [0.5, 0.0, 0.0])
+    later = LocalFrame(1, T, True, (1,), (1,), NOTHING)
+    pictures = {1: corridor.render(cameras[1], T)}
+    before = {0: (POSE, street.grays[0])}
+    (seen,) = street.corners.match_across(later, pictures, street.table, before)
+    assert len(seen.ids) > 60
+    assert set(seen.camera.tolist()) == {1}
+    p_cam = transforms.apply(transforms.invert(T @ cameras[1].T_base_cam), points)
+    expected = models.project(cameras[1], p_cam)[0][np.searchsorted(tracker.ids, seen.ids)]
+    miss = np.linalg.norm(seen.uv_px - expected, axis=1)
+    # walls are seen from half a metre nearer, too; on the way itself they move by 4 px and more
+    assert np.median(miss) < 0.5
+    assert np.mean(miss < 2.0) > 0.95

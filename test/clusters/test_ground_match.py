@@ -31,7 +31,8 @@ class Pair:
         self.uv_b = seen[:, :2] / seen[:, 2:] * K[[0, 1], [0, 1]] + K[:2, 2]
 
     def match(self, matcher, distance):
-        return matcher.match(self.images, self.uv_a, self.rays, distance)
+        T_b_a = transforms.invert(self.b.T_base_cam) @ self.a.T_base_cam
+        return matcher.match(self.images, self.uv_a, self.rays, distance, T_b_a)
 
     def wrong_px(self, found):
         good = found.error < 0.3

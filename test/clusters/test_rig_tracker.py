@@ -112,3 +112,39 @@ def test_clear_ends_all_tracks_and_forgets_what_moved(street):
     street.tracks.clear()
     assert len(street.tracks.seen([0, 1]).ids) == 0
     assert len(street.tracks.find_corners(street.moment(START), 300)[0]) > 50
+
+
+@pytest.mark.parametrize("has_odometry", [False, True])
+def test_others_in_turn_are_the_newest_picture_nearby_of_the_other_camera(
+    corridor, make_camera, has_odometry
+):
+    cameras = make_camera("c0", 0.3, 20.0), make_camera("c1", -0.3, -20.0)
+    rig = Rig(cameras, has_odometry=has_odometry)
+    known = LocalMap(CONFIG.clusters, rig, LandmarkTable())
+    tracks = RigTracker(CONFIG, rig, Threads(1))
+    steps = [START @ transforms.rigid(np.eye(3), [0.5 * k, 0.0, 0.0]) for k in range(3)]
+    for k, T in enumerate(steps):
+        picture = corridor.render(cameras[k % 2], T)
+        tracks.advance(RigFrame(k, {k % 2: Frame(f"c{k % 2}", k, picture)}, {}), known, T)
+        tracks.stand_at([k % 2], T)
+    found = tracks.others_in_turn([0], steps[2])
+    assert set(found) == ({1} if has_odometry else set())
+    for T, picture in found.values():
+        np.testing.assert_array_equal(T, steps[1])
+        np.testing.assert_array_equal(picture, corridor.render(cameras[1], steps[1]))
+    far = steps[2] @ transforms.rigid(np.eye(3), [5.0, 0.0, 0.0])
+    assert tracks.others_in_turn([0], far) == {}
+
+
+def test_others_in_turn_cameras_that_fired_together_once_have_none(corridor, make_camera):
+    cameras = make_camera("c0", 0.3, 20.0), make_camera("c1", -0.3, -20.0)
+    rig = Rig(cameras, has_odometry=True)
+    known = LocalMap(CONFIG.clusters, rig, LandmarkTable())
+    tracks = RigTracker(CONFIG, rig, Threads(1))
+    pictures = {k: Frame(f"c{k}", 0, corridor.render(c, START)) for k, c in enumerate(cameras)}
+    tracks.advance(RigFrame(0, pictures, {}), known, START)
+    tracks.stand_at([0, 1], START)
+    tracks.advance(RigFrame(1, {0: pictures[0]}, {}), known, START)
+    tracks.stand_at([0], START)
+    # a picture of the second one was dropped
+    assert tracks.others_in_turn([0], START) == {}

@@ -4,7 +4,7 @@ from street_maker import SINGLE, STEREO, make_street
 from test_refinement import state_of
 
 from seg2d3d_ros.mapping.sightings import Observed, observed
-from seg2d3d_ros.mapping.thinning import near_matches, num_across, thinned
+from seg2d3d_ros.mapping.thinning import fire_in_turn, near_matches, num_across, thinned
 
 NEAREST = 20
 
@@ -105,3 +105,43 @@ def test_num_across_counts_both_sides_of_a_match():
         np.zeros((5, 2)),
     )
     assert num_across(seen) == 2
+
+
+def test_num_across_cameras_that_fire_in_turn_match_at_other_moments():
+    # landmark 7 is tracked by camera 0 and found twice by camera 1, landmark 8 seen by one alone
+    frame, camera = np.array([0, 2, 4, 1, 3, 3]), np.array([0, 0, 0, 1, 1, 1])
+    ids = np.array([7, 7, 7, 7, 7, 8])
+    seen = Observed([0, 1, 2, 3, 4], frame, camera, ids, np.zeros((6, 2)))
+    assert fire_in_turn(seen)
+    assert num_across(seen) == 4
+    # one moment that both share, and nothing is matched but at such
+    frame[0] = 1
+    assert not fire_in_turn(seen)
+    assert num_across(seen) == 2
+
+
+def test_near_matches_of_cameras_that_fire_in_turn_are_the_nearest_of_each_picture(crowded):
+    state, seen = crowded
+    rows = seen.frame % 2 == seen.camera
+    names = ("frame", "camera", "ids", "uv_ideal_px")
+    turns = Observed(seen.keyframes, *(getattr(seen, n)[rows] for n in names))
+    kept = near_matches(state, turns, 300)
+    both = np.intersect1d(turns.ids[turns.camera == 0], turns.ids[turns.camera == 1])
+    for (f, c), here in pictures(turns).items():
+        there = (kept.frame == f) & (kept.camera == c)
+        if not here.any():
+            continue
+        is_match = np.isin(turns.ids, both) & here & ~np.isin(turns.ids, home(turns, c))
+        assert there.sum() == here.sum() - max(is_match.sum() - NEAREST, 0)
+        left = is_match & ~np.isin(key(turns), key(kept)[kept.camera == c])
+        if left.any():
+            taken = np.isin(kept.ids, turns.ids[is_match]) & there
+            assert distances(state, kept)[taken].max() <= distances(state, turns)[left].min()
+
+
+def home(seen, camera):
+    """Landmarks that this camera saw most often, the first one where two saw them as often."""
+    ids = np.unique(seen.ids)
+    num = np.stack([np.isin(seen.ids, ids) & (seen.camera == c) for c in (0, 1)])
+    count = np.stack([np.bincount(seen.ids[n], minlength=ids.max() + 1)[ids] for n in num])
+    return ids[count.argmax(axis=0) == camera]
