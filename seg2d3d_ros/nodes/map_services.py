@@ -121,7 +121,7 @@ class MapServices:
                 problems.append(f"node '{name}' does not answer; is it running and active?")
                 is_flushed = False
                 if name == "clusters":
-                    self._node.accounts.ended()
+                    self._node.accounts.ledger.end(True)
                 continue
             if response.message:
                 problems.append(response.message)

@@ -21,10 +21,11 @@ from seg2d3d_ros.mapping.stage import MappingStage
 from seg2d3d_ros.nodes.conversions.clusters import from_cluster
 from seg2d3d_ros.nodes.edit_services import EditServices
 from seg2d3d_ros.nodes.lifecycle import HARDWARE_ID, StageNode, run
-from seg2d3d_ros.nodes.live_accounts import NODE_ENDED, LiveAccounts, say_lost
+from seg2d3d_ros.nodes.live_accounts import LiveAccounts, say_lost
 from seg2d3d_ros.nodes.map_output import MapOutput
 from seg2d3d_ros.nodes.map_services import OTHERS, MapServices
 from seg2d3d_ros.nodes.parameters import KEEP_ALL
+from seg2d3d_ros.nodes.picture_ledger import NODE_ENDED
 from seg2d3d_ros.nodes.restarts import Restarts
 from seg2d3d_ros.nodes.worker import Job, Worker
 from seg2d3d_ros.types import Cluster, MapUpdate
@@ -99,7 +100,8 @@ class MappingNode(StageNode):
         self._drop_blocks()
         self.blocks = blocks or PatientStore.temporary(self.config.runtime.scratch_dir or None)
         self._stage = stage or MappingStage(self.config, self.blocks)
-        self.is_loaded, self.accounts = stage is not None, LiveAccounts(self.accounts.runs.all())
+        self.is_loaded = stage is not None
+        self.accounts = LiveAccounts(self.accounts.ledger.runs.all())
         self._restarts, self._lost = Restarts(), {}
         # Onto a map that was loaded a run may go on or begin.
         self._next_sequence: int | None = None if self.is_loaded else 0
@@ -140,7 +142,7 @@ class MappingNode(StageNode):
             num_restarts = self._restarts.num
             cluster = self._restarts.follow(cluster)
             if self._restarts.num > num_restarts:
-                self.accounts.begin_again()
+                self.accounts.ledger.begin()
             self.accounts.mapped(cluster)
             update = stage.push(cluster)
         self.is_saved = False
@@ -240,10 +242,10 @@ class MappingNode(StageNode):
                 f"{stats['waiting']:.0f} clusters wait: mapping does not keep up, and memory "
                 "fills; give it more cores, or slower input"
             )
-        lost, before = self.accounts.lost(), self._lost
+        lost, before = self.accounts.ledger.lost(), self._lost
         self._lost = lost
         if lost and lost != before:
-            self.note_error(f"lost with node 'clusters', which has ended: {say_lost(lost)}")
+            self.note_error(say_lost(lost))
         return {
             "problem": problem,
             **stats,

@@ -130,15 +130,15 @@ def killed_and_started_again():
     accounts.mapped(cluster(10, 20))
     accounts.told("segmentation", diagnostics(7, left=6, right=6))
     accounts.told("clusters", diagnostics(2, left=1, right=1))  # seven and eight came to nobody
-    assert accounts.lost() == {}  # clusters of the first run may still wait to be mapped
-    accounts.begin_again()
+    assert accounts.ledger.lost() == {}  # clusters of the first run may still wait to be mapped
+    accounts.ledger.begin()
     accounts.mapped(cluster(90, 100))
     return accounts
 
 
 def test_accounts_node_started_again_its_pictures_are_lost_and_the_sum_is_right():
     accounts = killed_and_started_again()
-    assert accounts.lost() == {"left": 3, "right": 3}
+    assert accounts.ledger.lost() == {"left": 3, "right": 3}
     received = {"left": 10, "right": 11}
     accounts.heard("segmentation", {"run": 7, "received": received})
     accounts.heard("clusters", {"run": 2, "received": {"left": 2, "right": 3}})
@@ -154,7 +154,7 @@ def test_accounts_node_killed_before_its_first_cluster_is_lost_with_the_one_befo
     accounts = killed_and_started_again()
     accounts.told("clusters", diagnostics(3, left=8, right=8))
     accounts.told("clusters", diagnostics(4, left=2, right=2))
-    accounts.begin_again()
+    accounts.ledger.begin()
     accounts.mapped(cluster(200, 210, 220))
     accounts.told("clusters", diagnostics(4, left=3, right=3))
     frames = report(accounts).frames
@@ -170,7 +170,7 @@ def test_accounts_node_that_is_gone_at_the_end_takes_what_it_held():
     accounts.told("clusters", diagnostics(1, left=5, right=4))
     accounts.told("segmentation", diagnostics(7, left=9, right=4))
     assert report(accounts).frames["left"].dropped == {"not_mapped": 3}
-    accounts.ended()
+    accounts.ledger.end(True)
     frames = report(accounts).frames
     assert frames["left"].dropped == {"node_ended": 7}
     assert frames["right"].dropped == {"node_ended": 2}
@@ -188,10 +188,24 @@ def test_accounts_pictures_after_the_end_are_none_of_the_run():
 def test_accounts_late_words_of_a_run_before_the_reset_are_not_heard():
     before = LiveAccounts()
     before.told("clusters", diagnostics(1, left=50))
-    accounts = LiveAccounts(before.runs.all())
+    accounts = LiveAccounts(before.ledger.runs.all())
     accounts.told("clusters", diagnostics(1, left=51))
     accounts.told("clusters", {"problem": "no camera has been seen yet"})
     accounts.told("clusters", diagnostics(2, left=2))
     accounts.mapped(cluster(10, 20))
     counts = report(accounts).frames["left"]
     assert (counts.received, counts.dropped) == (2, {})
+
+
+def test_accounts_clusters_that_come_before_their_node_is_heard_are_not_held_against_others():
+    accounts = LiveAccounts()
+    accounts.told("clusters", diagnostics(1, left=5, right=5))
+    accounts.mapped(cluster(10, 20))
+    accounts.ledger.begin()  # started again, and its first words are still on their way
+    accounts.mapped(cluster(90, 100))
+    assert accounts.ledger.lost() == {"left": 3, "right": 3}
+    accounts.told("clusters", diagnostics(2, left=4, right=2))
+    frames = report(accounts).frames
+    assert frames["left"].dropped == {"node_ended": 3, "not_mapped": 2}
+    assert frames["right"].dropped == {"node_ended": 3}
+    assert [balance(c) for c in frames.values()] == [0, 0]
