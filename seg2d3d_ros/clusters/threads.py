@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+import cv2
+
 Given = TypeVar("Given")
 Result = TypeVar("Result")
 
@@ -38,6 +40,7 @@ class Threads:
             done = [work(one) for one in given]
             return lambda: done
         if self._pool is None:
+            cv2.setNumThreads(1)  # OpenCV's own threads spin while they wait, beside these
             self._pool = ThreadPoolExecutor(self._num, thread_name_prefix="camera")
         begun = [self._pool.submit(work, one) for one in given]
         return lambda: [one.result() for one in begun]

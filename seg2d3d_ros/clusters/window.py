@@ -148,7 +148,7 @@ class LocalMap:
     def _angle(a: FloatArray, b: FloatArray) -> FloatArray:
         return np.arctan2(np.linalg.norm(np.cross(a, b), axis=1), np.einsum("ni,ni->n", a, b))
 
-    def adjust(self, max_iterations: int = 3) -> None:
+    def adjust(self, max_iterations: int = 2) -> None:
         """Adjust the window with the motions told between its keyframes; the two oldest stay.
 
         Keyframes that saw nothing are carried by the odometry on both their sides.

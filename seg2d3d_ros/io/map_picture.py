@@ -10,7 +10,7 @@ import numpy as np
 
 from seg2d3d_ros.io.outline import is_rough, outline
 from seg2d3d_ros.io.palette import instance_color_rgb, instance_colors_rgb
-from seg2d3d_ros.types import FloatArray, MapUpdate
+from seg2d3d_ros.types import FloatArray, IntArray, MapUpdate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -119,13 +119,14 @@ def _draw_points(axes: Axes, map: MapUpdate, size: tuple[float, float], span: Fl
     known = {i.id for i in map.instances}
     is_instance = np.isin(cloud.instances, list(known)) if known else cloud.instances < 0
     order = np.argsort(cloud.points_map[:, 2], kind="stable")
+    pixels = np.floor(cloud.points_map[:, :2] * _DPI * min(size[0] / span[0], size[1] / span[1]))
     # a point is drawn about 25 cm wide, but never thinner than a hair (thicker if there are few)
     points_per_m = 72.0 * min(size[0] / span[0], size[1] / span[1])
     thinnest = 2.2 if len(cloud.points_map) < 20_000 else 0.9
     width = float(np.clip(0.25 * points_per_m, thinnest, 3.5))
-    rest = order[~is_instance[order]]
+    rest = _on_top(order[~is_instance[order]], pixels)
     own = 0.72 * cloud.colors_rgb[rest] / 255.0 + 0.08  # bright walls must show on white
-    labelled = order[is_instance[order]]
+    labelled = _on_top(order[is_instance[order]], pixels)
     colors = instance_colors_rgb(cloud.instances[labelled]) / 255.0
     for rows, rgb, z, scale in ((rest, own, 1, 1.0), (labelled, colors, 3, 1.25)):
         axes.scatter(
@@ -136,6 +137,12 @@ def _draw_points(axes: Axes, map: MapUpdate, size: tuple[float, float], span: Fl
             linewidths=0,
             zorder=z,
         )
+
+
+def _on_top(order: IntArray, pixels: FloatArray) -> IntArray:
+    """Return the rows (k,) of `order` (n,) that no later one covers, by their pixels (m, 2)."""
+    _, newest = np.unique(pixels[order[::-1]], axis=0, return_index=True)
+    return order[np.sort(len(order) - 1 - newest)]
 
 
 def _draw_instances(axes: Axes, map: MapUpdate, low: FloatArray, high: FloatArray) -> None:

@@ -26,7 +26,7 @@ from seg2d3d_ros.types import Camera, FloatArray, IntArray, Mask
 
 _STEPS = 6
 _MAX_GAP_NS = 2_000_000_000
-_NUM_SAMPLES = 60
+_NUM_SAMPLES = 40
 _MIN_SAMPLES = 3
 _MIN_SAMPLES_BESIDE = 20
 _MIN_OVERLAP = 0.3
@@ -184,7 +184,7 @@ def samples_of(state: MapState, key: int) -> tuple[FloatArray, FloatArray]:
 
 
 def _spread(mask: Mask) -> FloatArray:
-    """Return about sixty pixels (n, 2) spread over a mask."""
+    """Return about forty pixels (n, 2) spread over a mask."""
     step = max(1, pixel_masks.area(mask.bbox_px, mask.runs) // _NUM_SAMPLES)
     return pixel_masks.every_nth_pixel(mask.bbox_px, mask.runs, step, step // 2).astype(float)
 

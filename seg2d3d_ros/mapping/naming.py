@@ -25,7 +25,7 @@ from seg2d3d_ros.types import IntArray
 _TRACKED_WEIGHT = 0.75
 _ENOUGH_TRACKED = 6.0
 _ENOUGH_SHOWN = 4.0
-_NUM_SAMPLES = 80
+_NUM_SAMPLES = 48
 _LEAST_REACH_PX = 6.0
 # Of the edge of a square as large as the mask.
 _HIDING_REACH = 0.35

@@ -62,6 +62,22 @@ def test_draw_map_same_map_gives_same_bytes():
     assert draw_map(make_map(), "t") == draw_map(make_map(), "t")
 
 
+def test_draw_map_of_points_above_each_other_the_highest_is_seen():
+    full = make_map()
+    cloud = full.cloud
+    below = {
+        **vars(cloud),
+        "points_map": cloud.points_map - [0.0, 0.0, 1.0],
+        "instances": np.where(cloud.instances == 1, 2, cloud.instances),
+    }
+    fields = {n: np.concatenate([v, getattr(cloud, n)]) for n, v in below.items()}
+    both = dataclasses.replace(full, cloud=dataclasses.replace(cloud, **fields))
+    more = decode(draw_map(both))
+    less = decode(draw_map(full))
+    caption = len(more) // 10  # it says how many points there are
+    np.testing.assert_array_equal(more[caption:], less[caption:])
+
+
 def test_draw_map_far_outliers_do_not_shrink_the_street():
     full = make_map()
     points = full.cloud.points_map.copy()
