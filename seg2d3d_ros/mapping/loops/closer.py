@@ -4,37 +4,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from seg2d3d_ros.geometry import transforms
-from seg2d3d_ros.geometry.alignment import align_points
 from seg2d3d_ros.geometry.bundle import PositionPrior
+from seg2d3d_ros.mapping.loops.balance import MAX_STRAIN, Part, balance, carry
 from seg2d3d_ros.mapping.loops.detector import LoopDetector
-from seg2d3d_ros.mapping.loops.loop import CLOSED_M, CONTRADICTED, Loop, Wishes, supports
+from seg2d3d_ros.mapping.loops.joining import find_join
+from seg2d3d_ros.mapping.loops.ledger import Ledger
+from seg2d3d_ros.mapping.loops.loop import CLOSED_M, Loop
 from seg2d3d_ros.mapping.loops.neighbourhood import settle
-from seg2d3d_ros.mapping.loops.pose_graph import (
-    Anchor,
-    Constraint,
-    PoseGraph,
-    PoseGraphResult,
-    optimise,
-)
 from seg2d3d_ros.mapping.loops.sessions import Sessions
 from seg2d3d_ros.mapping.state import MapState
-from seg2d3d_ros.types import Cluster, FloatArray, IntArray
+from seg2d3d_ros.types import Cluster, FloatArray
 
 _LOG = logging.getLogger(__name__)
 _MIN_SUPPORT = 2
-_MIN_JOINING = 3
-_MIN_SHARED = 30
-_LANDMARK_SIGMA_M = 0.3
-_MAX_GAP_M = 0.6
-_MAX_GAP_RAD = np.deg2rad(1.5)
-_MAX_STRAIN = 25.0
-_COASTED = 30.0
 _MAX_SPLIT_M = 1.5
 _YARD_FRAMES = 20
 _NEW_UNIT = 0.1
@@ -68,11 +53,8 @@ class LoopCloser:
         self._state = state
         self._sessions = Sessions()
         self._detector = LoopDetector(state, self._sessions, seed, building_classes)
-        self._loops: list[Loop] = []
-        self._kept: set[int] = set()
+        self._ledger = Ledger()
         self._merged: set[int] = set()
-        self._refused: set[int] = set()
-        self._contradicted: set[int] = set()
         self._yard = 0.0
         self._first_frame = 0
         self.drift: FloatArray | None = None
@@ -109,9 +91,10 @@ class LoopCloser:
         Landmarks of all kept loops are merged then: identities must be decided anew.
         """
         first = self._close(self._detector.flush(), positions, is_last=True)
-        if not self._kept:
+        ledger = self._ledger
+        if not ledger.kept:
             return first
-        again = self._detector.look_again({self._loops[k].new for k in self._kept})
+        again = self._detector.look_again({ledger.loops[k].new for k in ledger.kept})
         second = self._close(again, positions, is_last=True)
         self._merge_kept()
         if first is None or second is None:
@@ -135,18 +118,18 @@ class LoopCloser:
         What lies around them is adjusted then, but not at last: all of the map will be.
         """
         self._follow_unit()
-        self._loops += found
+        self._ledger.loops += found
         moves: list[FloatArray] = []
         if found:
             while (motion := self._join()) is not None:
                 moves.append(motion)
-            before, told = set(self._kept), positions()
+            before, told = set(self._ledger.kept), positions()
             bend = self._bend(found, told)
             if bend is not None:
                 self.carried = frozenset()
                 moves.append(bend[-1])
                 if not is_last:
-                    moves.append(self._settle(self._kept - before, bend, told))
+                    moves.append(self._settle(self._ledger.kept - before, bend, told))
         self._count()
         return np.linalg.multi_dot([*moves[::-1], np.eye(4)]) if moves else None
 
@@ -157,8 +140,7 @@ class LoopCloser:
         centers = np.stack([f.T_world_base[:3, 3] for f in self._state.frames[:_YARD_FRAMES]])
         yard = float(np.linalg.norm(np.diff(centers, axis=0), axis=1).sum())
         if self._yard and yard and abs(np.log(yard / self._yard)) > _NEW_UNIT:
-            grown = yard / self._yard
-            self._loops = [loop.rescaled(grown, grown) for loop in self._loops]
+            self._ledger.rescale(np.full(len(self._state.frames), yard / self._yard))
         if len(centers) == _YARD_FRAMES:
             self._yard = yard
 
@@ -167,61 +149,22 @@ class LoopCloser:
 
     def _join(self) -> FloatArray | None:
         """Carry a part of the map to another that loops tie it to; None when there is none."""
-        poses = self._poses()
-        apart = [
-            k
-            for k, loop in enumerate(self._loops)
-            if self._sessions.group(loop.old) != self._sessions.group(loop.new)
-        ]
-        votes = self._supports(apart, apart)
-        if votes.max(initial=0) < _MIN_JOINING - 1:
+        poses, ledger, groups = self._poses(), self._ledger, self._sessions.group
+        apart = [k for k, e in enumerate(ledger.loops) if groups(e.old) != groups(e.new)]
+        votes = ledger.supports(apart, apart, poses)
+        join = find_join(self._state, self._sessions, ledger.of(apart), votes)
+        if join is None:
             return None
-        first = int(np.argmax(votes))
-        best, agree = self._loops[apart[first]], Wishes([self._loops[k] for k in apart], poses)
-        keeper, other = sorted((self._sessions.group(best.old), self._sessions.group(best.new)))
-        S = best.motion(poses)
-        if self._sessions.group(best.old) != keeper:
-            S = np.asarray(np.linalg.inv(S), dtype=np.float64)
-        S = self._aligned([apart[k] for k in np.flatnonzero(agree.agree(first))], keeper, other, S)
+        if join.residual_m is not None:
+            self.counts["join_residual_m"] = join.residual_m
         motion: FloatArray = np.tile(np.eye(4), (len(poses), 1, 1))
-        frames = self._sessions.frames(other)
-        motion[frames] = S
+        frames = self._sessions.frames(join.other)
+        motion[frames] = join.S
         self.carried |= frozenset(frames)
         self._move(motion)
-        self._sessions.join(keeper, other)
-        _LOG.info("session %d joined to %d by %d loops", other, keeper, int(votes.max()) + 1)
+        self._sessions.join(join.keeper, join.other)
+        _LOG.info("session %d joined to %d by %d loops", join.other, join.keeper, join.num_loops)
         return motion[-1]
-
-    def _aligned(self, agreed: list[int], keeper: int, other: int, S: FloatArray) -> FloatArray:
-        """Return how `other` fits onto `keeper` by all landmarks that loops (numbers) match.
-
-        What one loop tells (S) stands where these are too few or lie on a line.
-        """
-        state, pairs = self._state, [np.zeros((0, 2), dtype=np.int64)]
-        for k in agreed:
-            loop = self._loops[k]
-            groups = self._sessions.group(loop.old), self._sessions.group(loop.new)
-            pair = np.stack([loop.landmarks_old, loop.landmarks_new], axis=1)
-            if sorted(groups) == [keeper, other]:
-                pairs.append(pair if groups[0] == keeper else pair[:, ::-1])
-        ids = np.concatenate(pairs)
-        here, there = state.points(ids[:, 0]), state.points(ids[:, 1])
-        known = np.isfinite(here[:, 0]) & np.isfinite(there[:, 0])
-        is_metric = all(self._sessions.is_group_metric(g) for g in (keeper, other))
-        delta_m = _LANDMARK_SIGMA_M * state.unit
-        found = align_points(here[known], there[known], not is_metric, delta_m=delta_m)
-        if known.sum() < _MIN_SHARED or found.is_degenerate:
-            return S
-        self.counts["join_residual_m"] = found.residual_m
-        return found.S_a_b
-
-    def _supports(self, among: list[int], asking: list[int]) -> IntArray:
-        """Return how many loops (numbers) back each of some; note those that masks contradict."""
-        loops = [self._loops[k] for k in among]
-        votes = supports(loops, self._poses(), [among.index(k) for k in asking])
-        self._contradicted.difference_update(asking)
-        self._contradicted |= {k for k, v in zip(asking, votes, strict=True) if v == CONTRADICTED}
-        return votes
 
     def _move(self, motion: FloatArray) -> None:
         """Move each frame of the map by its own similarity (n, 4, 4), and the loops with it."""
@@ -229,101 +172,66 @@ class LoopCloser:
         self._detector.moved()
         scale = np.cbrt(np.linalg.det(motion[:, :3, :3]))
         if np.abs(scale - 1.0).max() > 1e-9:
-            self._loops = [e.rescaled(scale[e.old], scale[e.new]) for e in self._loops]
+            self._ledger.rescale(scale)
 
     def _bend(self, found: list[Loop], positions: Sequence[PositionPrior]) -> FloatArray | None:
         """Balance the part of the map in which loops were found; return each frame's motion."""
+        ledger, poses = self._ledger, self._poses()
         group = self._sessions.group(found[-1].new)
-        poses = self._poses()
         inside = [
             k
-            for k, loop in enumerate(self._loops)
-            if self._is_inside(loop, group) and k not in self._refused
+            for k, loop in enumerate(ledger.loops)
+            if self._is_inside(loop, group) and k not in ledger.refused
         ]
-        fresh = [k for k in inside if k not in self._kept]
-        votes = self._supports(inside, fresh)
+        fresh = [k for k in inside if k not in ledger.kept]
+        votes = ledger.supports(inside, fresh, poses)
         backed = {k for k, v in zip(fresh, votes, strict=True) if v >= _MIN_SUPPORT}
-        believed = [k for k in inside if k in self._kept or k in backed]
-        new = [self._loops[k] for k in believed if k not in self._kept]
+        believed = [k for k in inside if k in ledger.kept or k in backed]
+        new = ledger.of(sorted(backed))
         if not new:
             return None
         misfit_m = [loop.misfit_m(poses[loop.old], poses[loop.new]) for loop in new]
         if np.median(misfit_m) < CLOSED_M:
-            self._kept |= set(believed)
+            ledger.kept |= set(believed)
             newest = max(new, key=lambda loop: loop.new)
             # One that ends before the newest cluster speaks of drift that was heard of before.
             if newest.new >= self._first_frame:
                 self.drift = newest.motion(poses)
             return None
-        nodes = [k for k in self._sessions.frames(group) if self._state.frames[k].is_keyframe]
-        graph, chain = self._graph(nodes, [self._loops[k] for k in believed], positions)
-        result = optimise(graph)
-        gaps = slice(chain, None)
-        good = (result.gap_m[gaps] < _MAX_GAP_M) & (result.gap_rad[gaps] < _MAX_GAP_RAD)
-        strain = result.strain
-        if strain > _MAX_STRAIN and graph.anchors:
-            # Wheels that are off by some percent strain against GNSS without any loop.
-            known = [self._loops[k] for k in believed if k in self._kept]
-            strain -= optimise(self._graph(nodes, known, positions)[0]).strain
-        self.counts["loop_strain"] = max(self.counts.get("loop_strain", 0.0), strain)
-        kept = {k for k, ok in zip(believed, good, strict=True) if ok}
-        if not kept or strain > _MAX_STRAIN:
-            self._refused |= set(believed) - self._kept
+        return self._balance(group, believed, positions)
+
+    def _balance(
+        self, group: int, believed: list[int], positions: Sequence[PositionPrior]
+    ) -> FloatArray | None:
+        """Balance a part of the map with loops (numbers); those it cannot follow are refused."""
+        state, ledger = self._state, self._ledger
+        nodes = [k for k in self._sessions.frames(group) if state.frames[k].is_keyframe]
+        part = Part(state, self._sessions, nodes, positions)
+        known = ledger.of([k for k in believed if k in ledger.kept])
+        found = balance(part, ledger.of(believed), known)
+        self.counts["loop_strain"] = max(self.counts.get("loop_strain", 0.0), found.strain)
+        kept = {k for k, ok in zip(believed, found.is_near, strict=True) if ok}
+        if not kept or found.strain > MAX_STRAIN:
+            ledger.refused |= set(believed) - ledger.kept
             return None
-        self.counts["loop_gap_m"] = float(np.median(result.gap_m[gaps][good]))
-        return self._apply(nodes, result, kept)
+        self.counts["loop_gap_m"] = float(np.median(found.gap_m[found.is_near]))
+        return self._apply(nodes, found.S_world_node, kept)
 
     def _is_inside(self, loop: Loop, group: int) -> bool:
         return (self._sessions.group(loop.old), self._sessions.group(loop.new)) == (group, group)
 
-    def _graph(
-        self, nodes: list[int], loops: list[Loop], positions: Sequence[PositionPrior]
-    ) -> tuple[PoseGraph, int]:
-        """Return the pose graph of keyframes, and how many of its constraints are the chain."""
-        state, place = self._state, {k: n for n, k in enumerate(nodes)}
-        poses = np.stack([state.frames[k].T_world_base for k in nodes])
-        constraints = []
-        for n in range(1, len(nodes)):
-            if self._sessions.of(nodes[n]) == self._sessions.of(nodes[n - 1]):
-                T = transforms.invert(poses[n - 1]) @ poses[n]
-                length = max(float(np.linalg.norm(T[:3, 3])), 0.1)
-                if state.frames[nodes[n]].status == "coasted":
-                    length *= _COASTED
-                constraints.append(Constraint(n - 1, n, T, length))
-        num_chain = len(constraints)
-        constraints += [Constraint(place[e.old], place[e.new], e.S_old_new) for e in loops]
-        anchors = tuple(
-            Anchor(place[p.frame], p.position_world, np.sqrt(np.diag(p.covariance)))
-            for p in positions
-            if p.frame in place
-        )
-        has_scale = not all(self._sessions.is_metric(k) for k in nodes)
-        return PoseGraph(poses, tuple(constraints), anchors, has_scale), num_chain
-
     def _apply(
-        self, nodes: list[int], result: PoseGraphResult, kept: set[int]
+        self, nodes: list[int], S_world_node: FloatArray, kept: set[int]
     ) -> FloatArray | None:
         """Move the map if it is worth it, and merge the landmarks of loops newly kept."""
-        state = self._state
-        motion: FloatArray = np.tile(np.eye(4), (len(state.frames), 1, 1))
-        for n, k in enumerate(nodes):
-            motion[k] = result.S_world_node[n] @ transforms.invert(state.frames[k].T_world_base)
-        places = np.stack([state.frames[k].T_world_base[:3, 3] for k in nodes])
-        shift = float(np.linalg.norm(result.S_world_node[:, :3, 3] - places, axis=1).max())
-        is_moved = shift > CLOSED_M
-        if is_moved:
-            inside = set(nodes)
-            for k, f in enumerate(state.frames):
-                if k not in inside:
-                    motion[k] = motion[f.reference]
-            self._move(motion)
-            self.counts["loop_correction_m"] = max(
-                self.counts.get("loop_correction_m", 0.0), shift
-            )
-            _LOG.info("%d loops closed, the map moved by up to %.2f m", len(kept), shift)
-        self._kept |= kept
-        if not is_moved:
+        motion, shift_m = carry(self._state, nodes, S_world_node)
+        self._ledger.kept |= kept
+        if shift_m <= CLOSED_M:
             return None
+        self._move(motion)
+        largest_m = max(self.counts.get("loop_correction_m", 0.0), shift_m)
+        self.counts["loop_correction_m"] = largest_m
+        _LOG.info("%d loops closed, the map moved by up to %.2f m", len(kept), shift_m)
         self._merge_kept()
         return motion
 
@@ -331,32 +239,20 @@ class LoopCloser:
         self, closed: set[int], bend: FloatArray, positions: Sequence[PositionPrior]
     ) -> FloatArray:
         """Adjust what lies around loops (numbers); return how the newest frame moved (4, 4)."""
-        loops = [self._loops[k] for k in sorted(closed)]
+        loops = self._ledger.of(sorted(closed))
         motion = settle(self._state, loops, bend, positions) if loops else None
         name = "loop_regions" if motion is not None else "loop_regions_rejected"
         self.counts[name] = self.counts.get(name, 0.0) + 1.0
         if motion is None:
             return np.eye(4)
-        self._restate(np.any(motion != np.eye(4), axis=(1, 2)))
+        self._ledger.restate(self._poses(), np.any(motion != np.eye(4), axis=(1, 2)))
         return motion[-1]
-
-    def _restate(self, is_adjusted: NDArray[np.bool_]) -> None:
-        """Let kept loops between adjusted frames (n,) tell what the adjustment found.
-
-        What they told before would pull against it, and count as strain when others are closed.
-        """
-        poses = self._poses()
-        for k in self._kept:
-            loop = self._loops[k]
-            if is_adjusted[loop.old] and is_adjusted[loop.new]:
-                S = transforms.invert(poses[loop.old]) @ poses[loop.new]
-                self._loops[k] = replace(loop, S_old_new=S)
 
     def _merge_kept(self) -> None:
         """Make landmarks one that kept loops say are the same; the map is told anew after it."""
-        for k in sorted(self._kept - self._merged):
-            self._merge(self._loops[k])
-        self._merged |= self._kept
+        for loop in self._ledger.of(sorted(self._ledger.kept - self._merged)):
+            self._merge(loop)
+        self._merged |= self._ledger.kept
 
     def _merge(self, loop: Loop) -> None:
         """Give the landmarks of the later pass the ids of the earlier, where they meet."""
@@ -370,8 +266,8 @@ class LoopCloser:
 
     def _count(self) -> None:
         self.counts.update({k: float(v) for k, v in sorted(self._detector.counts.items())})
-        self.counts["loops_kept"] = float(len(self._kept))
-        self.counts["loops_refused"] = float(len(self._refused))
-        self.counts["loops_contradicted"] = float(len(self._contradicted))
+        self.counts["loops_kept"] = float(len(self._ledger.kept))
+        self.counts["loops_refused"] = float(len(self._ledger.refused))
+        self.counts["loops_contradicted"] = float(len(self._ledger.contradicted))
         self.counts["sessions"] = float(self._sessions.num_sessions)
         self.counts["parts"] = float(self._sessions.num_groups)

@@ -234,9 +234,10 @@ def test_push_second_lap_joins_sessions_of_unknown_scale():
     true = np.array([T[:3, 3] for T in (*route[: dark.start], *route[dark.stop :])])
     found = align_points(true, estimated, with_scale=True)
     # Loops know that units changed: those that joined the sessions are kept and ask for no more.
-    assert min(closer._kept) == 0
+    ledger = closer._ledger
+    assert min(ledger.kept) == 0
     poses = np.stack([f.T_world_base for f in state.frames])
-    asked = [np.linalg.det(closer._loops[k].motion(poses)[:3, :3]) for k in closer._kept]
+    asked = [np.linalg.det(e.motion(poses)[:3, :3]) for e in ledger.of(sorted(ledger.kept))]
     np.testing.assert_allclose(np.cbrt(asked), 1.0, atol=0.05)
     # In the unit of the first session; the way back of the loop is 0.6 % of the 300 m.
     assert found.scale == pytest.approx(0.5, rel=0.03)

@@ -52,7 +52,7 @@ def no_bend(state):
 
 
 def loops_of(closer):
-    return [closer._loops[k] for k in sorted(closer._kept)]
+    return closer._ledger.of(sorted(closer._ledger.kept))
 
 
 def test_settle_brings_the_two_passes_together(closed):
