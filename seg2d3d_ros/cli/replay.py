@@ -125,7 +125,7 @@ def _map(pipeline: Pipeline, source: Source, args: argparse.Namespace, blocks: F
         with _sigterm_sets(feed):
             _push_all(pipeline, source, args, feed, room)
             if not feed.num_frames:
-                raise feed.error or InputError(_nothing_usable(feed))
+                raise feed.error or InputError(_nothing_usable(feed, source.remarks()))
             with progress("refining"):
                 threading.Thread(target=import_drawing, daemon=True).start()
                 full = pipeline.finish(lambda m: pictures.append(draw_map(m, source.name)))
@@ -142,12 +142,15 @@ def _map(pipeline: Pipeline, source: Source, args: argparse.Namespace, blocks: F
     return 0
 
 
-def _nothing_usable(feed: Feed) -> str:
-    reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(feed.dropped.items())) or "none"
-    return (
-        f"no usable picture: {sum(feed.dropped.values())} came in, dropped: {reasons}. "
-        "Nothing was written"
+def _nothing_usable(feed: Feed, remarks: tuple[str, ...]) -> str:
+    from seg2d3d_ros.io.report import REASONS
+
+    reasons = ", ".join(
+        f"{n} {reason} ({REASONS.get(reason, 'see docs/interfaces.md')})"
+        for reason, n in sorted(feed.dropped.items())
     )
+    found = [f"no usable picture: {sum(feed.dropped.values())} came in", *remarks]
+    return f"{'. '.join(found)}. Dropped: {reasons or 'none'}. Nothing was written"
 
 
 def _push_all(

@@ -66,6 +66,15 @@ def decode_image(message: Any) -> tuple[Picture | None, str]:
     return np.ascontiguousarray(pixels), ""
 
 
+def encoding_cure(topic: str, message: Any) -> str:
+    """Return what to do about a picture whose encoding is unknown, and which encoding that is."""
+    seen = getattr(message, "encoding", "") or getattr(message, "format", "")
+    return (
+        f"{topic}: pictures of encoding '{seen}' cannot be read; set the driver to one of "
+        f"{', '.join(sorted(_ENCODINGS))}, or send JPEG or PNG"
+    )
+
+
 def decode_labels(message: Any) -> tuple[NDArray[np.uint16] | None, str]:
     """Return the (h, w) uint16 labels of a sensor_msgs/Image 16UC1, or None and the reason."""
     if message.encoding.lower() not in ("16uc1", "mono16"):

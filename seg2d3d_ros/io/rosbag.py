@@ -64,6 +64,7 @@ class RosbagSource:
         self.rig = self._setup.rig
         self._base_frame = inputs.base_frame
         self._skipped: Counter[str] = Counter()
+        self._cures: set[str] = set()
         self._wheels = DeadReckoning(self._setup.T_child_base)
         self._streams: dict[str, tuple[str, str]] = {}
         for topics in self._setup.cameras:
@@ -101,7 +102,8 @@ class RosbagSource:
     def remarks(self) -> tuple[str, ...]:
         """Return what was lost, what the last iteration skipped, and what it took otherwise."""
         skipped = sorted(self._skipped.items())
-        remarks = [*self._losses, *(f"{n} messages not used: {why}" for why, n in skipped)]
+        remarks = [*self._losses, *sorted(self._cures)]
+        remarks += [f"{n} messages not used: {why}" for why, n in skipped]
         if self._wheels.num_integrated:
             remarks.append(f"the poses of {self._layout.odometry} are empty: its twists are used")
         return tuple(remarks)
@@ -113,6 +115,7 @@ class RosbagSource:
             InputError: the file is damaged somewhere; what came before it was yielded.
         """
         self._skipped.clear()
+        self._cures.clear()
         self._wheels = DeadReckoning(self._setup.T_child_base)
         gate = StampGate()
         with RosbagFile(self.path) as bag:
@@ -169,9 +172,11 @@ class RosbagSource:
         if message is None:
             return "decode_error"
         if kind == "frame":
-            return _frame(
-                message, msgtype, self.rig.cameras[self.rig.index(camera)], entry.stamp_ns
-            )
+            model = self.rig.cameras[self.rig.index(camera)]
+            made = _frame(message, msgtype, model, entry.stamp_ns)
+            if made == "unknown_encoding":
+                self._cures.add(pictures.encoding_cure(entry.stream, message))
+            return made
         if kind == "labels":
             labels, reason = pictures.decode_labels(message)
             return reason if labels is None else LabelImage(camera, entry.stamp_ns, labels)

@@ -16,6 +16,7 @@ from std_srvs.srv import Trigger
 from seg2d3d_ros.accounts import Silences
 from seg2d3d_ros.errors import NodeError
 from seg2d3d_ros.io.dead_reckoning import DeadReckoning
+from seg2d3d_ros.io.pictures import encoding_cure
 from seg2d3d_ros.io.rosbag_rig import RigSetup
 from seg2d3d_ros.io.rosbag_topics import Layout
 from seg2d3d_ros.nodes.conversions.inputs import to_item
@@ -222,6 +223,9 @@ class SensorNode(StageNode, ABC):
         if isinstance(item, str):
             self.num_skipped[f"{kind}.{item}"] += 1
             return None
+        if isinstance(item, Dropped) and item.reason == "unknown_encoding":
+            cure = encoding_cure(camera, message)
+            self.get_logger().error(cure, throttle_duration_sec=_SAY_AGAIN_S)
         return item
 
     def _shed(self, arrival: Arrival) -> Any:

@@ -127,7 +127,10 @@ def test_replay_nothing_usable_is_one_with_reasons_and_writes_nothing(tmp_path, 
         messages.append(("/cam/image_raw", START_NS + i, bad))
     bag = write_bag(tmp_path / "b", messages)
     assert main(["replay", str(bag), "--out", str(tmp_path / "o")]) == 1
-    assert "3 unknown_encoding" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "3 unknown_encoding (the pixel format is not one we read)" in said
+    assert "/cam/image_raw: pictures of encoding 'vendor_secret' cannot be read" in said
+    assert "bgr8" in said and said.count("vendor_secret") == 1
     assert pipeline.last.is_aborted and not (tmp_path / "o").exists()
 
 
