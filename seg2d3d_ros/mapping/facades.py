@@ -137,12 +137,23 @@ def among_like(cells: np.ndarray) -> np.ndarray:
     return cells & (around > _MIN_NEIGHBOURS)
 
 
+@dataclass(frozen=True)
+class Hints:
+    """What is known of a building's walls beside its measured points.
+
+    Attributes:
+        heading_rad: Angle of a wall's normal in the plan, up to right angles, where it is known.
+        swept: Walls that are known by its tracks.
+        on_edges: Walls that are known by the side edges of its masks.
+    """
+
+    heading_rad: float | None = None
+    swept: Sequence[SweptWall] = ()
+    on_edges: Sequence[Facade] = ()
+
+
 def find_facades(
-    surface: MeasuredSurface,
-    reach_m: float,
-    seed: int,
-    heading_rad: float | None = None,
-    swept: Sequence[SweptWall] = (),
+    surface: MeasuredSurface, reach_m: float, seed: int, hints: Hints | None = None
 ) -> list[Facade]:
     """Find the planes that the measured points of one building lie on, largest first.
 
@@ -154,19 +165,20 @@ def find_facades(
         surface: Of the building.
         reach_m: How far beyond its points a plane may still go on.
         seed: Of the random choice.
-        heading_rad: Angle of a wall's normal in the plan, up to right angles, where it is known.
-        swept: Walls that are known by its tracks.
+        hints: Of its walls.
     """
+    hints = hints or Hints()
+    swept, heading_rad = hints.swept, hints.heading_rad
     rng = np.random.default_rng(seed)
     total = float(surface.area_m2.sum())
-    is_open = heading_rad is not None and not swept
+    is_open = heading_rad is not None and not swept and not hints.on_edges
     least_wall = max(_MIN_HEADED_AREA_M2 if is_open else _MIN_AREA_M2, _MIN_WALL_SHARE * total)
     least_roof = max(_MIN_AREA_M2, _MIN_ROOF_SHARE * total)
-    found = [_make_swept(wall, surface, reach_m) for wall in swept]
+    found = [_make_swept(wall, surface, reach_m) for wall in swept] + list(hints.on_edges)
     largest_m2 = max((float(_joined(w, surface).area_m2.sum()) for w in swept), default=0.0)
     rest = surface
-    for wall in swept:
-        rest = rest.without(wall.normal, wall.offset_m)
+    for known in found:
+        rest = rest.without(known.normal, known.offset_m)
     while len(found) < _MAX_PLANES:
         walls = [f for f in found if f.is_wall]
         planes = [_find_wall(rest, least_wall, rng, heading_rad)]
@@ -234,7 +246,7 @@ def _find_roof(
         return None
     heights = surface.points[surface.near(wall.normal, wall.offset_m), 2]
     across, up = line.normal
-    if line.offset_m / up < np.quantile(heights, _EAVES_QUANTILE):
+    if not len(heights) or line.offset_m / up < np.quantile(heights, _EAVES_QUANTILE):
         return None
     normal = np.array([0.0, 0.0, up]) - across * wall.normal
     return line.area_m2, normal, line.offset_m - across * wall.offset_m

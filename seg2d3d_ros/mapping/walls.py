@@ -8,10 +8,18 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from seg2d3d_ros.mapping.boxes import SurfaceCells
-from seg2d3d_ros.mapping.facades import BLURRED_EDGE_M, Facade, MeasuredSurface, find_facades
+from seg2d3d_ros.mapping.edge_walls import is_parallel, raise_on_edges
+from seg2d3d_ros.mapping.facades import (
+    BLURRED_EDGE_M,
+    Facade,
+    Hints,
+    MeasuredSurface,
+    find_facades,
+)
 from seg2d3d_ros.mapping.filling import FacadeFiller
 from seg2d3d_ros.mapping.fusion import FusedPoints
 from seg2d3d_ros.mapping.plane_sweep import SweptWall, find_heading, sweep_walls
+from seg2d3d_ros.mapping.side_edges import EdgeFinder
 from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.mapping.tracks import Names, TrackFinder, Tracks
 from seg2d3d_ros.types import PointCloud
@@ -23,12 +31,18 @@ _EDGES_PER_SIGMA = 0.8
 _LANDMARK_EDGES_M = (0.2, 1.6)
 _LANDMARK_AREA_M2 = 0.16
 _NEIGHBOUR_M = 40.0
+# Of the side edges of masks the nearer one counts.
+_EDGE_NEIGHBOUR_M = 60.0
 # Tracks show by themselves whether a direction is right, if it comes from farther away.
 _SWEPT_NEIGHBOUR_M = 100.0
 # Fewer tracks of landmarks are joined by all others in the masks of the building.
 _MANY_TRACKS = 40
 # Where points are few, masks tell how far a wall goes: so much farther than where it was measured.
 _HEADED_REACH = 1.7
+# A wall with fewer cells was drawn through a few landmarks: where it does not stand as side edges
+# of masks say, they know better.
+_STURDY_CELLS = 20
+_BESIDE_M, _BESIDE_SIGMAS = 0.5, 4.0
 
 
 def raise_walls(
@@ -51,7 +65,8 @@ def raise_walls(
         Points where nothing was measured, and the cells of all walls and roofs.
     """
     finder = TrackFinder(state, landmarks, names)
-    facades = find_all_facades(surfaces_of(state, measured, landmarks), reach_m, finder)
+    surfaces = surfaces_of(state, measured, landmarks)
+    facades = find_all_facades(surfaces, reach_m, finder, EdgeFinder(state, names))
     filler = FacadeFiller(state, measured, facades)
     filler.look([k for k, f in enumerate(state.frames) if f.is_keyframe], names)
     return filler.filled(), filler.cells()
@@ -88,7 +103,10 @@ def surfaces_of(
 
 
 def find_all_facades(
-    surfaces: Mapping[int, MeasuredSurface], reach_m: float, tracks: TrackFinder
+    surfaces: Mapping[int, MeasuredSurface],
+    reach_m: float,
+    tracks: TrackFinder,
+    edges: EdgeFinder | None = None,
 ) -> dict[int, list[Facade]]:
     """Find the planes of all buildings, by instance.
 
@@ -96,12 +114,14 @@ def find_all_facades(
     it from the nearest building whose walls are well known, up to right angles. Where they stand
     is swept for in the tracks of the building; else few points are enough, within 40 m of that
     neighbour. More is left to the masks then: such a plane may go on farther. Without any such
-    neighbour the tracks of all those buildings together tell the direction.
+    neighbour the tracks of all those buildings together tell the direction. Walls that neither
+    tracks nor more than a few landmarks show, of whatever has masks, stand on their side edges.
 
     Args:
         surfaces: Measured points by instance.
         reach_m: How far beyond its points a plane may still go on.
         tracks: Finds those of each building.
+        edges: Finds where masks end.
     """
     found = {i: find_facades(s, reach_m, seed=i) for i, s in surfaces.items()}
     sure = [i for i, some in found.items() if some and some[0].is_fine]
@@ -117,10 +137,60 @@ def find_all_facades(
     for i in unsure:
         surface, walls = surfaces[i], swept.get(i, [])
         if walls or i in near:
-            found[i] = find_facades(surface, _HEADED_REACH * reach_m, i, asked[i], walls)
+            found[i] = find_facades(surface, _HEADED_REACH * reach_m, i, Hints(asked[i], walls))
         elif i in together or float(np.median(surface.edge_m)) >= BLURRED_EDGE_M:
             found[i] = []
+    if edges is not None:
+        _stand_on_edges(found, edges, surfaces, swept, reach_m)
     return found
+
+
+def _stand_on_edges(
+    found: dict[int, list[Facade]],
+    edges: EdgeFinder,
+    surfaces: Mapping[int, MeasuredSurface],
+    swept: Mapping[int, list[SweptWall]],
+    reach_m: float,
+) -> None:
+    """Add walls on side edges to buildings that have none along them which is known better."""
+    sure = {i: some for i, some in found.items() if some and some[0].is_fine}
+    for i, (heading, standing) in sorted(_walls_on_edges(edges, surfaces, sure).items()):
+        tracked, own = swept.get(i, []), found.get(i, [])
+        new = []
+        for wall in standing:
+            known = [f for k, f in enumerate(own) if k < len(tracked) or _is_surer(f, wall)]
+            if not is_parallel(wall.normal, known):
+                new.append(wall)
+        if new and i in surfaces:
+            hints = Hints(heading, tracked, new)
+            found[i] = find_facades(surfaces[i], _HEADED_REACH * reach_m, i, hints)
+        elif new:
+            found[i] = new
+
+
+def _is_surer(own: Facade, standing: Facade) -> bool:
+    """Return whether a wall has many cells, or few where one on an edge says that it stands."""
+    beside = abs(float(np.mean(standing.centers() @ own.normal)) - own.offset_m)
+    within = max(_BESIDE_M, _BESIDE_SIGMAS * standing.sigma_m)
+    return bool(own.measured.sum() >= _STURDY_CELLS or beside < within)
+
+
+def _walls_on_edges(
+    edges: EdgeFinder, surfaces: Mapping[int, MeasuredSurface], sure: Mapping[int, list[Facade]]
+) -> dict[int, tuple[float, list[Facade]]]:
+    """Return the direction of a sure building nearby, and the walls of that on side edges."""
+    if not sure:
+        return {}
+    ids = list(sure)
+    tree = cKDTree(np.stack([surfaces[i].points[:, :2].mean(axis=0) for i in ids]))
+    out = {}
+    for i, some in edges.beside(ids).items():
+        distance, k = min(tree.query(e.xy) for e in some)
+        heading = sure[ids[int(k)]][0].heading_rad
+        walls = raise_on_edges(some, heading) if distance < _EDGE_NEIGHBOUR_M else []
+        if walls:
+            out[i] = heading, walls
+    return out
 
 
 def _headings(

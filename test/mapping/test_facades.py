@@ -5,6 +5,7 @@ import pytest
 
 from seg2d3d_ros.mapping.facades import (
     CELL_M,
+    Hints,
     MeasuredSurface,
     among_like,
     find_facades,
@@ -145,7 +146,7 @@ def test_find_facades_few_leaves_draw_no_second_wall():
     seen = dataclasses.replace(
         seen, area_m2=np.r_[seen.area_m2[: -len(leaves)], np.full(len(leaves), 1.0)]
     )
-    found = find_facades(seen, 1.0, seed=0, heading_rad=known.heading_rad)
+    found = find_facades(seen, 1.0, seed=0, hints=Hints(known.heading_rad))
     assert [facing(f, known.normal) for f in found] == [True]
 
 
