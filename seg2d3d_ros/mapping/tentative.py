@@ -25,7 +25,7 @@ from seg2d3d_ros.types import (
 
 _NEW = 0
 _OWN_VOTE = 1.0
-_NUM_SAMPLED_MASKS = 3
+_NUM_SAMPLED_MASKS = 5
 _RELATIVE_SIGMA = 0.2
 _MAX_COMMON_PICTURES = 0.5
 # Of the score that an instance with landmarks would have.
