@@ -22,7 +22,7 @@ from seg2d3d_ros.types import Camera, FloatArray, IntArray, Mask
 _LEAST_VIEWS, _MOST_VIEWS = 8, 40
 _MARGIN_PX = 1.5
 # Rows halfway up tell where a mask ends: eaves hang over. The outermost of them do, since what
-# hides the wall cuts others short.
+# hides the wall cuts others short; where it cuts most of them, the outermost pixel tells.
 _OUTER = 0.15
 # A mask that ends this far beside the edge is lost by half: masks are ragged, split and merged.
 _HALF_PX = 2.0
@@ -94,7 +94,8 @@ class EdgeFinder:
             ends.setdefault((end.instance, end.is_left), []).append(end)
         out: dict[int, list[SideEdge]] = {}
         for (instance, is_left), some in sorted(ends.items()):
-            edge = triangulate_edge(_sightings(some), is_left)
+            halfway, outermost = (_sightings(some, which) for which in (0, 1))
+            edge = triangulate_edge(halfway, is_left) or triangulate_edge(outermost, is_left)
             if edge is not None:
                 out.setdefault(instance, []).append(edge)
         return out
@@ -109,37 +110,37 @@ class EdgeFinder:
             T_world_cam = frame.T_world_base @ camera.T_base_cam
             for j in some:
                 mask = frame.masks[c][j]
-                left, low, right, high = mask.bbox_px
+                left, _, right, _ = mask.bbox_px
                 rays = _rays(camera, T_world_cam, _extremes(mask))
                 flat = np.linalg.norm(rays[:, :2], axis=1)
-                plan, slopes = rays[:, :2] / flat[:, None], rays[2:, 2] / flat[2:]
+                plan, slopes = rays[:, :2] / flat[:, None], rays[4:, 2] / flat[4:]
                 row = T_world_cam[:3, 3], slopes, models.focal_px(camera)
                 if left > _MARGIN_PX:
-                    yield _End(named[j].instance, True, plan[0], plan[1], *row)
+                    yield _End(named[j].instance, True, plan[[0, 2]], plan[1], *row)
                 if right < camera.width_px - _MARGIN_PX:
-                    yield _End(named[j].instance, False, plan[1], plan[0], *row)
+                    yield _End(named[j].instance, False, plan[[1, 3]], plan[0], *row)
 
 
 @dataclass(frozen=True)
 class _End:
-    """One row of `Sightings`, and whose it is."""
+    """One row of `Sightings`, but with two rays: halfway up, and to its outermost pixel."""
 
     instance: int
     is_left: bool
-    ray: FloatArray
+    rays: FloatArray
     other: FloatArray
     center: FloatArray
     slopes: FloatArray
     focal_px: float
 
 
-def _sightings(ends: list[_End]) -> Sightings:
-    """Return the sightings of one building, thinned evenly."""
+def _sightings(ends: list[_End], which: int) -> Sightings:
+    """Return the sightings of one building by one of their two rays, thinned evenly."""
     places = np.linspace(0, len(ends) - 1, min(len(ends), _MOST_VIEWS)).astype(np.int64)
     some = [ends[k] for k in places.tolist()]
     return Sightings(
         centers=np.stack([e.center for e in some]),
-        rays=np.stack([e.ray for e in some]),
+        rays=np.stack([e.rays[which] for e in some]),
         others=np.stack([e.other for e in some]),
         slopes=np.stack([e.slopes for e in some]),
         focal_px=np.array([e.focal_px for e in some]),
@@ -147,7 +148,10 @@ def _sightings(ends: list[_End]) -> Sightings:
 
 
 def _extremes(mask: Mask) -> FloatArray:
-    """Return where a mask ends to the left and right, halfway up, and below and above (4, 2)."""
+    """Return where a mask ends, pixels (6, 2).
+
+    To the left and right as far as rows halfway up go, as far as any goes, below and above.
+    """
     left, top, right, bottom = mask.bbox_px
     crop = pixel_masks.decode_crop(mask.bbox_px, mask.runs)
     quarter = len(crop) // 4
@@ -159,7 +163,8 @@ def _extremes(mask: Mask) -> FloatArray:
     start = left - 0.5 + float(np.sort(np.argmax(rows, axis=1))[outer])
     end = right - 0.5 - float(np.sort(np.argmax(rows[:, ::-1], axis=1))[outer])
     u, v = (left + right - 1.0) / 2.0, (top + bottom - 1.0) / 2.0
-    return np.array([(start, v), (end, v), (u, bottom - 0.5), (u, top - 0.5)])
+    outermost = [(left - 0.5, v), (right - 0.5, v)]
+    return np.array([(start, v), (end, v), *outermost, (u, bottom - 0.5), (u, top - 0.5)])
 
 
 def _rays(camera: Camera, T_world_cam: FloatArray, uv_px: FloatArray) -> FloatArray:

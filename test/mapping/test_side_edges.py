@@ -112,6 +112,20 @@ def test_edge_finder_finds_both_ends_of_a_wall_below_its_eaves(eaves_px):
     np.testing.assert_allclose(right.xy, [9.0, 0.0], atol=0.1)
 
 
+def test_edge_finder_by_the_outermost_pixel_where_something_hides_most_rows():
+    state = drive()
+    w, h = SIZE
+    for frame in state.frames[::2]:
+        (mask,) = frame.held.masks[0]
+        left, top, right, bottom = mask.bbox_px
+        picture = masks.decode(mask.bbox_px, mask.runs, (h, w))
+        picture[top + 25 :, right - 60 : right] = False
+        frame.held.masks[0] = (type(mask)(LABEL, 11, 1.0, *masks.encode(picture)),)
+    right_edge, left_edge = EdgeFinder(state, names(state)).beside([])[7]
+    np.testing.assert_allclose(left_edge.xy, [3.0, 0.0], atol=0.1)
+    np.testing.assert_allclose(right_edge.xy, [9.0, 0.0], atol=0.1)
+
+
 def test_edge_finder_ends_at_the_border_of_the_picture_are_no_edges():
     # so long a wall that one side or the other is always cut off
     state = drive(x0=-30.0, x1=9.0)
