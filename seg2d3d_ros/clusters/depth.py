@@ -32,7 +32,7 @@ _MIN_LANDMARKS = 8
 # Baseline by the depth at a quantile of the landmarks: for what is near and what is far, in turns.
 _BASELINES = ((0.12, 0.25), (0.25, 0.75), (0.12, 0.25), (0.4, 0.75))
 _FLOW_SIGMA_PX = 0.35
-_PATCH_STRIDE_PX = 5  # 4 costs a third more for hardly more accuracy
+_PATCH_STRIDE_PX = 6  # 5 costs a half more for hardly more accuracy
 _MAX_EPIPOLAR_PX = 1.0
 _MAX_RELATIVE_SIGMA = 0.1
 _BORDER_PX = 3

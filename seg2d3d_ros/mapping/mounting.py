@@ -23,6 +23,7 @@ _LEVER_M = 1.0
 SIGMA_MOUNT_RAD = np.deg2rad(3.0)
 _MIN_DEPTH_M = 0.3
 _MIN_OBSERVATIONS = 20
+_SMALL_STEP_RAD = 1e-4  # what counts begins at half a degree
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def measure_mounts(stretch: Stretch, max_iterations: int = 20) -> MountEvidence 
         turn = turn + dx[num:-1].reshape(-1, 3)
         scale += dx[-1]
         step = float(np.abs(dx[num:-1]).max())
-        if step < 1e-5 and loss_px <= _LOSS_PX:
+        if step < _SMALL_STEP_RAD and loss_px <= _LOSS_PX:
             break
     if not np.isfinite(turn).all() or step > 1e-3:
         return None

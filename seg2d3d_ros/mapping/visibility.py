@@ -16,7 +16,7 @@ from seg2d3d_ros.types import FloatArray, IntArray
 LAYER_RATIO = 1.35
 _CELL_PX = 12
 _TILE_M = 25.0
-_SPACING_M = 1.0
+_SPACING_M = 1.5
 _STEPS_OF_DOUBT = 4.0
 _MAX_RELATIVE_SIGMA = 0.03
 _NUM_NEIGHBOURS = 16
@@ -74,7 +74,7 @@ class LabelledPoints:
 
 
 def labelled_points(state: MapState, members: Mapping[int, IntArray]) -> LabelledPoints:
-    """Return landmarks of instances: of each the surest in every cubic metre, which is enough.
+    """Return landmarks of instances: of each the surest in every cube of 1.5 m, which is enough.
 
     So a street that was passed twice has no more to say than before. The cubes hang on the first
     frame, so that the axes of the world do not matter; of those that are about as sure the place
