@@ -29,7 +29,7 @@ _WEAK_EVIDENCE = 0.5
 _SURE_EVIDENCE = 2.0
 _SHARE_OF_TRACK = 0.1
 _MIN_HINT = 0.01
-# Of the pictures of a group.
+# Of the pictures of a group or of those of the instance, whatever are fewer.
 _MAX_PRESENCE = 0.5
 
 
@@ -137,11 +137,13 @@ def _heirs(
 ) -> list[Name]:
     """Return for each group the instance its weak evidence points at.
 
-    Instances that have masks of their own in most pictures of the group are passed over. The
-    largest group chooses first.
+    Instances that have masks of their own in most pictures of the group are passed over, and those
+    of whose pictures most show the group, too: they stand side by side. The largest group chooses
+    first.
     """
     picture = pictures_of(keys)
     present = set(zip(picture.tolist(), named, strict=True))
+    num_pictures = Counter(i for _, i in present)
     heirs = [_NO_NAME] * len(groups)
     for g in sorted(
         range(len(groups)), key=lambda g: (-len(groups[g]), int(keys[groups[g]].min()))
@@ -152,9 +154,12 @@ def _heirs(
             i
             for i, weight in hints.items()
             if weight >= _MIN_HINT * len(groups[g])
-            and sum((p, i) in present for p in pictures) <= _MAX_PRESENCE * len(pictures)
+            and sum((p, i) in present for p in pictures)
+            <= _MAX_PRESENCE * min(len(pictures), num_pictures[i] or len(pictures))
         ]
         if free:
             heirs[g] = _best(hints, free)
-            present.update((p, heirs[g].instance) for p in pictures)
+            taken = {(p, heirs[g].instance) for p in pictures}
+            num_pictures[heirs[g].instance] += len(taken - present)
+            present |= taken
     return heirs

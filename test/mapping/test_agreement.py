@@ -100,6 +100,16 @@ def test_name_masks_weak_evidence_for_an_instance_with_a_mask_there_means_its_ne
     assert instances(sliver, votes[5:], chained[4:]) == [3] * 5
 
 
+@pytest.mark.parametrize(("first", "last", "name"), [(3, 5, 0), (3, 10, 3), (5, 7, 3)])
+def test_name_masks_weak_evidence_for_what_is_only_seen_beside_it_means_none(first, last, name):
+    # 3 is known from a few pictures late on the way, and what lies beside it in most of those is
+    # not its other part; where it is seen elsewhere, too, that is open
+    own, sliver = in_pictures(10, 0)[first:last], in_pictures(5, 1)
+    chained = [(a, b, 0.8) for keys in (own, sliver) for a, b in zip(keys, keys[1:], strict=False)]
+    votes = [{3: 2.0}] * len(own) + [{3: 0.3}] * 5
+    assert instances(own + sliver, votes, chained) == [3] * len(own) + [name] * 5
+
+
 def test_name_masks_what_nothing_explains_are_orphans_by_group():
     own, sliver, far = (in_pictures(4, k) for k in range(3))
     chained = [
