@@ -67,7 +67,7 @@ class MapServices:
         if not folder:
             raise ResultError("save_map needs a folder: name one, or set node.output_dir")
         if not self._node.has_map:
-            raise ResultError("there is no map yet: not one cluster has come")
+            raise ResultError(self._why_no_map())
         path = Path(folder).expanduser().resolve()
         full, report = self._node.report_map()
         write_result(path, full, report, overwrite=True, blocks=self._node.blocks)
@@ -90,12 +90,27 @@ class MapServices:
     def _refine(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         """Refine what has come so far; the run goes on, and clusters wait meanwhile."""
         if not self._node.has_map:
-            response.message = "there is no map yet: not one cluster has come"
+            response.message = self._why_no_map()
             return response
         full = self._node.refine_map()
         num = int(full.trajectory.is_keyframe.sum())
         response.success, response.message = True, f"{num} keyframes refined"
         return response
+
+    def _why_no_map(self) -> str:
+        """Return why there is nothing to write, with what became of the pictures that came."""
+        from seg2d3d_ros.io.report import REASONS
+
+        ledger = self._node.accounts.ledger
+        dropped = {camera: ledger.close(camera)[2] for camera in ledger.cameras}
+        said = [
+            f"{num} of {camera} {reason} ({REASONS.get(reason, 'see docs/interfaces.md')})"
+            for camera, reasons in dropped.items()
+            for reason, num in reasons.items()
+        ]
+        if not said:
+            return "there is no map yet: not one cluster has come"
+        return f"there is no map: no picture could be used. Dropped: {', '.join(said)}"
 
     def _end_run(self, timeout_s: float) -> str:
         """Flush the other nodes and wait for the last cluster; return what went wrong."""

@@ -219,8 +219,8 @@ class MappingNode(StageNode):
 
     @property
     def has_map(self) -> bool:
-        """Return whether a cluster has come or a map was loaded."""
-        return self.is_loaded or self.accounts.num_clusters > 0
+        """Return whether a picture was used or a map was loaded."""
+        return self.is_loaded or self.accounts.ledger.span_ns is not None
 
     def save(self) -> None:
         """Write what there is when the process ends, if a folder is named and anything is new."""
@@ -256,6 +256,10 @@ class MappingNode(StageNode):
 
 def main(args: list[str] | None = None) -> int:
     """Run the mapping node."""
+    # Imported in the midst of a run it would take SIGTERM from us: killed, the map not written.
+    import cv2  # noqa: F401
+    import pycolmap  # noqa: F401
+
     return run(MappingNode, args)
 
 

@@ -165,6 +165,7 @@ class SensorNode(StageNode, ABC):
                     self.accounts.drop(arrival.camera, reason)
                     self._say_it_is_over()
                 return
+            self._say_useless(arrival, reason)
             dropped = Dropped(arrival.camera, arrival.stamp_ns, reason)
             self.worker.put(Job(make=lambda: dropped))
             return
@@ -223,10 +224,19 @@ class SensorNode(StageNode, ABC):
         if isinstance(item, str):
             self.num_skipped[f"{kind}.{item}"] += 1
             return None
-        if isinstance(item, Dropped) and item.reason == "unknown_encoding":
-            cure = encoding_cure(camera, message)
-            self.get_logger().error(cure, throttle_duration_sec=_SAY_AGAIN_S)
+        if isinstance(item, Dropped):
+            self._say_useless(arrival, item.reason)
         return item
+
+    def _say_useless(self, arrival: Arrival, reason: str) -> None:
+        """Say what to do about a camera of which hardly any picture will ever be used."""
+        cure = ""
+        if reason == "unknown_encoding":
+            cure = encoding_cure(arrival.camera, arrival.message)
+        elif reason == "no_stamp":
+            cure = f"{arrival.camera}: pictures without a time (header.stamp is 0) are not used"
+        if cure:
+            self.get_logger().error(cure, throttle_duration_sec=_SAY_AGAIN_S)
 
     def _shed(self, arrival: Arrival) -> Any:
         assert self.setup is not None
