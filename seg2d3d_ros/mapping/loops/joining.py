@@ -58,7 +58,7 @@ def find_join(
     if sessions.group(best.old) != keeper:
         S = np.asarray(np.linalg.inv(S), dtype=np.float64)
     one = Join(keeper, other, S, int(votes.max()) + 1)
-    return _aligned(state, sessions, [apart[k] for k in np.flatnonzero(agree)], one)
+    return _aligned(state, sessions, [apart[k] for k in np.flatnonzero(agree).tolist()], one)
 
 
 def _aligned(state: MapState, sessions: Sessions, agreed: Sequence[Loop], one: Join) -> Join:
