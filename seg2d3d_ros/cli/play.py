@@ -92,9 +92,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _play(player: Player, args: argparse.Namespace, stopped: threading.Event) -> PlaySummary:
     if args.wait_for_subscribers and not player.wait_for_subscribers(stopped.is_set):
+        when = "when it was stopped" if stopped.is_set() else f"after {args.wait_s:.0f} s"
         raise NodeError(
-            f"not every camera has {args.wait_for_subscribers} subscribers after "
-            f"{args.wait_s:.0f} s; are the nodes running, in the same ROS_DOMAIN_ID?"
+            f"not every camera has {args.wait_for_subscribers} subscribers {when}; are the nodes "
+            "running, in the same ROS_DOMAIN_ID?"
         )
     played_s = 0.0
     with progress("playing", max(1, round(player.duration_s))) as advance:
