@@ -29,6 +29,10 @@ SOLVER = bundle.BundleOptions(
 _LAST_ITERATIONS = 5
 _FAINT = 0.001
 _REST_M = 0.02
+# Landmarks whose observations scatter by more than this, and by so many times what is usual, are
+# none: edges that cross in the picture, and what slid along a surface. Each view of them errs
+# within bounds, but all err alike.
+_MOST_SCATTER_PX, _MOST_SCATTER = 0.4, 1.5
 # By how much wheels are usually long or short.
 _WHEEL_SIGMA = 0.025
 
@@ -101,7 +105,9 @@ def _adjust_twice(
         SOLVER, sigma_mount_rad=state.sigma_mount_rad, num_threads=forks.num_allowed()
     )
     first = _Round(4 * MAX_ERROR_PX, _FAINT if trust else 1.0, solver, fire_in_turn(seen))
-    last = _Round(MAX_ERROR_PX, 1.0, replace(solver, max_iterations=_LAST_ITERATIONS))
+    solver = replace(solver, max_iterations=_LAST_ITERATIONS)
+    # Where matches across cameras tell the scale, the nearest ones scatter most.
+    last = _Round(MAX_ERROR_PX, 1.0, solver, drops_unsteady=not trust)
     done: list[_Adjusted] = []
     for one in (first, last):
         scale = 1.0 + trust * (odometry_scale(state) - 1.0) if done and trust else 1.0
@@ -120,13 +126,14 @@ def _adjust_twice(
 class _Round:
     """A bundle adjustment: error above which observations are dropped, ear for odometry.
 
-    What odometry says across the way may be heard in any case.
+    What odometry says across the way may be heard in any case, unsteady landmarks left out.
     """
 
     bound_px: float
     odometry_weight: float
     solver: bundle.BundleOptions
     hears_sideways: bool = False
+    drops_unsteady: bool = False
 
 
 @dataclass(frozen=True)
@@ -142,7 +149,10 @@ def _adjust(
     state: MapState, seen: Observed, keep: np.ndarray, factors: Factors, one: _Round
 ) -> _Adjusted | None:
     """Adjust once; None, and nothing changed, where too little is left to be adjusted."""
-    keep = keep & (errors_px(state, seen) < one.bound_px)
+    error_px = errors_px(state, seen)
+    keep = keep & (error_px < one.bound_px)
+    if one.drops_unsteady:
+        keep &= _is_steady(seen.ids, error_px)
     rows, unique, point = seen_often(seen, keep)
     if len(rows) < MIN_OBSERVATIONS:
         return None
@@ -163,6 +173,20 @@ def _adjust(
     used = np.zeros(len(keep), dtype=bool)
     used[rows] = True
     return _Adjusted(used, unique, factors)
+
+
+def _is_steady(ids: IntArray, error_px: FloatArray) -> np.ndarray:
+    """Return which observations (n,) are of landmarks that scatter hardly more than is usual.
+
+    Args:
+        ids: (n,) landmarks.
+        error_px: (n,) reprojection errors.
+    """
+    _, index, count = np.unique(ids, return_inverse=True, return_counts=True)
+    squared = np.square(np.fmin(error_px, MAX_ERROR_PX))
+    scatter = np.bincount(index, weights=squared, minlength=len(count)) / count
+    usual = float(np.median(scatter)) if len(count) else 0.0
+    return np.asarray(scatter[index] <= max(_MOST_SCATTER_PX**2, _MOST_SCATTER**2 * usual))
 
 
 def _turned(rig: Rig, R_base_cam: FloatArray) -> Rig:
