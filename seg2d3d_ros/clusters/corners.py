@@ -42,7 +42,6 @@ class KeyframeCorners:
         self._of_buildings = BuildingCorners(config)
         self.rig = rig
         self._pairs = pairs
-        self._is_forth = False
         self._withheld: list[tuple[CameraPair, LocalFrame, Seen]] = []
         self._trackers = trackers
         self._threads = threads
@@ -107,8 +106,6 @@ class KeyframeCorners:
     ) -> list[Seen]:
         """Return where tracks of one camera are seen in another, for each pair that is believed.
 
-        Of pairs that are there both ways, one way is looked at in every other keyframe.
-
         Args:
             frame: A keyframe.
             grays: Its pictures (h, w) uint8 by camera.
@@ -134,8 +131,6 @@ class KeyframeCorners:
             return Seen(tracker.ids[found.rows], index, found.uv_px, ideal)
 
         here = [pair for pair in self._pairs if pair.a in images and pair.b in grays]
-        self._is_forth = not self._is_forth
-        here = [p for p in here if p.a in before or p.is_turn(self._is_forth)]
         found = self._threads.map(match, here)
         told = list(zip(here, found, strict=True))
         self._withheld += [(pair, frame, seen) for pair, seen in told if not pair.is_believed]

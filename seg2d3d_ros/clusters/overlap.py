@@ -71,10 +71,6 @@ class CameraPair:
         """Return True if only a small part of a's picture is seen by b too."""
         return self.shared < _FULL_SHARE
 
-    def is_turn(self, is_forth: bool) -> bool:
-        """Return whether the pair is to be matched forth, or back; one that is wide always is."""
-        return not self.is_narrow or (self.a < self.b) == is_forth
-
     @property
     def is_believed(self) -> bool:
         """Return whether matches may found the map: not before odometry was asked about them.

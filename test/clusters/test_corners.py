@@ -134,14 +134,3 @@ def test_match_across_finds_tracks_that_a_camera_saw_half_a_metre_before(corrido
     # walls are seen from half a metre nearer, too; on the way itself they move by 4 px and more
     assert np.median(miss) < 0.5
     assert np.mean(miss < 2.0) > 0.95
-
-
-def test_match_across_narrow_pairs_are_matched_forth_and_back_in_turns(corridor, make_camera):
-    cameras = make_camera("a", 0.3, 35.0, 2), make_camera("b", -0.3, -35.0, 2)
-    street = Street(corridor, cameras).supply()
-    assert sorted((p.a, p.b, p.is_narrow) for p in street.pairs) == [(0, 1, True), (1, 0, True)]
-    found = []
-    for _ in range(4):
-        told = street.corners.match_across(street.frame, street.grays, street.table)
-        found.append({int(c) for seen in told for c in seen.camera})
-    assert found == [{1}, {0}, {1}, {0}]
