@@ -21,7 +21,7 @@ from scipy.spatial import cKDTree
 from seg2d3d_ros.errors import ResultError
 from seg2d3d_ros.mapping.archive import Arrays, BlockStore
 
-VERSION = 6
+VERSION = 7
 
 _PACKAGE = "seg2d3d_ros."
 _PLAIN = (bool, int, float, str)

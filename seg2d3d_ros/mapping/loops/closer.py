@@ -44,8 +44,6 @@ class LoopCloser:
             being where they were; empty where it joined nothing, or bent the map, too.
     """
 
-    carried: frozenset[int] = frozenset()
-
     def __init__(
         self, state: MapState, seed: int = 0, building_classes: frozenset[int] = frozenset()
     ) -> None:
@@ -58,6 +56,7 @@ class LoopCloser:
         self._yard = 0.0
         self._first_frame = 0
         self.drift: FloatArray | None = None
+        self.carried: frozenset[int] = frozenset()
         self.counts: dict[str, float] = {}
 
     def push(
@@ -78,8 +77,7 @@ class LoopCloser:
             bent; else None.
         """
         self.drift, self._first_frame = None, min(frames, default=0)
-        if self.carried:
-            self.carried = frozenset()
+        self.carried = frozenset()
         self._sessions.note(cluster.session, cluster.scale == "metric", frames)
         return self._close(self._detector.push(cluster, frames), positions)
 
