@@ -197,7 +197,8 @@ def _camera_pose(state: MapState, frame: int, camera: int) -> FloatArray:
 def _depth(state: MapState, frame: int, camera: int, uv_px: FloatArray) -> FloatArray:
     """Return the depth (n,) of pixels by the three nearest landmarks; NaN where there are none."""
     f = state.frames[frame]
-    rows = f.camera == camera
+    rows = np.flatnonzero(f.camera == camera)
+    rows = rows[np.unique(f.ids[rows], return_index=True)[1]]
     points = state.points(f.ids[rows])
     known = np.isfinite(points[:, 0])
     if known.sum() < _MIN_LANDMARKS or not len(uv_px):

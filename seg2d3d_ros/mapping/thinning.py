@@ -75,13 +75,18 @@ def num_across(seen: Observed) -> int:
 
 
 def fire_in_turn(seen: Observed) -> bool:
-    """Return whether there are several cameras, and no two of them saw anything at one moment."""
+    """Return whether cameras take turns from keyframe to keyframe, and never see at one moment.
+
+    Drives with one camera each, of which one was laid onto the other, do not count.
+    """
     num_cameras = int(seen.camera.max(initial=0)) + 1
     num_rows = np.bincount(
         seen.frame * num_cameras + seen.camera, minlength=len(seen.keyframes) * num_cameras
     )
     saw = num_rows.reshape(-1, num_cameras) > 0
-    return bool(np.count_nonzero(saw.any(axis=0)) > 1 and saw.sum(axis=1).max() < 2)
+    who = saw[saw.any(axis=1)].argmax(axis=1)
+    takes_turns = 2 * np.count_nonzero(np.diff(who)) >= len(who) > 1
+    return bool(takes_turns and saw.sum(axis=1).max() < 2)
 
 
 def _together(seen: Observed) -> np.ndarray:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from street_maker import SINGLE, STEREO, make_street
@@ -118,6 +120,14 @@ def test_num_across_cameras_that_fire_in_turn_match_at_other_moments():
     frame[0] = 1
     assert not fire_in_turn(seen)
     assert num_across(seen) == 2
+
+
+def test_fire_in_turn_drives_with_one_camera_each_do_not():
+    frame = np.arange(8)
+    drives = Observed(list(range(8)), frame, frame // 4, np.full(8, 7), np.zeros((8, 2)))
+    assert not fire_in_turn(drives)
+    assert num_across(drives) == 0
+    assert fire_in_turn(replace(drives, camera=frame % 2))
 
 
 def test_near_matches_of_cameras_that_fire_in_turn_are_the_nearest_of_each_picture(crowded):
