@@ -15,6 +15,7 @@ from seg2d3d_ros.types import IntArray, Mask
 Arrays: TypeAlias = Mapping[str, NDArray[Any]]
 
 _CACHED_BLOCKS = 8
+_GROUP = "frames"
 
 
 class BlockStore(Protocol):
@@ -96,25 +97,18 @@ class FrameContent:
 class Archive:
     """Frozen contents by block and row; the blocks read last are kept at hand."""
 
-    def __init__(self, store: BlockStore, prefix: str = "frames") -> None:
-        """Freeze into a store, which may hold blocks of this prefix already."""
+    def __init__(self, store: BlockStore) -> None:
+        """Freeze into a store, which may hold blocks already."""
         self.store = store
-        self._prefix = prefix
         self._recent: OrderedDict[int, list[FrameContent]] = OrderedDict()
         self._seen: tuple[int, list[FrameContent]] = (-1, [])
-        self.num_blocks = sum(name.startswith(f"{prefix}/") for name in store.names())
+        self.num_blocks = sum(name.startswith(f"{_GROUP}/") for name in store.names())
 
     def freeze(self, contents: Sequence[FrameContent]) -> list[Frozen]:
         """Write contents as the next block; return where each one is."""
         block, self.num_blocks = self.num_blocks, self.num_blocks + 1
         self.store.put(self.name(block), encode(contents))
         return [Frozen(self, block, row) for row in range(len(contents))]
-
-    def rewrite(self, block: int, contents: Sequence[FrameContent]) -> None:
-        """Replace the contents of a block, row by row."""
-        self._recent.pop(block, None)
-        self._seen = (-1, [])
-        self.store.put(self.name(block), encode(contents))
 
     def read(self, block: int) -> list[FrameContent]:
         """Return the contents of a block."""
@@ -141,7 +135,7 @@ class Archive:
 
     def name(self, block: int) -> str:
         """Return the name of a block in the store."""
-        return f"{self._prefix}/{block:06d}"
+        return f"{_GROUP}/{block:06d}"
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,6 @@ from seg2d3d_ros.types import EventKind, FloatArray, InstanceEvent, IntArray
 _MIN_STEP_M = 0.25
 _PICTURES_AT_A_TIME = 64
 _PLACES_AT_A_TIME = 20_000
-_COMPANION_RANGE_M = 60.0
 _NONE = np.zeros(0, dtype=np.int64)
 
 

@@ -58,12 +58,10 @@ class MountEvidence:
     Attributes:
         rotvec_base: (c, 3) rotation R with R_base_cam(true) = R @ R_base_cam(given), rad.
         information: (3c, 3c) of these.
-        num_observations: How many observations took part.
     """
 
     rotvec_base: FloatArray
     information: FloatArray
-    num_observations: int
 
 
 def measure_mounts(stretch: Stretch, max_iterations: int = 20) -> MountEvidence | None:
@@ -109,7 +107,7 @@ def measure_mounts(stretch: Stretch, max_iterations: int = 20) -> MountEvidence 
     mount = np.arange(num, len(g) - 1)
     coupled = H[np.ix_(mount, rest)]
     information = H[np.ix_(mount, mount)] - coupled @ _solve(H[np.ix_(rest, rest)], coupled.T)
-    return MountEvidence(turn, information - prior, len(stretch.xy))
+    return MountEvidence(turn, information - prior)
 
 
 def _solve(H: FloatArray, b: FloatArray) -> FloatArray:

@@ -75,7 +75,6 @@ class MapState:
         self.rig: Rig | None = None
         self.frames: list[MapFrame] = []
         self.odometry: dict[tuple[int, int], RelativePose] = {}
-        self.growth = 1.0
         self._by_stamp: dict[tuple[int, int], int] = {}
         self._session = -1
         self._last_keyframe = -1
@@ -159,8 +158,7 @@ class MapState:
         self._sigma[ids] = (self._sigma[ids] * scale[self._anchor[ids]]).astype(np.float32)
 
     def transform(self, S: FloatArray, scale: float) -> None:
-        """Carry the whole map into another world frame: p_new = S @ p; `growth` sums up scales."""
-        self.growth *= scale
+        """Carry the whole map into another world frame: p_new = S @ p."""
         self._points = transforms.apply(S, self._points)
         self._sigma = (self._sigma * scale).astype(np.float32)
         carry(self.frames, np.broadcast_to(S, (len(self.frames), 4, 4)), self.cameras)

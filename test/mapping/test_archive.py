@@ -85,15 +85,6 @@ def test_archive_reads_a_block_once_while_it_is_at_hand_and_keeps_few():
     assert store.num_read == len(places) + 1
 
 
-def test_archive_rewritten_block_is_read_anew():
-    archive = Archive(MemoryStore())
-    first, second = archive.freeze(CONTENTS[:2])
-    assert len(first.content.ids) == 3
-    archive.rewrite(first.block, [CONTENTS[3], CONTENTS[2]])
-    assert_same(first.content, CONTENTS[3])
-    assert_same(second.content, CONTENTS[2])
-
-
 def test_archive_goes_on_behind_the_blocks_of_a_store():
     store = MemoryStore()
     Archive(store).freeze(CONTENTS)
@@ -157,11 +148,3 @@ def test_seen_is_the_content_but_for_masks_that_are_not_at_hand():
     assert_same(frozen[0].content, CONTENTS[0])
     assert_same(frozen[0].seen, CONTENTS[0])
     assert_same(CONTENTS[0].seen, CONTENTS[0])
-
-
-def test_seen_after_a_rewrite_is_what_was_rewritten():
-    archive = Archive(MemoryStore())
-    (place,) = archive.freeze([a_content(3)])
-    assert len(place.seen.ids) == 3
-    archive.rewrite(0, [a_content(2)])
-    assert len(place.seen.ids) == 2
