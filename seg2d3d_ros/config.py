@@ -227,15 +227,6 @@ class Config:
     mapping: MappingConfig = field(default_factory=MappingConfig)
 
 
-def flatten(config: Config) -> dict[str, Any]:
-    """Return the configuration as `{"clusters.max_features": 500, ...}`."""
-    return {
-        f"{section.name}.{f.name}": getattr(getattr(config, section.name), f.name)
-        for section in dataclasses.fields(config)
-        for f in dataclasses.fields(getattr(config, section.name))
-    }
-
-
 def describe() -> dict[str, dataclasses.Field]:
     """Return every option's dataclass field by its dotted name; `metadata` has help and range."""
     config = Config()

@@ -32,7 +32,6 @@ __all__ = [
     "decode_crop",
     "encode",
     "encode_labels",
-    "from_coco",
     "to_coco",
     "to_label_image",
     "to_png",
@@ -109,10 +108,3 @@ def to_coco(bbox_px: Box, runs: Runs, shape: tuple[int, int]) -> dict[str, Any]:
 
     rle = coco.encode(np.asfortranarray(decode(bbox_px, runs, shape), dtype=np.uint8))
     return {"size": rle["size"], "counts": rle["counts"].decode("ascii")}
-
-
-def from_coco(rle: dict[str, Any]) -> tuple[Box, Runs]:
-    """Return box and runs of a mask in COCO's compressed run-length encoding."""
-    from pycocotools import mask as coco
-
-    return encode(coco.decode(rle).astype(bool))

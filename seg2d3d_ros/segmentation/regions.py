@@ -41,7 +41,6 @@ class Parts:
     """A partition of a picture into n parts, with what is known of each.
 
     Attributes:
-        labels: (h, w) part of each pixel, 0..n-1, without gaps.
         size: (n,) pixels.
         lab: (n, 3) mean CIELAB.
         spread: (n,) standard deviation of L.
@@ -50,13 +49,11 @@ class Parts:
         coherence: (n,) mean coherence of edges.
         middle: (n,) mean row over the picture's height.
         top: (n,) highest row over the picture's height were its rows spread evenly.
-        bottom: (n,) lowest row likewise.
         on_top: (n,) share of the picture's top row.
         on_bottom: (n,) share of the picture's bottom row.
         inner: (n,) share of pixels whose four neighbours are of the part too.
     """
 
-    labels: Ints
     size: Floats
     lab: Floats
     spread: Floats
@@ -65,7 +62,6 @@ class Parts:
     coherence: Floats
     middle: Floats
     top: Floats
-    bottom: Floats
     on_top: Floats
     on_bottom: Floats
     inner: Floats
@@ -131,7 +127,6 @@ def measure_parts(labels: Ints, cues: Cues) -> Parts:
     inner[1:] &= below
     inner[:-1] &= below
     return Parts(
-        labels,
         size,
         lab,
         np.sqrt(np.maximum(mean(lightness**2) - lab[:, 0] ** 2, 0)),
@@ -140,7 +135,6 @@ def measure_parts(labels: Ints, cues: Cues) -> Parts:
         mean(cues.coherence),
         middle,
         middle - reach,
-        middle + reach,
         np.bincount(labels[0], minlength=n) / w,
         np.bincount(labels[-1], minlength=n) / w,
         mean(inner),

@@ -64,7 +64,6 @@ class OpenModel:
     backend: str
     folders: dict[str, Path]
     files: dict[str, tuple[str, ...]]
-    smaller: str = ""
 
     def file(self, role: str) -> Path:
         """Return the path of a role's only file."""
@@ -176,7 +175,6 @@ def open_model(config: Config, model: Model | None = None) -> OpenModel:
         model.backend,
         {role: folder / weights.name for role, weights in model.weights.items()},
         {role: tuple(f.name for f in w.files) for role, w in model.weights.items()},
-        model.smaller,
     )
 
 
