@@ -2,7 +2,7 @@
 
 The process is a new interpreter (nothing is forked, so threads and devices of this one do not
 matter) that makes the stage and then answers one call at a time over a socket. It ends when the
-socket is closed, so it never outlives its owner, however that one ends.
+socket is closed, and within a call when its owner is no more, however that one ended.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from seg2d3d_ros.errors import StageError
 _PACKAGE = __package__
 _START = "import sys; sys.path[:] = {path!r}; from {module} import serve; serve({descriptor})"
 _END_S = 10.0
+_LOOK_S = 1.0
 
 
 class StageProcess:
@@ -164,6 +165,7 @@ def serve(descriptor: int) -> None:
     """Make a stage and answer calls about it until the socket is closed."""
     for number in (signal.SIGINT, signal.SIGTERM):  # its owner decides what they mean
         signal.signal(number, signal.SIG_IGN)
+    _end_with(os.getppid())
     connection = Connection(descriptor)
     outlet = _Outlet(connection)
     try:
@@ -176,6 +178,21 @@ def serve(descriptor: int) -> None:
             _answer(outlet, partial(_use, stage, name, arguments))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         os._exit(0)  # nobody is there any more: no need to take a large map to pieces
+
+
+def _end_with(owner: int) -> None:
+    """Let this process and its forks end when its owner was killed, also within a long call.
+
+    By a timer, as a thread would forbid forks; forks have none, and reads go on after it.
+    """
+
+    def look(*_: object) -> None:
+        if os.getppid() != owner:
+            os.killpg(0, signal.SIGKILL)
+
+    signal.signal(signal.SIGALRM, look)
+    signal.siginterrupt(signal.SIGALRM, False)
+    signal.setitimer(signal.ITIMER_REAL, _LOOK_S, _LOOK_S)
 
 
 def _use(stage: Any, name: str, arguments: tuple[Any, ...]) -> Any:

@@ -166,6 +166,25 @@ def test_stage_process_goes_when_its_owner_is_killed():
     assert is_gone(pid)
 
 
+def test_stage_process_goes_with_its_forks_when_its_owner_is_killed_within_a_long_call():
+    code = (
+        f"import sys; sys.path[:0] = {[str(Path(__file__).parent)]!r}\n"
+        "from small_stage import SmallStage\n"
+        "from seg2d3d_ros.stage_process import StageProcess\n"
+        "stage = StageProcess(SmallStage)\n"
+        "print(stage.call('pid'), stage.call('fork'), flush=True)\n"
+        "stage.call('sleep', 60)\n"
+    )
+    root = Path(__file__).parents[1]
+    with subprocess.Popen(
+        [sys.executable, "-c", code], cwd=root, stdout=subprocess.PIPE, text=True
+    ) as owner:
+        pids = [int(pid) for pid in owner.stdout.readline().split()]
+        time.sleep(0.2)
+        owner.kill()
+    assert all(is_gone(pid) for pid in pids)
+
+
 def test_stage_process_is_light_to_start():
     code = "import seg2d3d_ros.stage_process, sys; print('numpy' in sys.modules)"
     root = Path(__file__).parents[1]

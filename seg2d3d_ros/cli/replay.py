@@ -9,13 +9,13 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seg2d3d_ros.accounts import RunReport
 from seg2d3d_ros.cli import arguments, settings
 from seg2d3d_ros.cli.progress import progress
+from seg2d3d_ros.cli.stopping import stop_on_signals
 from seg2d3d_ros.errors import DiskError, InputError
 from seg2d3d_ros.types import Dropped, Frame, Item, MapUpdate
 
@@ -68,19 +68,21 @@ class Feed:
     Attributes:
         num_frames: Pictures that could be used.
         dropped: Pictures that could not, by reason.
-        is_stopped: SIGTERM asked for an early end.
+        stopped: Set when SIGTERM asks for an early end.
+        is_cut: It came while there was something left to push.
         error: The recording broke off with this, or the disk runs full.
     """
 
     num_frames: int = 0
     dropped: Counter[str] = dataclasses.field(default_factory=Counter)
-    is_stopped: bool = False
+    stopped: threading.Event = dataclasses.field(default_factory=threading.Event)
+    is_cut: bool = False
     error: InputError | DiskError | None = None
 
     @property
     def remarks(self) -> tuple[str, ...]:
         """Return what the result should say about its input."""
-        stopped = ("stopped by SIGTERM: the map ends early",) if self.is_stopped else ()
+        stopped = ("stopped by SIGTERM: the map ends early",) if self.is_cut else ()
         why = (
             "the disk ran full" if isinstance(self.error, DiskError) else "the recording broke off"
         )
@@ -99,7 +101,10 @@ def run(args: argparse.Namespace) -> int:
     print("\n".join(source.describe()))
     from seg2d3d_ros.pipeline import Pipeline
 
-    with FolderStore.temporary(config.runtime.scratch_dir or args.out.absolute().parent) as blocks:
+    if args.one_process:  # loaded in the midst of a run it would take SIGTERM from us
+        import seg2d3d_ros.geometry.ceres_bundle  # noqa: F401
+    scratch = config.runtime.scratch_dir or args.out.absolute().parent
+    with stop_on_signals(signal.SIGTERM) as stopped, FolderStore.temporary(scratch) as blocks:
         if args.onto is not None:
             from seg2d3d_ros.io.saved_map import copy_map
 
@@ -111,24 +116,29 @@ def run(args: argparse.Namespace) -> int:
             is_continued=args.onto is not None,
             is_mapping_apart=not args.one_process,
         )
-        return _map(pipeline, source, args, blocks)
+        return _map(pipeline, source, args, blocks, Feed(stopped=stopped))
 
 
-def _map(pipeline: Pipeline, source: Source, args: argparse.Namespace, blocks: FolderStore) -> int:
+def _map(
+    pipeline: Pipeline,
+    source: Source,
+    args: argparse.Namespace,
+    blocks: FolderStore,
+    feed: Feed,
+) -> int:
     from seg2d3d_ros.io.disk_room import DiskRoom
     from seg2d3d_ros.io.map_picture import draw_map, import_drawing
     from seg2d3d_ros.io.result import write_result
 
     pictures: list[bytes] = []
-    feed, room = Feed(), DiskRoom([blocks.folder.parent, args.out.absolute().parent])
+    room = DiskRoom([blocks.folder.parent, args.out.absolute().parent])
     try:
-        with _sigterm_sets(feed):
-            _push_all(pipeline, source, args, feed, room)
-            if not feed.num_frames:
-                raise feed.error or InputError(_nothing_usable(feed, source.remarks()))
-            with progress("refining"):
-                threading.Thread(target=import_drawing, daemon=True).start()
-                full = pipeline.finish(lambda m: pictures.append(draw_map(m, source.name)))
+        _push_all(pipeline, source, args, feed, room)
+        if not feed.num_frames:
+            raise feed.error or InputError(_nothing_usable(feed, source.remarks()))
+        with progress("refining"):
+            threading.Thread(target=import_drawing, daemon=True).start()
+            full = pipeline.finish(lambda m: pictures.append(draw_map(m, source.name)))
     except BaseException:
         pipeline.abort()
         raise
@@ -149,6 +159,8 @@ def _nothing_usable(feed: Feed, remarks: tuple[str, ...]) -> str:
         f"{n} {reason} ({REASONS.get(reason, 'see docs/interfaces.md')})"
         for reason, n in sorted(feed.dropped.items())
     )
+    if feed.is_cut:
+        return "stopped by SIGTERM before a picture could be mapped. Nothing was written"
     found = [f"no usable picture: {sum(feed.dropped.values())} came in", *remarks]
     return f"{'. '.join(found)}. Dropped: {reasons or 'none'}. Nothing was written"
 
@@ -177,29 +189,12 @@ def _push_all(
 
 def _until_stopped(items: Iterable[Item], feed: Feed, room: DiskRoom) -> Iterator[Item]:
     for n, item in enumerate(items):
-        if feed.is_stopped:
+        if feed.stopped.is_set():
+            feed.is_cut = True
             return
         if n % _ITEMS_PER_LOOK == 0:
             room.check()
         yield item
-
-
-@contextmanager
-def _sigterm_sets(feed: Feed) -> Iterator[None]:
-    """Let SIGTERM ask for an early end instead of killing the process (main thread only)."""
-
-    def stop(*_: object) -> None:
-        feed.is_stopped = True
-
-    try:
-        before = signal.signal(signal.SIGTERM, stop)
-    except ValueError:  # not the main thread: whoever runs us handles signals
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _print_summary(full: MapUpdate, report: RunReport, out: Path) -> None:

@@ -5,7 +5,10 @@ What is adjusted and how; `ceres_bundle`, `map_bundle` and `local_bundle` solve 
 
 from __future__ import annotations
 
+import signal
+import threading
 from dataclasses import dataclass, field
+from types import ModuleType
 
 import numpy as np
 
@@ -107,6 +110,18 @@ def adjust(problem: BundleProblem, options: BundleOptions) -> BundleResult:
     Returns:
         New poses and points; the input's values where the solve failed or the cost did not fall.
     """
-    from seg2d3d_ros.geometry import ceres_bundle  # a tenth of a second that many never need
+    result: BundleResult = _ceres().adjust(problem, options)
+    return result
 
-    return ceres_bundle.adjust(problem, options)
+
+def _ceres() -> ModuleType:
+    """Load Ceres, a tenth of a second that many never need; it takes SIGTERM, which is given back.
+
+    Other threads than the main one cannot give it back: their process loads it before it begins.
+    """
+    before = signal.getsignal(signal.SIGTERM)
+    from seg2d3d_ros.geometry import ceres_bundle
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, before)
+    return ceres_bundle

@@ -22,21 +22,25 @@ from map_maker import make_map, make_report
 
 from seg2d3d_ros.accounts import FrameCounts
 from seg2d3d_ros.cli.main import main
-from seg2d3d_ros.io import disk_room
+from seg2d3d_ros.io import disk_room, result
 from seg2d3d_ros.io.result import read_result
 from seg2d3d_ros.types import Dropped, Frame
+
+SOLVER = "seg2d3d_ros.geometry.ceres_bundle"
 
 
 class FakePipeline:
     """Counts what is pushed, and hands out a ready-made map."""
 
     last: "FakePipeline"
-    on_push = None
+    on_push = on_finish = None
+    is_solver_loaded = False
     num_keyframes = 2
 
     def __init__(self, config, rig, blocks=None, is_continued=False, is_mapping_apart=False):
         FakePipeline.last = self
         self.is_mapping_apart = is_mapping_apart
+        self.is_solver_loaded = SOLVER in sys.modules
         self.config, self.rig = config, rig
         self.items, self.is_aborted = [], False
 
@@ -47,6 +51,8 @@ class FakePipeline:
         return []
 
     def finish(self, meanwhile=None):
+        if self.on_finish is not None:
+            type(self).on_finish()
         full = make_map()
         if meanwhile is not None:
             meanwhile(full)
@@ -230,6 +236,43 @@ def test_replay_sigterm_writes_what_is_there_and_exits_with_zero(tmp_path, pipel
     assert 3 <= len(pipeline.last.items) < 50
     assert "SIGTERM" in " ".join(read_result(tmp_path / "o").run["remarks"])
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def terminate(*_):
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_replay_sigterm_before_the_first_picture_says_so_and_writes_nothing(
+    tmp_path, pipeline, monkeypatch, capsys
+):
+    monkeypatch.setattr(disk_room.DiskRoom, "__init__", lambda *_: terminate())
+    bag = write_bag(tmp_path / "b", drive())
+    assert main(["replay", str(bag), "--out", str(tmp_path / "o")]) == 1
+    assert "stopped by SIGTERM before a picture could be mapped" in capsys.readouterr().err
+    assert [p.name for p in tmp_path.iterdir()] == ["b"]
+
+
+@pytest.mark.parametrize("phase", ["refining", "writing"])
+def test_replay_sigterm_after_the_last_picture_changes_nothing(
+    tmp_path, pipeline, monkeypatch, phase
+):
+    if phase == "refining":
+        monkeypatch.setattr(FakePipeline, "on_finish", staticmethod(terminate))
+    else:
+        monkeypatch.setattr(result, "save_map", terminate)
+    bag = write_bag(tmp_path / "b", drive())
+    assert main(["replay", str(bag), "--out", str(tmp_path / "o")]) == 0
+    assert "SIGTERM" not in " ".join(read_result(tmp_path / "o").run["remarks"])
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["b", "o"]
+
+
+def test_replay_in_one_process_loads_the_solver_before_it_hears_sigterm(
+    tmp_path, pipeline, monkeypatch
+):
+    monkeypatch.delitem(sys.modules, SOLVER, raising=False)
+    argv = ["replay", str(write_bag(tmp_path / "b", drive())), "--out", str(tmp_path / "o")]
+    assert main(argv) == 0 and not pipeline.last.is_solver_loaded
+    assert main([*argv, "--overwrite", "--one-process"]) == 0 and pipeline.last.is_solver_loaded
 
 
 def test_replay_interrupt_aborts_writes_nothing_and_exits_with_130(

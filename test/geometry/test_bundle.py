@@ -1,5 +1,9 @@
+import pickle
+import subprocess
+import sys
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +12,7 @@ from bundle_maker import disturb
 from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.geometry.bundle import BundleOptions, PositionPrior, RelativePrior, adjust
 
+ROOT = Path(__file__).parents[2]
 EXACT = BundleOptions(max_iterations=50, function_tolerance=1e-14)
 
 
@@ -200,3 +205,26 @@ def test_adjust_camera_turned_by_half_a_degree_is_found_where_its_mount_is_loose
     ]
     assert left_deg[0] < 1e-6
     assert left_deg[1] < 0.01
+
+
+TOLD_TO_STOP = """
+import os, pickle, signal, sys, time
+from seg2d3d_ros.geometry.bundle import BundleOptions, adjust
+
+heard = []
+signal.signal(signal.SIGTERM, lambda *_: heard.append(True))
+adjust(pickle.load(sys.stdin.buffer), BundleOptions(max_iterations=1))
+os.kill(os.getpid(), signal.SIGTERM)
+time.sleep(0.1)
+sys.exit(0 if heard else 3)
+"""
+
+
+def test_adjust_leaves_sigterm_to_who_had_it(stereo_street):
+    done = subprocess.run(
+        [sys.executable, "-c", TOLD_TO_STOP],
+        input=pickle.dumps(stereo_street.problem()),
+        capture_output=True,
+        cwd=ROOT,
+    )
+    assert done.returncode == 0, done.stderr.decode()[-500:]
