@@ -6,14 +6,13 @@ Order: default < file < argument. Unknown keys are errors that name the nearest 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from seg2d3d_ros.errors import ConfigError
+from seg2d3d_ros.errors import ConfigError, did_you_mean
 
 
 def option(default: Any, help: str, low: float | None = None, high: float | None = None) -> Any:
@@ -247,24 +246,29 @@ def override(config: Config, values: dict[str, Any]) -> Config:
     known = describe()
     for key, value in values.items():
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
-            hint = f"; did you mean '{near[0]}'?" if near else ""
-            raise ConfigError(f"unknown configuration key '{key}'{hint}")
+            raise ConfigError(f"unknown configuration key '{key}'{did_you_mean(key, known)}")
         section, name = key.split(".", 1)
-        sections.setdefault(section, {})[name] = _checked(key, value, known[key])
+        sections.setdefault(section, {})[name] = checked(key, value, known[key])
     for section, changes in sections.items():
         changed = dataclasses.replace(getattr(config, section), **changes)
         config = dataclasses.replace(config, **{section: changed})
     return config
 
 
-def _checked(key: str, value: Any, declared: dataclasses.Field) -> Any:
-    default = (
-        declared.default_factory()
-        if declared.default_factory is not dataclasses.MISSING
-        else declared.default
-    )
-    kind = type(default)
+def default_of(declared: dataclasses.Field) -> Any:
+    """Return the default of an option."""
+    if declared.default_factory is not dataclasses.MISSING:
+        return declared.default_factory()
+    return declared.default
+
+
+def checked(key: str, value: Any, declared: dataclasses.Field) -> Any:
+    """Return a value as an option holds it: whole numbers for its floats, a list for a tuple.
+
+    Raises:
+        ConfigError: it has the wrong type or is out of range.
+    """
+    kind = type(default_of(declared))
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if kind is list and isinstance(value, (tuple, list)):

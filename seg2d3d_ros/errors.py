@@ -4,6 +4,11 @@ A message says what was seen, what was needed and what to do. The command line p
 with 1; any other exception is our fault and exits with 2.
 """
 
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
 
 class Seg2D3DError(Exception):
     """Base of all errors that a user can mend."""
@@ -47,3 +52,9 @@ class EditError(Seg2D3DError):
 
 class StageError(Seg2D3DError):
     """The process of a stage was killed, mostly because memory ran out."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return `; did you mean '...'?` for a name that is not known, empty if none is near."""
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    return f"; did you mean '{near[0]}'?" if near else ""

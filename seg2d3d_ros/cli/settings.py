@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 from typing import Any
 
 import yaml
@@ -53,9 +52,7 @@ def parse_assignment(text: str) -> tuple[str, Any]:
     if not found or not key:
         raise ConfigError(f"'{text}' is no assignment; key=value is needed")
     declared = configuration.describe().get(key)
-    default = None if declared is None else declared.default
-    if declared is not None and default is dataclasses.MISSING:
-        default = []
+    default = None if declared is None else configuration.default_of(declared)
     if isinstance(default, str):
         return key, value
     try:

@@ -10,9 +10,6 @@ from seg2d3d_ros.errors import CalibrationError
 from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.types import Camera, Distortion, FloatArray
 
-#: Optical axes (x right, y down, z forward) in REP 103 axes (x forward, y left, z up).
-R_BASE_OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
-
 _MODELS = {
     "": Distortion.PLUMB_BOB,
     "none": Distortion.NONE,

@@ -18,7 +18,6 @@ from seg2d3d_ros.errors import InputError
 from seg2d3d_ros.geometry import cameras as models
 from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.geometry.triangulation import triangulate
-from seg2d3d_ros.io.calibration import R_BASE_OPTICAL
 from seg2d3d_ros.io.colmap_camera import CORNER_PX, read_camera
 from seg2d3d_ros.types import (
     Camera,
@@ -158,7 +157,7 @@ def _cameras(
 
 
 def _bare() -> FloatArray:
-    return transforms.rigid(R_BASE_OPTICAL, np.zeros(3))
+    return transforms.rigid(transforms.R_BODY_OPTICAL, np.zeros(3))
 
 
 def _mount(found: pycolmap.Reconstruction, image: pycolmap.Image) -> FloatArray:

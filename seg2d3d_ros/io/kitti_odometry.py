@@ -49,7 +49,7 @@ class KittiOdometrySource(kitti.KittiFolder):
                 continue
             P = kitti.matrix(values, f"P{i}", (3, 4), calib)
             T_rect0_cam = transforms.rigid(np.eye(3), calibration.baseline(P))
-            T_base_rect0 = transforms.rigid(calibration.R_BASE_OPTICAL, np.zeros(3))
+            T_base_rect0 = transforms.rigid(transforms.R_BODY_OPTICAL, np.zeros(3))
             camera = kitti.rectified_camera(name, P, kitti.size_of_first(files))
             cameras.append(dataclasses.replace(camera, T_base_cam=T_base_rect0 @ T_rect0_cam))
             self.files += files

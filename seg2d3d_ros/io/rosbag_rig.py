@@ -263,7 +263,7 @@ def _mounted_bare(
             "where they stand by inputs.transforms, or choose one camera by inputs.cameras"
         )
     reference = references[0] if references else 0
-    T_base_optical = transforms.rigid(calibration.R_BASE_OPTICAL, np.zeros(3))
+    T_base_optical = transforms.rigid(transforms.R_BODY_OPTICAL, np.zeros(3))
     rect_reference = calibration.rectification(usable[reference][2])
     cameras = []
     for (topics, camera, info), T_rect0_rect in zip(usable, shifts, strict=True):

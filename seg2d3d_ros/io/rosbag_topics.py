@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from seg2d3d_ros.config import InputsConfig
-from seg2d3d_ros.errors import InputError
+from seg2d3d_ros.errors import InputError, did_you_mean
 
 IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED = "sensor_msgs/msg/CompressedImage"
@@ -167,8 +166,7 @@ def _pick(topics: list[Topic], msgtype: str, wanted: str, what: str, remarks: li
 
 def _unknown(what: str, name: str, known: Iterable[str]) -> str:
     known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-    hint = f"; did you mean '{near[0]}'?" if near else ""
+    hint = did_you_mean(name, known)
     return f"{what} '{name}' is not there; there are: {', '.join(known) or 'none'}{hint}"
 
 

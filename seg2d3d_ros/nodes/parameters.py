@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -13,8 +12,8 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import HistoryPolicy, QoSProfile
 
-from seg2d3d_ros.config import Config, describe, override
-from seg2d3d_ros.errors import ConfigError
+from seg2d3d_ros.config import Config, default_of, describe, override
+from seg2d3d_ros.errors import ConfigError, did_you_mean
 from seg2d3d_ros.nodes.options import NodeOptions
 
 _FOREIGN = ("use_sim_time", "qos_overrides.", "start_type_description_service")
@@ -33,7 +32,7 @@ def declare_parameters(node: Node) -> None:
     """
     fields = describe() | {f"node.{f.name}": f for f in dataclasses.fields(NodeOptions)}
     for name, field in fields.items():
-        default = _default(field)
+        default = default_of(field)
         descriptor = _descriptor(field, default)
         if default == []:  # its type cannot be inferred from an empty list: set in a second step
             kind = Parameter.Type.STRING_ARRAY
@@ -49,9 +48,8 @@ def _refuse_unknown(node: Node, known: Iterable[str]) -> None:
     """Raise ConfigError for a given parameter that nobody declared; rclpy would let it pass."""
     given = {name for name in node._parameter_overrides if not name.startswith(_FOREIGN)}
     for name in sorted(given - set(known)):
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-        hint = f"; did you mean '{near[0]}'?" if near else ""
-        raise ConfigError(f"unknown parameter '{name}' of node '{node.get_name()}'{hint}")
+        of = f"of node '{node.get_name()}'{did_you_mean(name, known)}"
+        raise ConfigError(f"unknown parameter '{name}' {of}")
 
 
 def read_config(node: Node, changed: Mapping[str, Any] | None = None) -> Config:
@@ -84,12 +82,6 @@ def read_options(node: Node, changed: Mapping[str, Any] | None = None) -> NodeOp
 def _value(node: Node, name: str) -> Any:
     value = node.get_parameter(name).value
     return value if isinstance(value, (str, bool, int, float)) else list(value)
-
-
-def _default(field: dataclasses.Field) -> Any:
-    if field.default_factory is not dataclasses.MISSING:
-        return field.default_factory()
-    return field.default
 
 
 def _descriptor(field: dataclasses.Field, default: Any) -> ParameterDescriptor:

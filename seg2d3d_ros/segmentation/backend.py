@@ -6,14 +6,13 @@ A backend of one's own needs no change here: an entry point of the group
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points
 from typing import NamedTuple, Protocol
 
 from seg2d3d_ros.config import Config
-from seg2d3d_ros.errors import BackendError, WeightsError
+from seg2d3d_ros.errors import BackendError, WeightsError, did_you_mean
 from seg2d3d_ros.types import Frame, Mask, Rig
 
 ENTRY_POINT_GROUP = "seg2d3d_ros.segmentation_backends"
@@ -175,6 +174,5 @@ def _factory(name: str) -> Callable[[Config], SegmentationBackend]:
 
 def _unknown(name: str) -> str:
     names = backend_names()
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
-    hint = f"; did you mean '{near[0]}'?" if near else ""
-    return f"unknown segmentation backend '{name}'{hint} There are: auto, {', '.join(names)}"
+    known = f"there are: auto, {', '.join(names)}{did_you_mean(name, names)}"
+    return f"unknown segmentation backend '{name}'; {known}"

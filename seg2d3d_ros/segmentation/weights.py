@@ -6,7 +6,6 @@ in the user's cache folder.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import logging
@@ -19,7 +18,7 @@ from typing import Any
 import yaml
 
 from seg2d3d_ros.config import Config
-from seg2d3d_ros.errors import WeightsError
+from seg2d3d_ros.errors import WeightsError, did_you_mean
 from seg2d3d_ros.segmentation.checkpoints import find_damage
 
 log = logging.getLogger(__name__)
@@ -111,9 +110,8 @@ def find_model(config: Config, name: str) -> Model:
     """
     models = load_models(config)
     if name not in models:
-        near = difflib.get_close_matches(name, models, n=1, cutoff=0.4)
-        hint = f"; did you mean '{near[0]}'?" if near else ""
-        raise WeightsError(f"no model is called '{name}'{hint}; there are: {', '.join(models)}")
+        known = f"there are: {', '.join(models)}{did_you_mean(name, models)}"
+        raise WeightsError(f"no model is called '{name}'; {known}")
     return models[name]
 
 

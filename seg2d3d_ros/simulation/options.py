@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
 
-from seg2d3d_ros.config import option
+from seg2d3d_ros.config import checked, option
 from seg2d3d_ros.errors import ConfigError
 
 CHOICES: dict[str, tuple[str, ...]] = {
@@ -26,7 +25,12 @@ SECTIONS: dict[str, str] = {
     "gnss": "GNSS",
     "storage": "bag",
 }
-PRESETS = ("front", "stereo", "side", "quad")
+PRESETS: dict[str, tuple[str, ...]] = {
+    "front": ("front",),
+    "stereo": ("front_left", "front_right"),
+    "side": ("right",),
+    "quad": ("front", "left", "right", "rear"),
+}
 CAMERA_NAMES = ("front", "front_left", "front_right", "left", "right", "rear")
 
 
@@ -141,8 +145,10 @@ class SimulationOptions:
             ConfigError: a value has the wrong type, is out of range or not one of the choices.
         """
         for f in dataclasses.fields(self):
-            _check(f.name, getattr(self, f.name), f)
-        known = {*PRESETS, *CAMERA_NAMES}
+            value = checked(f.name, getattr(self, f.name), f)
+            if value not in CHOICES.get(f.name, (value,)):
+                choices = ", ".join(CHOICES[f.name])
+                raise ConfigError(f"'{f.name}' is '{value}'; choose one of {choices}")
         if self.cameras in PRESETS:
             return
         names = self.cameras.split(",")
@@ -150,20 +156,5 @@ class SimulationOptions:
         if unknown or len(set(names)) < len(names):
             raise ConfigError(
                 f"cameras is '{self.cameras}'; needed is one of {', '.join(PRESETS)} or different "
-                f"names out of {', '.join(sorted(known - set(PRESETS)))} joined by commas"
+                f"names out of {', '.join(CAMERA_NAMES)} joined by commas"
             )
-
-
-def _check(name: str, value: Any, declared: dataclasses.Field) -> None:
-    kind = type(declared.default)
-    if kind is float and type(value) is int:
-        value = float(value)
-    if type(value) is not kind:
-        raise ConfigError(f"'{name}' is {value!r}; a {kind.__name__} is needed")
-    low, high = declared.metadata["low"], declared.metadata["high"]
-    if kind in (int, float) and not (
-        (low is None or value >= low) and (high is None or value <= high)
-    ):
-        raise ConfigError(f"'{name}' is {value}; it must lie in [{low}, {high}]")
-    if name in CHOICES and value not in CHOICES[name]:
-        raise ConfigError(f"'{name}' is '{value}'; choose one of {', '.join(CHOICES[name])}")

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from scipy.spatial.transform import Rotation
 
 from seg2d3d_ros.geometry import transforms
-from seg2d3d_ros.simulation.options import SimulationOptions
+from seg2d3d_ros.simulation.options import PRESETS, SimulationOptions
 from seg2d3d_ros.types import Camera, Distortion, FloatArray, Rig
 
 ANTENNA_BASE = np.array([-0.4, 0.1, 1.75])
-R_BASE_OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
-
-_PRESETS = {
-    "front": ("front",),
-    "stereo": ("front_left", "front_right"),
-    "side": ("right",),
-    "quad": ("front", "left", "right", "rear"),
-}
 _COEFFICIENTS = {
     "none": [],
     "plumb_bob": [-0.18, 0.04, 0.0005, -0.0003, -0.002],
@@ -28,7 +22,7 @@ _COEFFICIENTS = {
 
 def build_rig(options: SimulationOptions) -> Rig:
     """Return the true cameras, named `camera_<name>`, sorted by name."""
-    names = _PRESETS.get(options.cameras) or tuple(options.cameras.split(","))
+    names = PRESETS.get(options.cameras) or options.cameras.split(",")
     found = [_camera(name, options) for name in sorted(names)]
     has_labels = frozenset(c.name for c in found) if options.labels else frozenset()
     return Rig(tuple(found), "tf", options.odometry, has_labels)
@@ -41,10 +35,7 @@ def published_rig(rig: Rig, options: SimulationOptions) -> Rig:
     first = rig.cameras[0]
     error = Rotation.from_euler("z", options.extrinsics_error_deg, degrees=True).as_matrix()
     T = transforms.rigid(error @ first.T_base_cam[:3, :3], first.T_base_cam[:3, 3])
-    wrong = Camera(
-        first.name, first.width_px, first.height_px, first.K, T, first.distortion, first.D
-    )
-    return Rig((wrong, *rig.cameras[1:]), rig.base, rig.has_odometry, rig.has_labels, rig.remarks)
+    return replace(rig, cameras=(replace(first, T_base_cam=T), *rig.cameras[1:]))
 
 
 def _camera(name: str, options: SimulationOptions) -> Camera:
@@ -81,5 +72,5 @@ def _mount(name: str, options: SimulationOptions) -> FloatArray:
         "right": (0.3, -0.6, -90.0),
         "rear": (-1.2, 0.0, 180.0),
     }[name]
-    R = Rotation.from_euler("z", yaw_deg, degrees=True).as_matrix() @ R_BASE_OPTICAL
+    R = Rotation.from_euler("z", yaw_deg, degrees=True).as_matrix() @ transforms.R_BODY_OPTICAL
     return transforms.rigid(R, [x, y, options.mount_height_m])

@@ -14,7 +14,7 @@ from seg2d3d_ros.clusters.descriptors import describe
 from seg2d3d_ros.config import ClustersConfig, Config, to_tree
 from seg2d3d_ros.errors import InputError, ResultError
 from seg2d3d_ros.geometry import transforms
-from seg2d3d_ros.io.calibration import R_BASE_OPTICAL
+from seg2d3d_ros.geometry.transforms import R_BODY_OPTICAL
 from seg2d3d_ros.io.colmap_alignment import align_model, report_with
 from seg2d3d_ros.io.colmap_export import write_colmap, write_pictures
 from seg2d3d_ros.io.colmap_model import clusters_of, described, read_colmap
@@ -92,7 +92,7 @@ def test_read_colmap_without_metres_gives_each_picture_a_pose_of_its_camera(writ
     model = read_colmap(written[0])
     found = pycolmap.Reconstruction(str(written[0]))
     (camera,) = model.rig.cameras
-    np.testing.assert_allclose(camera.T_base_cam[:3, :3], R_BASE_OPTICAL)
+    np.testing.assert_allclose(camera.T_base_cam[:3, :3], R_BODY_OPTICAL)
     np.testing.assert_array_equal(camera.T_base_cam[:3, 3], 0.0)
     for f, name in zip(model.frames, model.files, strict=True):
         center = found.find_image_with_name(name).projection_center()
