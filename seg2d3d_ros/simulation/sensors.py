@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from seg2d3d_ros.geometry import transforms
+from seg2d3d_ros.geometry import geodesy, transforms
 from seg2d3d_ros.simulation.options import SimulationOptions
 from seg2d3d_ros.simulation.rig import ANTENNA_BASE
 from seg2d3d_ros.simulation.route import Drive
@@ -130,25 +130,25 @@ def simulate_fixes(drive: Drive, place: Place, options: SimulationOptions) -> li
     """
     if place.origin is None:
         raise ValueError("the place of the street has no origin on the ellipsoid")
-    origin = place.origin
-    import pyproj
-
-    to_geodetic = pyproj.Transformer.from_pipeline(
-        "+proj=pipeline +step +inv +proj=topocentric +ellps=WGS84 "
-        f"+lat_0={origin.lat_deg} +lon_0={origin.lon_deg} +h_0={origin.alt_m} "
-        "+step +inv +proj=cart +ellps=WGS84"
-    )
     rng = np.random.default_rng([options.seed, 33])
     sigma = options.gnss_sigma_m * np.array([1.0, 1.0, 2.0])
     angle = rng.uniform(0, 2 * np.pi)
     jump = options.gnss_jump_m * np.array([np.cos(angle), np.sin(angle), 0.0])
-    samples = []
-    for t in np.arange(0.13, drive.duration_s, 1.0 / options.gnss_rate_hz):
+    times, points = np.arange(0.13, drive.duration_s, 1.0 / options.gnss_rate_hz), []
+    for t in times:
         antenna = transforms.apply(place.T_map_street @ drive.pose(t), ANTENNA_BASE[None])[0]
-        noisy = antenna + sigma * rng.normal(size=3)
-        if drive.duration_s / 2 <= t < drive.duration_s / 2 + _JUMP_S:
-            noisy = noisy + jump
-        lon, lat, alt = to_geodetic.transform(*noisy)
-        covariance = np.diag(np.maximum(sigma, 0.01) ** 2)
-        samples.append(FixSample(float(t), float(lat), float(lon), float(alt), covariance))
-    return samples
+        is_jump = drive.duration_s / 2 <= t < drive.duration_s / 2 + _JUMP_S
+        points.append(antenna + sigma * rng.normal(size=3) + is_jump * jump)
+    return fix_samples(times, np.reshape(points, (-1, 3)), sigma, place.origin)
+
+
+def fix_samples(
+    times_s: FloatArray, points_map: FloatArray, sigma_m: FloatArray, origin: Origin
+) -> list[FixSample]:
+    """Return fixes (n,) of points (n, 3) of the ENU map, with standard deviations (3,)."""
+    covariance = np.diag(np.maximum(sigma_m, 0.01) ** 2)
+    places = geodesy.enu_to_geodetic(points_map, origin)
+    return [
+        FixSample(t, lat, lon, alt, covariance)
+        for t, (lat, lon, alt) in zip(times_s.tolist(), places.tolist(), strict=True)
+    ]

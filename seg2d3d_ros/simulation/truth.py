@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import collections
-import csv
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seg2d3d_ros.geometry import transforms
+from seg2d3d_ros.io.ply import write_ply
+from seg2d3d_ros.io.tables import write_csv
+from seg2d3d_ros.io.tum import write_tum
 from seg2d3d_ros.simulation.building import GROUND_M, Building
 from seg2d3d_ros.simulation.masks import MaskOwner
 from seg2d3d_ros.types import FloatArray, Origin
 
 _VERSION = 1
 _MIN_PICTURES = 5
+_MASK_COLUMNS = ("stamp_ns", "camera", "label", "building_id", "share")
+_VISIBLE_COLUMNS = ("stamp_ns", "camera", "building_id", "num_px")
+_VERTEX = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("instance", "<u4")])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,15 +91,13 @@ class TruthWriter:
         }
         self._write_json("truth.json", about)
         self._write_json("buildings.json", {"version": _VERSION, "buildings": buildings})
-        self._write_trajectory()
-        self._write_rows(
-            "masks.csv", ["stamp_ns", "camera", "label", "building_id", "share"], self._masks
-        )
-        self._write_rows(
-            "visible.csv", ["stamp_ns", "camera", "building_id", "num_px"], self._visible
-        )
+        stamps_ns = np.array(sorted(self._poses), dtype=np.int64)
+        poses = np.array([self._poses[stamp_ns] for stamp_ns in stamps_ns.tolist()])
+        write_tum(self._folder / "trajectory.tum", stamps_ns, poses)
+        write_csv(self._folder / "masks.csv", _MASK_COLUMNS, sorted(self._masks))
+        write_csv(self._folder / "visible.csv", _VISIBLE_COLUMNS, sorted(self._visible))
         points_map = transforms.apply(self._place.T_map_street, samples[0])
-        write_ply(self._folder / "points.ply", points_map, samples[1])
+        write_ply(self._folder / "points.ply", _vertices(points_map, samples[1]))
         return num_buildings
 
     def _num_seen(self, min_px: int) -> int:
@@ -101,22 +105,8 @@ class TruthWriter:
         times = collections.Counter(row[2] for row in self._visible if row[3] >= min_px)
         return sum(n >= _MIN_PICTURES for n in times.values())
 
-    def _write_trajectory(self) -> None:
-        lines = []
-        for stamp_ns, T in sorted(self._poses.items()):
-            values = [*T[:3, 3], *transforms.to_quaternion(T)]
-            seconds = f"{stamp_ns // 10**9}.{stamp_ns % 10**9:09d}"
-            lines.append(" ".join([seconds, *(f"{v:.9f}" for v in values)]))
-        (self._folder / "trajectory.tum").write_text("\n".join(lines) + "\n")
-
     def _write_json(self, name: str, value: object) -> None:
         (self._folder / name).write_text(json.dumps(value, indent=1) + "\n")
-
-    def _write_rows(self, name: str, header: list[str], rows: list[tuple]) -> None:
-        with (self._folder / name).open("w", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(header)
-            writer.writerows(sorted(rows))
 
 
 def describe(building: Building, place: Place) -> dict[str, object]:
@@ -132,16 +122,10 @@ def describe(building: Building, place: Place) -> dict[str, object]:
     }
 
 
-def write_ply(path: Path, points: FloatArray, instances: NDArray[np.int64]) -> None:
-    """Write points (n, 3) with their instances (n,) as binary little-endian PLY."""
-    kind = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("instance", "<u4")])
-    rows = np.zeros(len(points), kind)
+def _vertices(points_map: FloatArray, buildings: NDArray[np.int64]) -> NDArray[Any]:
+    """Return points (n, 3) with their buildings (n,) as vertices of a PLY file."""
+    vertices = np.zeros(len(points_map), _VERTEX)
     for k, name in enumerate("xyz"):
-        rows[name] = points[:, k]
-    rows["instance"] = instances
-    header = f"ply\nformat binary_little_endian 1.0\nelement vertex {len(points)}\n"
-    header += (
-        "".join(f"property float {name}\n" for name in "xyz")
-        + "property uint instance\nend_header\n"
-    )
-    path.write_bytes(header.encode() + rows.tobytes())
+        vertices[name] = points_map[:, k]
+    vertices["instance"] = buildings
+    return vertices

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg2d3d_ros.errors import InputError
-from seg2d3d_ros.geometry import geodesy, transforms
+from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.simulation.bag import BagWriter
 from seg2d3d_ros.simulation.drawn.drawing import Drawing
 from seg2d3d_ros.simulation.drawn.samples import DrawnSamples, describe_house
@@ -20,7 +20,7 @@ from seg2d3d_ros.simulation.masks import mask_owners, publish_masks
 from seg2d3d_ros.simulation.options import SimulationOptions
 from seg2d3d_ros.simulation.recording import Summary
 from seg2d3d_ros.simulation.recording_folder import new_recording
-from seg2d3d_ros.simulation.sensors import FixSample, OdometrySample
+from seg2d3d_ros.simulation.sensors import FixSample, OdometrySample, fix_samples
 from seg2d3d_ros.simulation.truth import Place, TruthWriter
 from seg2d3d_ros.types import FloatArray, Frame, Odometry
 
@@ -183,10 +183,4 @@ def _fixes(
     sigma = options.gnss_sigma_m * np.array([1.0, 1.0, 2.0])
     stamps = first_ns + np.rint(times_s * 1e9).astype(np.int64)
     noisy: FloatArray = survey.poses(stamps)[:, :3, 3] + sigma * rng.normal(size=(len(times_s), 3))
-    covariance = np.diag(np.maximum(sigma, 0.01) ** 2)
-    return [
-        FixSample(float(t), float(lat), float(lon), float(alt), covariance)
-        for t, (lat, lon, alt) in zip(
-            times_s, geodesy.enu_to_geodetic(noisy, survey.origin), strict=True
-        )
-    ]
+    return fix_samples(times_s, noisy, sigma, survey.origin)
