@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.simulation.scene import Paint, SceneBuilder
 from seg2d3d_ros.types import FloatArray
 
@@ -38,7 +39,7 @@ class Building:
         """Return the outline (4, 2) in the street's frame, counter-clockwise."""
         w, d = self.width_m, self.depth_m
         corners = np.array([[0, 0, 0], [w, 0, 0], [w, d, 0], [0, d, 0]], float)
-        return (corners @ self.T_street_front[:3, :3].T + self.T_street_front[:3, 3])[:, :2]
+        return transforms.apply(self.T_street_front, corners)[:, :2]
 
 
 @dataclass(frozen=True)
@@ -92,5 +93,4 @@ def _gable(builder: SceneBuilder, building: Building, finish: Finish, object_id:
 
 
 def _place(building: Building, corners: list[tuple[float, float, float]]) -> FloatArray:
-    T = building.T_street_front
-    return np.asarray(corners, float) @ T[:3, :3].T + T[:3, 3]
+    return transforms.apply(building.T_street_front, np.array(corners))

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from seg2d3d_ros.simulation.scene import Paint, SceneBuilder
+from seg2d3d_ros.geometry import transforms
+from seg2d3d_ros.simulation.scene import Corner, Paint, SceneBuilder
 from seg2d3d_ros.types import FloatArray
 
 CAR_RADIUS_M = 2.8
@@ -80,82 +81,37 @@ def add_car(
     belt = 1.0 if is_van else 0.85
     roof = 1.95 if is_van else float(rng.uniform(1.4, 1.55))
     front, rear = length / 2, -length / 2
-    builder.box((rear, -half, 0.28), (front, half, belt), T, body, object_id)
+
+    def box(low: Corner, high: Corner, paint: Paint) -> None:
+        builder.box(low, high, T, paint, object_id)
+
+    box((rear, -half, 0.28), (front, half, belt), body)
     wind = (front - 0.5, front - 0.9) if is_van else (front - 1.1, front - 1.8)
     back = (rear + 0.02, rear + 0.1) if is_van else (rear + 0.25, rear + 0.8)
     _cabin(builder, T, (wind, back, half, belt, roof), (paints["glass"], body), object_id)
+    tyre, light, tail = paints["tyre"], paints["light"], paints["tail"]
     for x in (front - 0.85, rear + 0.8):
-        builder.box(
-            (x - 0.31, -half - 0.02, 0.0),
-            (x + 0.31, half + 0.02, 0.60),
-            T,
-            paints["tyre"],
-            object_id,
-        )
+        box((x - 0.31, -half - 0.02, 0.0), (x + 0.31, half + 0.02, 0.60), tyre)
     for y in (-half + 0.1, half - 0.45):
-        builder.box(
-            (front - 0.05, y, 0.58), (front + 0.02, y + 0.35, 0.75), T, paints["light"], object_id
-        )
-        builder.box(
-            (rear - 0.02, y, 0.58), (rear + 0.05, y + 0.35, 0.75), T, paints["tail"], object_id
-        )
-    builder.box((front, -0.26, 0.36), (front + 0.03, 0.26, 0.48), T, paints["light"], object_id)
-    builder.box((rear - 0.03, -0.26, 0.5), (rear, 0.26, 0.62), T, paints["light"], object_id)
+        box((front - 0.05, y, 0.58), (front + 0.02, y + 0.35, 0.75), light)
+        box((rear - 0.02, y, 0.58), (rear + 0.05, y + 0.35, 0.75), tail)
+    box((front, -0.26, 0.36), (front + 0.03, 0.26, 0.48), light)
+    box((rear - 0.03, -0.26, 0.5), (rear, 0.26, 0.62), light)
 
 
 def _cabin(
     builder: SceneBuilder, T: FloatArray, shape: tuple, paints: tuple[Paint, Paint], object_id: int
 ) -> None:
-    """Add a cabin with slanted front and rear windows."""
+    """Add a cabin: windows on all four sides, those in front and behind slanted, and a roof."""
     (low_front, top_front), (low_rear, top_rear), half, belt, roof = shape
     glass, body = paints
     inner = half - 0.14
-
-    def quad(corners: list[tuple[float, float, float]], paint: Paint) -> None:
-        builder.quad(np.asarray(corners) @ T[:3, :3].T + T[:3, 3], paint, object_id)
-
-    quad(
-        [
-            (low_front, -half, belt),
-            (low_front, half, belt),
-            (top_front, inner, roof),
-            (top_front, -inner, roof),
-        ],
-        glass,
-    )
-    quad(
-        [
-            (low_rear, half, belt),
-            (low_rear, -half, belt),
-            (top_rear, -inner, roof),
-            (top_rear, inner, roof),
-        ],
-        glass,
-    )
-    quad(
-        [
-            (low_rear, -half, belt),
-            (low_front, -half, belt),
-            (top_front, -inner, roof),
-            (top_rear, -inner, roof),
-        ],
-        glass,
-    )
-    quad(
-        [
-            (low_front, half, belt),
-            (low_rear, half, belt),
-            (top_rear, inner, roof),
-            (top_front, inner, roof),
-        ],
-        glass,
-    )
-    quad(
-        [
-            (top_rear, -inner, roof),
-            (top_front, -inner, roof),
-            (top_front, inner, roof),
-            (top_rear, inner, roof),
-        ],
-        body,
-    )
+    low = [(low_front, -half), (low_front, half), (low_rear, half), (low_rear, -half)]
+    top = [(top_front, -inner), (top_front, inner), (top_rear, inner), (top_rear, -inner)]
+    sides = [
+        [(*low[a], belt), (*low[b], belt), (*top[b], roof), (*top[a], roof)]
+        for a, b in ((0, 1), (2, 3), (3, 0), (1, 2))
+    ]
+    lid = [(*top[k], roof) for k in (3, 0, 1, 2)]
+    builder.quads(transforms.apply(T, np.array(sides)), glass, object_id)
+    builder.quad(transforms.apply(T, np.array(lid)), body, object_id)

@@ -8,6 +8,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.types import FloatArray
 
 Corner: TypeAlias = tuple[float, float, float]
@@ -106,7 +107,7 @@ class SceneBuilder:
             for a, b in zip(ring, ring[1:] + ring[:1], strict=True)
         ]
         faces.append([(x, y, z1) for x, y in ring])
-        self.quads(np.asarray(faces) @ T[:3, :3].T + T[:3, 3], paint, object_id)
+        self.quads(transforms.apply(T, np.array(faces)), paint, object_id)
 
     def _add(
         self,
