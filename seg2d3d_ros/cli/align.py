@@ -38,7 +38,8 @@ def run(args: argparse.Namespace) -> int:
     check_target(args.out, args.overwrite)
     report = read_report(args.onto / "run.json")
     model = described(read_colmap(args.model, args.metric), args.pictures)
-    with FolderStore.temporary(args.out.absolute().parent) as store, progress("aligning"):
+    scratch = FolderStore.temporary(args.out.absolute().parent, args.out)
+    with scratch as store, progress("aligning"):
         stage = load_stage(args.onto, store)
         aligned = align_model(stage, model, Config())
         stage.keep()

@@ -104,7 +104,8 @@ def run(args: argparse.Namespace) -> int:
     if args.one_process:  # loaded in the midst of a run it would take SIGTERM from us
         import seg2d3d_ros.geometry.ceres_bundle  # noqa: F401
     scratch = config.runtime.scratch_dir or args.out.absolute().parent
-    with stop_on_signals(signal.SIGTERM) as stopped, FolderStore.temporary(scratch) as blocks:
+    told = stop_on_signals(signal.SIGTERM)
+    with told as stopped, FolderStore.temporary(scratch, args.out) as blocks:
         if args.onto is not None:
             from seg2d3d_ros.io.saved_map import copy_map
 

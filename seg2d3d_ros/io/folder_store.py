@@ -46,20 +46,25 @@ class FolderStore:
             raise ResultError(f"{folder} cannot be made for frozen frames: {error}") from error
 
     @classmethod
-    def temporary(cls, parent: str | Path | None = None) -> Self:
+    def temporary(cls, parent: str | Path | None = None, result: Path | None = None) -> Self:
         """Make a store in a new folder, below `parent` or where the system keeps such.
 
         Folders that killed runs left there are removed.
 
+        Args:
+            parent: Folder, made if it is not there.
+            result: What will be written from it, by nobody else in the meantime.
+
         Raises:
-            ResultError: the parent cannot be written.
+            ResultError: the parent cannot be written, or another run will write the result.
         """
+        said = "" if result is None else str(result.absolute())
         parent = Path(parent or tempfile.gettempdir()).expanduser()
         try:
             parent.mkdir(parents=True, exist_ok=True)
-            _remove_orphans(parent)
+            _remove_orphans(parent, said)
             store = cls(Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent)))
-            store._lock = _lock(store.folder)
+            store._lock = _lock(store.folder, said)
             return store
         except OSError as error:
             raise ResultError(
@@ -157,8 +162,11 @@ def _digest(file: BinaryIO) -> str:
     return digest
 
 
-def _lock(folder: Path) -> int | None:
-    """Lock a folder while this process lives; its file appears when it is locked already."""
+def _lock(folder: Path, result: str) -> int | None:
+    """Lock a folder while this process lives; its file appears when it is locked already.
+
+    It holds what will be written from the folder.
+    """
     making = folder / "making"
     descriptor = os.open(making, os.O_CREAT | os.O_RDWR)
     try:
@@ -170,17 +178,34 @@ def _lock(folder: Path) -> int | None:
         os.close(descriptor)
         making.unlink()
         return None
+    os.write(descriptor, os.fsencode(result))
     os.rename(making, folder / _LOCK)
     return descriptor
 
 
-def _remove_orphans(parent: Path) -> None:
-    """Remove folders of stores whose process is no more: nobody holds their lock."""
+def _remove_orphans(parent: Path, result: str) -> None:
+    """Remove folders of stores whose process is no more: nobody holds their lock.
+
+    Raises:
+        ResultError: one that lives will write the result.
+    """
     for lock in parent.glob(f"{_PREFIX}*/{_LOCK}"):
         try:
             with lock.open() as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:  # somebody works there, or it is not ours
+            if result and _read(lock) == result:
+                raise ResultError(
+                    f"another run is about to write {result}; wait for its end, or choose another "
+                    "folder"
+                ) from None
             continue
         _LOG.info("removing %s, which a run left that was killed", lock.parent)
         shutil.rmtree(lock.parent, ignore_errors=True)
+
+
+def _read(lock: Path) -> str:
+    """Return what a lock says, nothing where it has gone or is not ours."""
+    with suppress(OSError):
+        return os.fsdecode(lock.read_bytes())
+    return ""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import platform
 import shutil
+import tempfile
 from collections import Counter
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -76,8 +78,13 @@ def check_target(folder: str | Path, overwrite: bool = False) -> None:
             if not overwrite:
                 raise ResultError(f"{folder} holds a result already; allow it by --overwrite")
     parent = next(p for p in folder.absolute().parents if p.exists())
-    if not os.access(parent, os.W_OK):
-        raise ResultError(f"{folder} cannot be made: {parent} cannot be written")
+    try:  # rights alone do not tell: /proc and disks mounted read-only refuse in spite of them
+        os.rmdir(tempfile.mkdtemp(prefix=".seg2d3d-", dir=parent))
+    except OSError as error:
+        raise ResultError(
+            f"{folder} cannot be made: {parent} cannot be written ({error.strerror}); choose "
+            "another folder"
+        ) from error
 
 
 def _is_result(folder: Path) -> bool:
@@ -101,7 +108,8 @@ def write_result(
 ) -> Path:
     """Write a full map and the report of its run as a result folder.
 
-    All is written into a folder beside it first, which then takes its place in one step.
+    All is written into a folder beside it first, which then takes its place in one step. What
+    writers left there that were killed is removed.
 
     Args:
         folder: Where to; parents are made.
@@ -119,7 +127,7 @@ def write_result(
     partial = folder.absolute().parent / f".{folder.name}.partial-{os.getpid()}"
     try:
         partial.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(partial, ignore_errors=True)
+        _remove_orphans(folder.absolute())
         partial.mkdir()
         _write_files(partial, map, report, picture or draw_map(map, report.source))
         save_map(partial / "map", map, blocks)
@@ -129,6 +137,15 @@ def write_result(
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return folder
+
+
+def _remove_orphans(folder: Path) -> None:
+    """Remove what was being written in place of a folder by processes that are no more, and us."""
+    beginning = f".{folder.name}.partial-"
+    for partial in folder.parent.glob(f"{glob.escape(beginning)}*"):
+        pid = partial.name.removeprefix(beginning)
+        if pid == str(os.getpid()) or (pid.isdigit() and not Path("/proc", pid).exists()):
+            shutil.rmtree(partial, ignore_errors=True)
 
 
 def _swap(partial: Path, folder: Path) -> None:

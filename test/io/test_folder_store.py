@@ -136,6 +136,17 @@ def test_temporary_removes_what_killed_processes_left_and_nothing_else(tmp_path)
             run.stdout.close()
 
 
+def test_temporary_for_a_result_that_another_run_will_write_is_refused(tmp_path):
+    with FolderStore.temporary(tmp_path, tmp_path / "r") as store:
+        with pytest.raises(ResultError, match="another run is about to write"):
+            FolderStore.temporary(tmp_path, tmp_path / "r")
+        assert list(tmp_path.iterdir()) == [store.folder]
+        for result in (tmp_path / "r2", None):
+            FolderStore.temporary(tmp_path, result).remove()
+    FolderStore.temporary(tmp_path, tmp_path / "r").remove()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_temporary_gives_its_lock_back(tmp_path):
     num = len(os.listdir("/proc/self/fd"))
     for _ in range(5):

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import os
+import subprocess
 
 import numpy as np
 import pytest
@@ -208,6 +209,21 @@ def test_failure_half_way_keeps_the_result_before_and_leaves_nothing(tmp_path, m
         write_result(out, make_map(), make_report(source="second"), overwrite=True)
     assert read_result(out).run["source"] == "first"
     assert [p.name for p in tmp_path.iterdir()] == ["r"]
+
+
+def test_write_result_removes_what_killed_writers_left_and_nothing_else(tmp_path):
+    with subprocess.Popen(["sleep", "60"]) as killed:
+        killed.kill()
+    kept = [f".r.partial-{os.getppid()}", ".rr.partial-0", ".r.partial-0.txt", "r"]
+    for name in (*kept[:-1], f".r.partial-{killed.pid}", f".r.partial-{os.getpid()}"):
+        (tmp_path / name).mkdir()
+    write_result(tmp_path / "r", make_map(), make_report())
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(kept)
+
+
+def test_check_target_where_even_root_may_not_write_is_refused():
+    with pytest.raises(ResultError, match="/proc/x cannot be made: /proc cannot be written"):
+        check_target("/proc/x")
 
 
 def test_check_target_a_file_or_unwritable_place_is_refused(tmp_path):
