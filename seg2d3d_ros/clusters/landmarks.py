@@ -102,3 +102,9 @@ def colors_at(image: np.ndarray, uv_px: FloatArray) -> np.ndarray:
     at = np.round(uv_px).astype(int)
     values = image[at[:, 1], at[:, 0]]
     return np.repeat(values[:, None], 3, axis=1) if image.ndim == 2 else values[:, ::-1]
+
+
+def is_among(known: IntArray, ids: IntArray) -> np.ndarray:
+    """Return which ids (n,) are among known ones, ascending; faster than NumPy for a few."""
+    among: np.ndarray = np.append(known, -1)[np.searchsorted(known, ids)] == ids
+    return among

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from seg2d3d_ros.clusters.landmarks import is_among
 from seg2d3d_ros.clusters.patches import (
     DRAWN_PX,
     WINDOW_PX,
@@ -61,7 +62,7 @@ class ReferencePatches:
             uv_px: (n, 2) where they are in it.
             T_cam_local: (4, 4) pose of the camera.
         """
-        new = ~_is_among(self.ids, ids)
+        new = ~is_among(self.ids, ids)
         if not new.any():
             return
         at = np.floor(uv_px[new] + 0.5).astype(np.int64)
@@ -80,7 +81,7 @@ class ReferencePatches:
 
     def keep(self, ids: IntArray) -> None:
         """Forget all corners but these (n,)."""
-        rows = _is_among(np.sort(ids), self.ids)
+        rows = is_among(np.sort(ids), self.ids)
         self.ids, self._patches = self.ids[rows], self._patches[rows]
         self._center_px, self._T_cam_local = self._center_px[rows], self._T_cam_local[rows]
 
@@ -201,11 +202,6 @@ def _lying(
     steps = level_steps(camera, uv_px[low], height, camera, T_first_cam[low])
     fits = np.abs(steps).sum(axis=2).max(axis=1, initial=0.0) < _MAX_STEP_PX
     return low[fits], steps[fits]
-
-
-def _is_among(known: IntArray, ids: IntArray) -> NDArray[np.bool_]:
-    """Return which ids (n,) are among known ones, ascending; faster than NumPy for a few."""
-    return np.append(known, -1)[np.searchsorted(known, ids)] == ids
 
 
 def _match_brightness(

@@ -9,6 +9,7 @@ import numpy as np
 
 from seg2d3d_ros.clusters.assembly import RigFrame
 from seg2d3d_ros.clusters.exclusion import Exclusion
+from seg2d3d_ros.clusters.landmarks import is_among
 from seg2d3d_ros.clusters.motion import guess_pixels
 from seg2d3d_ros.clusters.threads import Threads
 from seg2d3d_ros.clusters.tracker import FAR, NEAR, Tracker
@@ -130,7 +131,7 @@ class RigTracker:
         """End the tracks of some cameras that are not among what they saw."""
         for c in cameras:
             tracker = self.trackers[c]
-            tracker.keep(np.isin(tracker.ids, seen.ids[seen.camera == c]))
+            tracker.keep(is_among(np.sort(seen.ids[seen.camera == c]), tracker.ids))
 
     def replace(self, cameras: Sequence[int], seen: Seen) -> None:
         """Let some cameras follow what was seen, and nothing else."""

@@ -72,8 +72,9 @@ class ShrunkCamera:
         shape = self.nodes_xy.shape[:2]
         node = np.floor((xy * self.focal_px + self.center_px + 0.5) / _NODE_PX).astype(np.int64)
         column, row = np.clip(node, 0, [shape[1] - 1, shape[0] - 1]).T
-        sums = np.zeros((*shape, 2), dtype=np.float32)
-        np.add.at(sums, (row, column), np.c_[values, np.ones(len(values))])
+        at, num = row * shape[1] + column, shape[0] * shape[1]
+        sums = np.stack([np.bincount(at, values, num), np.bincount(at, None, num)], axis=1)
+        sums = sums.reshape(*shape, 2).astype(np.float32)
         total, weight = sums.copy(), 1.0
         for sigma in (1.0, 2.0, 4.0, 8.0, 24.0):
             weight *= 0.03

@@ -12,6 +12,8 @@ from seg2d3d_ros.types import Camera, FloatArray, IntArray
 
 _WINDOW_PX = (11, 11)
 _CRITERIA = (cv2.TERM_CRITERIA_COUNT + cv2.TERM_CRITERIA_EPS, 20, 0.01)
+# Enough to tell whether a corner comes back within 0.7 px.
+_CRITERIA_BACK = (cv2.TERM_CRITERIA_COUNT + cv2.TERM_CRITERIA_EPS, 10, 0.03)
 _BORDER_PX = 6
 _MAX_RETURN_PX = 0.7
 
@@ -66,7 +68,7 @@ def flow(
         start.copy(),
         winSize=_WINDOW_PX,
         maxLevel=reach.back - 1,
-        criteria=_CRITERIA,
+        criteria=_CRITERIA_BACK,
         flags=flags,
     )
     height, width = after.shape[:2]
