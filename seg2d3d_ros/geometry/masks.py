@@ -13,7 +13,7 @@ pixel (i, j) covers [i - 0.5, i + 0.5) x [j - 0.5, j + 0.5).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
@@ -106,11 +106,13 @@ class MaskStack:
         """Stack masks, m pairs of box and runs."""
         self._boxes = np.array([box for box, _ in masks], dtype=np.int64).reshape(-1, 4)
         x0, y0, x1, y1 = self._boxes.T
-        num_runs = np.array([len(runs) for _, runs in masks], dtype=np.int64)
+        # With the boundary at the end of the crop, so that foreground runs are pairs throughout.
+        closed = [_closed(*mask) for mask in masks]
+        num_runs = np.array([len(runs) for runs in closed], dtype=np.int64)
         self._first = np.cumsum(num_runs) - num_runs
         self._width, size = x1 - x0, (x1 - x0) * (y1 - y0)
         base = np.cumsum(size) - size
-        runs = np.concatenate([np.zeros(0, np.uint32), *(runs for _, runs in masks)])
+        runs = np.concatenate([np.zeros(0, np.uint32), *closed])
         self._boundaries = runs + np.repeat(base, num_runs)
         # Where (0, 0) would be, were the row of the box as long as that.
         self._origin = base - y0 * self._width - x0
@@ -139,6 +141,71 @@ class MaskStack:
         """Return the number of masks."""
         return len(self._boxes)
 
+    @cached_property
+    def _filled(self) -> NDArray[np.int64]:
+        """Return how many pixels of masks come before each foreground run, and in all (r + 1,)."""
+        lengths = self._boundaries[1::2] - self._boundaries[::2]
+        return np.concatenate([[0], np.cumsum(lengths)])
+
+    @cached_property
+    def areas(self) -> NDArray[np.int64]:
+        """Return the number of pixels of each mask (m,)."""
+        ends = np.append(self._first, len(self._boundaries)) // 2
+        return np.diff(self._filled[ends])
+
+    def every_nth_pixel(
+        self, step: NDArray[np.int64], first: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return pixels of all masks as the function of that name does of one.
+
+        Args:
+            step: (m,) which pixels of each mask, in reading order.
+            first: (m,) the first of them.
+
+        Returns:
+            The mask (k,), ascending, and the pixel (k, 2).
+        """
+        num = np.maximum(-((first - self.areas) // step), 0)
+        mask = np.repeat(np.arange(len(num)), num)
+        place = np.arange(len(mask)) - (np.cumsum(num) - num)[mask]
+        k = (self._filled[self._first // 2] + first)[mask] + step[mask] * place
+        run = np.searchsorted(self._filled[1:], k, side="right")
+        x0, y0 = self._boxes[mask, :2].T
+        width = self._width[mask]
+        start = self._boundaries[2 * run] - self._origin[mask] - y0 * width - x0
+        row, column = np.divmod(start + k - self._filled[run], width)
+        return mask, np.stack([column + x0, row + y0], axis=1)
+
+    def are_deep(
+        self, mask: NDArray[np.int64], uv_px: ArrayLike, depth_px: ArrayLike
+    ) -> NDArray[np.bool_]:
+        """Return which pixels lie deep in their masks: near a silhouette is often what is behind.
+
+        Args:
+            mask: (n,) mask of each, by position; beyond its box, and beyond the picture, nothing
+                is of it.
+            uv_px: (n, 2) pixels, finite.
+            depth_px: (m,) no pixel outside a mask may be nearer than that, above 0.
+
+        Returns:
+            (n,) bool.
+        """
+        # Rows of the disc around each, as far as they have to be inside.
+        farthest = np.ceil(np.square(depth_px)).astype(np.int64)[mask] - 1
+        reach = int(_root(farthest.max(initial=0)))
+        rise = np.arange(-reach, reach + 1)
+        room = farthest - np.square(rise)[:, None]
+        half = _root(np.maximum(room, 0))
+        column, row = np.floor(np.asarray(uv_px).reshape(-1, 2).T + 0.5).astype(np.int64)
+        left, row = column - half, row + rise[:, None]
+        x0, y0, x1, y1 = self._boxes[mask].T
+        in_box = (left >= x0) & (left + 2 * half < x1) & (row >= y0) & (row < y1)
+        index = row * self._width[mask] + left + self._origin[mask]
+        place = np.searchsorted(self._boundaries, index, side="right")
+        end = np.append(self._boundaries, 0)[place]
+        is_inside = in_box & ((place & 1) == 1) & (index + 2 * half < end)
+        return np.asarray((is_inside | (room < 0)).all(axis=0))
+
     def hits(self, uv_px: NDArray[np.floating]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the mask (k,) and the pixel (k,), by position, of all that lie in masks.
 
@@ -157,6 +224,12 @@ class MaskStack:
         is_inside = (place & 1).astype(bool)
         return mask[is_inside], pixel[is_inside]
 
+    def contain(self, uv_px: NDArray[np.floating]) -> NDArray[np.bool_]:
+        """Return which pixels (n, 2) lie in which mask, (m, n)."""
+        found = np.zeros((len(self), len(uv_px)), bool)
+        found[self.hits(uv_px)] = True
+        return found
+
 
 def contains_each(
     masks: Sequence[tuple[Box, Runs]], uv_px: NDArray[np.floating]
@@ -170,9 +243,7 @@ def contains_each(
     Returns:
         (m, n) bool.
     """
-    found = np.zeros((len(masks), len(uv_px)), bool)
-    found[MaskStack(masks).hits(uv_px)] = True
-    return found
+    return MaskStack(masks).contain(uv_px)
 
 
 def area(bbox_px: Box, runs: Runs) -> int:
@@ -186,37 +257,18 @@ def area(bbox_px: Box, runs: Runs) -> int:
 
 
 def is_deep(bbox_px: Box, runs: Runs, uv_px: ArrayLike, depth_px: float) -> NDArray[np.bool_]:
-    """Return which pixels lie deep in the mask: points near a silhouette often belong behind it.
+    """Return which pixels (n, 2) lie deep in one mask, (n,) bool: `MaskStack.are_deep`."""
+    uv = np.asarray(uv_px).reshape(-1, 2)
+    mask = np.zeros(len(uv), dtype=np.int64)
+    return MaskStack([(bbox_px, runs)]).are_deep(mask, uv, np.array([depth_px]))
 
-    Args:
-        bbox_px: Box of the mask; beyond it, and beyond the picture, nothing is of the mask.
-        runs: Runs of the mask.
-        uv_px: (n, 2) pixels.
-        depth_px: No pixel outside the mask may be nearer than that.
 
-    Returns:
-        (n,) bool.
-    """
+def _closed(bbox_px: Box, runs: Runs) -> Runs:
+    """Return runs with the boundary at the end of the crop, where it was left out."""
     x0, y0, x1, y1 = bbox_px
-    uv = np.asarray(uv_px).reshape(-1, 2) + 0.5
-    deep = np.zeros(len(uv), bool)
-    u, v = uv.T
-    near = np.flatnonzero((u >= x0) & (u < x1) & (v >= y0) & (v < y1))
-    if not len(near):
-        return deep
-    around = _disc(int(np.ceil(depth_px**2)))
-    room, height, width = int(around.max()), y1 - y0, x1 - x0
-    crop = np.zeros((height + 2 * room, width + 2 * room), bool)
-    crop[room : room + height, room : room + width] = decode_crop(bbox_px, runs)
-    column, row = uv[near].astype(np.int64).T - [[x0 - room], [y0 - room]]
-    at = row * crop.shape[1] + column
-    deep[near] = crop.ravel()[at[:, None] + around @ [1, crop.shape[1]]].all(axis=1)
-    return deep
+    return np.append(runs, np.uint32((x1 - x0) * (y1 - y0))) if len(runs) % 2 else runs
 
 
-@lru_cache
-def _disc(radius2: int) -> NDArray[np.int64]:
-    """Return the offsets (n, 2) in pixels whose length squared is less than `radius2`."""
-    reach = np.arange(-radius2, radius2 + 1)
-    x, y = np.meshgrid(reach, reach)
-    return np.stack([x, y], axis=2)[x**2 + y**2 < radius2].reshape(-1, 2)
+def _root(value: ArrayLike) -> NDArray[np.int64]:
+    """Return the largest integers whose square is no more than small ones."""
+    return np.sqrt(value).astype(np.int64)

@@ -180,7 +180,7 @@ def encode(contents: Sequence[FrameContent]) -> dict[str, NDArray[Any]]:
         "mask_score": np.array([m.score for m in masks], dtype=np.float64),
         "mask_bbox_px": np.array([m.bbox_px for m in masks], dtype=np.int32).reshape(-1, 4),
         "num_runs": np.array([len(m.runs) for m in masks], dtype=np.int32),
-        "run_lengths": _smallest(_joined([np.diff(m.runs, prepend=0) for m in masks], np.uint32)),
+        "run_lengths": _smallest(_lengths([m.runs for m in masks])),
         "num_embedding": np.array([len(e) for e in embeddings], dtype=np.int32),
         "embedding": _joined(embeddings, np.float32),
         "model_id": np.array(models, dtype=np.str_) if models else np.zeros(0, dtype="U1"),
@@ -246,6 +246,16 @@ def _flat(embedding: NDArray[np.float32] | None) -> NDArray[np.float32]:
 
 def _joined(parts: Sequence[NDArray[Any]], kind: Any) -> NDArray[Any]:
     return np.concatenate([np.zeros(0, dtype=kind), *parts]).astype(kind)
+
+
+def _lengths(runs: Sequence[NDArray[np.uint32]]) -> NDArray[np.uint32]:
+    """Return how far each boundary of masks lies behind the one before it, or behind the start."""
+    boundaries = _joined(runs, np.uint32)
+    lengths = np.diff(boundaries, prepend=np.uint32(0))
+    num = np.array([len(r) for r in runs], dtype=np.int64)
+    first = (np.cumsum(num) - num)[num > 0]
+    lengths[first] = boundaries[first]
+    return lengths
 
 
 def _smallest(values: NDArray[np.uint32]) -> NDArray[Any]:

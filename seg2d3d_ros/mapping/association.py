@@ -34,11 +34,11 @@ from seg2d3d_ros.mapping.partition import Edges, greedy_partition, united
 from seg2d3d_ros.mapping.shared_masks import SharedMasks
 from seg2d3d_ros.mapping.side_by_side import side_by_side
 from seg2d3d_ros.mapping.state import MapState
-from seg2d3d_ros.mapping.votes import PictureVotes, VoteGraph, picture_votes, place_keys
+from seg2d3d_ros.mapping.votes import PlacedLandmarks, VoteGraph, place_keys
 from seg2d3d_ros.types import EventKind, FloatArray, InstanceEvent, IntArray
 
 _MIN_STEP_M = 0.25
-_PICTURES_AT_A_TIME = 64
+_PICTURES_AT_A_TIME, _WORTH_A_FORK = 512, 64
 _PLACES_AT_A_TIME = 20_000
 _NONE = np.zeros(0, dtype=np.int64)
 
@@ -79,7 +79,9 @@ class Associator(Association):
             self._hang_grid(state)
         new = [p for k in new_frames for p in self._look_up(state, k)]
         self._take(new)
-        touched = self._graph.add([self._votes(state, p) for p in new if p.is_voting])
+        voting = [p for p in new if p.is_voting]
+        placed, reach_m = self._placed(state, voting), self._options.vote_reach_m
+        touched = self._graph.add([placed.votes_of(p.seen, reach_m) for p in voting])
         return self._decide(touched, self._stamp(state))
 
     def rebuild(self, state: MapState) -> list[InstanceEvent]:
@@ -179,21 +181,21 @@ class Associator(Association):
 
     def _sum_up(self, state: MapState) -> IntArray:
         """Add the votes of all pictures, some at a time; return the places (n,) they touch."""
-        touched = [np.zeros(0, dtype=np.int64)]
+        touched = [_NONE]
         voting = [p for p in self.pictures if p.is_voting]
+        placed, reach_m = self._placed(state, voting), self._options.vote_reach_m
         for k in range(0, len(voting), _PICTURES_AT_A_TIME):
-            some = voting[k : k + _PICTURES_AT_A_TIME]
-            votes = forks.in_order(partial(self._votes, state), some, _PICTURES_AT_A_TIME)
+            some = [p.seen for p in voting[k : k + _PICTURES_AT_A_TIME]]
+            votes = forks.in_order(partial(placed.votes_of, reach_m=reach_m), some, _WORTH_A_FORK)
             touched.append(self._graph.add(votes))
         return np.unique(np.concatenate(touched))
 
-    def _votes(self, state: MapState, picture: Picture) -> PictureVotes:
-        good = np.flatnonzero(np.isfinite(state.points(picture.seen.ids)[:, 0]))
-        good = good[np.argsort(picture.seen.ids[good], kind="stable")]
-        ids, mask = picture.seen.ids[good], picture.seen.mask[good]
+    def _placed(self, state: MapState, pictures: list[Picture]) -> PlacedLandmarks:
+        """Look up the landmarks in masks of some pictures, each once."""
+        ids = np.unique(np.concatenate([_NONE, *(p.seen.ids for p in pictures)]))
+        ids = ids[np.isfinite(state.points(ids)[:, 0])]
         points, sigma = state.points(ids) / state.unit, state.sigma(ids) / state.unit
-        keys, class_id = self._places(state, ids), self._class_of(ids)
-        return picture_votes(keys, points, sigma, mask, self._options.vote_reach_m, class_id)
+        return PlacedLandmarks(ids, self._places(state, ids), points, sigma, self._class_of(ids))
 
     # ------------------------------------------------------------- decisions
 

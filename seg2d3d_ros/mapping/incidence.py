@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from seg2d3d_ros.geometry import masks as pixel_masks
+from seg2d3d_ros.geometry.masks import MaskStack
 from seg2d3d_ros.types import IntArray, Mask
 
 _EDGE_RATIO = 0.1
@@ -47,16 +46,18 @@ def incidence(
     Landmarks close to the border of a building mask are left out: at a silhouette a corner often
     belongs to what lies behind, at a hole to what stands before. In small masks close is closer.
     """
-    owner = np.full(len(ids), -1, dtype=np.int64)
-    class_id = np.full(len(ids), -1, dtype=np.int64)
-    sizes = [pixel_masks.area(m.bbox_px, m.runs) for m in masks]
-    inside = pixel_masks.contains_each([(m.bbox_px, m.runs) for m in masks], uv_px)
-    for k in sorted(range(len(masks)), key=lambda k: (-sizes[k], masks[k].label)):
-        mask, rows = masks[k], np.flatnonzero(inside[k])
-        class_id[rows] = mask.class_id
-        owner[rows] = -1
-        if mask.class_id in building_classes and len(rows):
-            margin_px = min(max(_EDGE_RATIO * math.sqrt(sizes[k]), 1.0), _MAX_EDGE_PX)
-            owner[rows[pixel_masks.is_deep(mask.bbox_px, mask.runs, uv_px[rows], margin_px)]] = k
-    found = np.flatnonzero(owner >= 0)
-    return Incidence(ids[found], owner[found], ids, class_id)
+    stack = MaskStack([(m.bbox_px, m.runs) for m in masks])
+    order = sorted(range(len(masks)), key=lambda k: (-int(stack.areas[k]), masks[k].label))
+    turn = np.empty(len(masks), dtype=np.int64)
+    turn[order] = np.arange(len(masks))
+    mask, point = stack.hits(uv_px)
+    by_turn = np.argsort(turn[mask], kind="stable")
+    smallest = np.full(len(ids), -1, dtype=np.int64)
+    smallest[point[by_turn]] = mask[by_turn]  # the last one written stays
+    # The last entry is for those outside all masks.
+    class_id = np.array([*(m.class_id for m in masks), -1], dtype=np.int64)
+    is_building = np.isin(class_id[:-1], list(building_classes))
+    found = np.flatnonzero(np.append(is_building, False)[smallest])
+    margin_px = np.clip(_EDGE_RATIO * np.sqrt(stack.areas), 1.0, _MAX_EDGE_PX)
+    found = found[stack.are_deep(smallest[found], uv_px[found], margin_px)]
+    return Incidence(ids[found], smallest[found], ids, class_id[smallest])

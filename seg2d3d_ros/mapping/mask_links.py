@@ -152,9 +152,9 @@ def _sample(state: MapState, frame: int, camera: int, classes: frozenset[int]) -
     numbers = np.array([k for k, m in enumerate(masks) if m.class_id in classes], dtype=np.int64)
     boxes = np.array([masks[k].bbox_px for k in numbers.tolist()], dtype=float).reshape(-1, 4)
     stack = MaskStack([(masks[k].bbox_px, masks[k].runs) for k in numbers.tolist()])
-    pixels = [_spread(masks[k]) for k in numbers.tolist()]
-    owner = np.repeat(np.arange(len(numbers)), [len(p) for p in pixels])
-    uv = np.concatenate([np.zeros((0, 2)), *pixels])
+    step = np.maximum(1, stack.areas // _NUM_SAMPLES)
+    owner, pixels = stack.every_nth_pixel(step, step // 2)
+    uv = pixels.astype(np.float64)
     model = state.cameras[camera]
     depth = _depth(state, frame, camera, uv)
     rays = np.c_[models.normalize(model, uv), np.ones(len(uv))]
@@ -206,7 +206,7 @@ def _depth(state: MapState, frame: int, camera: int, uv_px: FloatArray) -> Float
     T_cam_world = transforms.invert(_camera_pose(state, frame, camera))
     z = transforms.apply(T_cam_world, points[known])[:, 2]
     _, near = cKDTree(f.uv_px[rows][known]).query(uv_px, k=3)
-    return np.median(z[near], axis=1)
+    return np.asarray(np.sort(z[near], axis=1)[:, 1])
 
 
 def _link(state: MapState, others: list[_Regions], now: _Regions) -> MaskLinks:

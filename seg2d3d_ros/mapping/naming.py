@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
-from seg2d3d_ros.geometry import masks as pixel_masks
-from seg2d3d_ros.geometry.masks import Box, Runs
+from seg2d3d_ros.geometry.masks import MaskStack
 from seg2d3d_ros.mapping.agreement import Evidence
 from seg2d3d_ros.mapping.identities import Picture
 from seg2d3d_ros.mapping.state import MapState
@@ -26,9 +27,10 @@ _TRACKED_WEIGHT = 0.75
 _ENOUGH_TRACKED = 6.0
 _ENOUGH_SHOWN = 4.0
 _NUM_SAMPLES = 48
-_LEAST_REACH_PX = 6.0
-# Of the edge of a square as large as the mask.
-_HIDING_REACH = 0.35
+# How far points hide, of the edge of a square as large as the mask, and at least.
+_HIDING_REACH, _LEAST_REACH_PX = 0.35, 6.0
+# How far points cover, of the same edge, and at least.
+_COVER_REACH, _LEAST_COVER_PX = 0.4, 4.0
 
 
 @dataclass(frozen=True)
@@ -66,20 +68,21 @@ def weigh_picture(
     named = [k for k, mask in enumerate(masks) if mask.class_id in building_classes]
     if not named:
         return out
-    regions = [(m.bbox_px, m.runs) for m in masks]
-    areas = [pixel_masks.area(*region) for region in regions]
+    stack = MaskStack([(m.bbox_px, m.runs) for m in masks])
+    samples = _samples(stack, named)
     shown = show(state, picture.frame, picture.camera, labelled, range_m)
-    inside = pixel_masks.contains_each(regions, shown.uv_px)
-    rows = _facing(shown, inside, areas, named)
+    inside = stack.contain(shown.uv_px)
+    rows = _facing(shown, inside, stack.areas, named)
     followed, held = _followed(state, picture, instance_of, len(masks))
     shown = shown.take(rows).joined(followed)
     inside = np.concatenate([inside[:, rows], held], axis=1)
     is_free = ~inside.any(axis=0)
     total = Counter(shown.instances[inside[named].any(axis=0)].tolist())
-    for k in named:
+    for k, pixels in zip(named, samples, strict=True):
         own = instance_of[picture.seen.mask == k]
         out[k].update(_tracked(own[own > 0]))
-        out[k].update(_covered(regions[k], areas[k], shown, inside[k] | is_free))
+        reach_px = max(_LEAST_COVER_PX, _COVER_REACH * math.sqrt(stack.areas[k]))
+        out[k].update(_covered(pixels, shown, inside[k] | is_free, reach_px))
         here = Counter(shown.instances[inside[k]].tolist())
         shares = {i: n / total[i] * min(n / _ENOUGH_SHOWN, 1.0) for i, n in here.items()}
         out[k].update(Counter(shares))  # type: ignore[arg-type]
@@ -106,21 +109,22 @@ def _followed(
     rows, ids, depth = rows[unsure], ids[unsure], depth[unsure]
     here = np.flatnonzero(frame.camera == picture.camera)
     known = state.canonical(frame.ids[here])
-    here, known = here[np.argsort(known, kind="stable")], np.sort(known)
+    order = np.argsort(known, kind="stable")
+    here, known = here[order], known[order]
     wanted = state.canonical(ids)
     at = np.searchsorted(known, wanted)
-    kept = np.flatnonzero(np.isin(wanted, known))  # adjustment has dropped some since
+    # Adjustment has dropped some since.
+    kept = np.flatnonzero(np.append(known, -1)[at] == wanted)
     rows, depth, at = rows[kept], depth[kept], here[at[kept]]
     held = picture.seen.mask[rows] == np.arange(num_masks)[:, None]
     return Shown(frame.uv_px[at].astype(np.float64), depth, instance_of[rows]), held
 
 
-def _facing(shown: Shown, inside: np.ndarray, areas: list[int], named: list[int]) -> IntArray:
+def _facing(shown: Shown, inside: np.ndarray, areas: IntArray, named: list[int]) -> IntArray:
     """Return the points that no other building of their mask hides, `inside` (m, n) its masks."""
     held = inside[named]
     mask = np.where(held.any(axis=0), np.array(named)[held.argmax(axis=0)], -1)
-    edge = np.sqrt(np.array(areas, dtype=np.float64))
-    reach = np.maximum(_LEAST_REACH_PX, _HIDING_REACH * edge[mask])
+    reach = np.maximum(_LEAST_REACH_PX, _HIDING_REACH * np.sqrt(areas)[mask])
     return np.flatnonzero(~hidden_by_neighbours(shown, mask, reach))
 
 
@@ -130,17 +134,26 @@ def _tracked(instances: IntArray) -> Evidence:
     return Counter({i: weight * n / len(instances) for i, n in _counted(instances)})
 
 
-def _covered(region: tuple[Box, Runs], size: int, shown: Shown, may_count: np.ndarray) -> Evidence:
-    """Return shares of the mask's area, each pixel going to the nearest of the points allowed."""
-    if not may_count.any():
-        return Counter()
-    step = max(1, size // _NUM_SAMPLES)
-    pixels = pixel_masks.every_nth_pixel(*region, step)
-    reach = max(4.0, 0.4 * float(np.sqrt(size)))
+def _samples(stack: MaskStack, some: list[int]) -> list[NDArray[np.int64]]:
+    """Return pixels (n, 2) spread over each of some masks."""
+    none = np.zeros(len(stack), dtype=np.int64)
+    step = stack.areas + 1
+    step[some] = np.maximum(1, stack.areas[some] // _NUM_SAMPLES)
+    mask, pixels = stack.every_nth_pixel(step, none)
+    ends = np.searchsorted(mask, np.arange(len(stack) + 1))
+    return [pixels[ends[k] : ends[k + 1]] for k in some]
+
+
+def _covered(
+    pixels: NDArray[np.int64], shown: Shown, may_count: NDArray[np.bool_], reach_px: float
+) -> Evidence:
+    """Return shares of a mask's pixels (m, 2), each going to the nearest of the points allowed."""
     rows = np.flatnonzero(may_count)
+    if not len(rows):
+        return Counter()
     squared = cdist(pixels, shown.uv_px[rows], "sqeuclidean")  # a tree takes twice the time
     nearest = squared.argmin(axis=1)
-    is_near = squared[np.arange(len(pixels)), nearest] < reach**2
+    is_near = squared[np.arange(len(pixels)), nearest] < reach_px**2
     found = shown.instances[rows[nearest[is_near]]]
     return Counter({i: n / len(pixels) for i, n in _counted(found)})
 

@@ -276,12 +276,8 @@ class PaperRoster(Roster):
             num = len(self._state.frames[p.frame].masks[p.camera])
             found = self._rules.instances_of_masks(p, num)
             tracked = np.bincount(p.seen.mask, minlength=num).tolist()
-            out.append(
-                [
-                    self._assignment(p.frame, p.camera, k, Name(self._by_hand(p, k, i), 1.0), n)
-                    for k, (i, n) in enumerate(zip(found, tracked, strict=True))
-                ]
-            )
+            names = [Name(self._by_hand(p, k, i), 1.0) for k, i in enumerate(found)]
+            out.append(self._assigned(p.frame, p.camera, names, tracked))
         return out
 
     def _by_hand(self, picture: Picture, mask: int, instance: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 
 import numpy as np
 
@@ -229,10 +230,7 @@ class Roster:
             self.tentative.keep_only({n.instance for n in agreed.names})
         names = iter(agreed.names)
         return {
-            key: [
-                self._assignment(*key, k, next(names), e.num_tracked[k])
-                for k in range(len(e.votes))
-            ]
+            key: self._assigned(*key, islice(names, len(e.votes)), e.num_tracked)
             for key, e in evidence.items()
         }
 
@@ -258,16 +256,17 @@ class Roster:
         bare = instance in self.tentative.ids
         return (self.tentative if bare else self.membership).class_of(instance)
 
-    def _assignment(
-        self, frame: int, camera: int, k: int, name: Name, num_tracked: int
-    ) -> MaskAssignment:
+    def _assigned(
+        self, frame: int, camera: int, names: Iterable[Name], num_tracked: list[int]
+    ) -> list[MaskAssignment]:
+        """Return the masks of a picture with their names."""
         f = self._state.frames[frame]
-        mask = f.masks[camera][k]
-        stamp = f.picture_stamps_ns[f.cameras.index(camera)]
+        stamp_ns = f.picture_stamps_ns[f.cameras.index(camera)]
         model = self._state.cameras[camera].name
-        return MaskAssignment(
-            stamp, model, mask.label, name.instance, name.score, num_tracked, mask.class_id
-        )
+        return [
+            MaskAssignment(stamp_ns, model, m.label, n.instance, n.score, num, m.class_id)
+            for m, n, num in zip(f.masks[camera], names, num_tracked, strict=True)
+        ]
 
     def replace_names(self, names: Mapping[tuple[int, int], list[MaskAssignment]]) -> None:
         """Put other names on the masks of pictures, by (frame, camera)."""
@@ -305,7 +304,7 @@ class Roster:
         # A camera sits within metres of base_link; the tiles reach further than that.
         near = self._tiles.near(centers, self._range + 10.0)
         confirmed = {i: self.members(i) for i in near if self.is_confirmed(i)}
-        return labelled_points(self._state, confirmed)
+        return labelled_points(self._state, confirmed, self._range)
 
     # ---------------------------------------------------------- descriptions
 

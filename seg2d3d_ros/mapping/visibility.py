@@ -19,6 +19,8 @@ _TILE_M = 25.0
 _SPACING_M = 1.5
 _STEPS_OF_DOUBT = 4.0
 _MAX_RELATIVE_SIGMA = 0.03
+# A range is one over the ground: what rises above it by as much is this much farther away.
+_FARTHEST_VIEW = 1.5
 _NUM_NEIGHBOURS = 16
 _NUM_IN_FRONT = 2
 _IN_FRONT_RATIO = 1.1
@@ -73,7 +75,9 @@ class LabelledPoints:
         return rows[np.einsum("ni,ni->n", away, away) <= range_m**2]
 
 
-def labelled_points(state: MapState, members: Mapping[int, IntArray]) -> LabelledPoints:
+def labelled_points(
+    state: MapState, members: Mapping[int, IntArray], range_m: float = np.inf
+) -> LabelledPoints:
     """Return landmarks of instances: of each the surest in every cube of 1.5 m, which is enough.
 
     So a street that was passed twice has no more to say than before. The cubes hang on the first
@@ -83,11 +87,15 @@ def labelled_points(state: MapState, members: Mapping[int, IntArray]) -> Labelle
     Args:
         state: The map.
         members: Landmarks with a position by their instance.
+        range_m: How far they may be looked at from; what is not sure from there is left out.
     """
     none = np.zeros(0, dtype=np.int64)
     ids = np.concatenate([none, *members.values()])
     owner = np.concatenate([none, *(np.full(len(v), i) for i, v in members.items())])
-    points, sigma = state.points(ids), state.sigma(ids)
+    sigma = state.sigma(ids)
+    sure = are_sure(sigma, _FARTHEST_VIEW * np.full(len(ids), range_m))
+    ids, owner, sigma = ids[sure], owner[sure], sigma[sure]
+    points = state.points(ids)
     T_grid_world = transforms.invert(state.frames[0].T_world_base)
     places = transforms.apply(T_grid_world, points) / (_SPACING_M * state.unit)
     cube, doubt = np.floor(places), np.round(_STEPS_OF_DOUBT * np.log2(np.maximum(sigma, 1e-9)))

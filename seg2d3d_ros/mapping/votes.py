@@ -8,6 +8,7 @@ import numpy as np
 from scipy import sparse
 from scipy.spatial import cKDTree
 
+from seg2d3d_ros.mapping.incidence import Incidence
 from seg2d3d_ros.mapping.labels import may_join
 from seg2d3d_ros.mapping.packed_rows import PackedRows
 from seg2d3d_ros.types import FloatArray, IntArray
@@ -45,6 +46,41 @@ def place_keys(ids: IntArray, points: FloatArray, sigma_m: FloatArray, voxel_m: 
     cell = np.clip(cell, 0, (1 << _BITS) - 1)
     voxel = (cell[:, 0] << (2 * _BITS)) | (cell[:, 1] << _BITS) | cell[:, 2]
     return np.where(sigma_m <= voxel_m, voxel, ids | _LONE)
+
+
+@dataclass(frozen=True)
+class PlacedLandmarks:
+    """Landmarks with a position, and all that votes about them ask for.
+
+    Attributes:
+        ids: (n,) landmarks, ascending.
+        places: (n,) their places.
+        points: (n, 3) where they are, in metres or what counts as such.
+        sigma_m: (n,) how sure that is.
+        class_id: (n,) their class, 0 unknown.
+    """
+
+    ids: IntArray
+    places: IntArray
+    points: FloatArray
+    sigma_m: FloatArray
+    class_id: IntArray
+
+    def votes_of(self, seen: Incidence, reach_m: float) -> PictureVotes:
+        """Return what a picture says about those of these landmarks that lie in its masks."""
+        order = np.argsort(seen.ids, kind="stable")
+        rows = np.searchsorted(self.ids, seen.ids[order])
+        known = rows < len(self.ids)
+        known[known] = self.ids[rows[known]] == seen.ids[order[known]]
+        order, rows = order[known], rows[known]
+        return picture_votes(
+            self.places[rows],
+            self.points[rows],
+            self.sigma_m[rows],
+            seen.mask[order],
+            reach_m,
+            self.class_id[rows],
+        )
 
 
 def picture_votes(

@@ -125,3 +125,27 @@ def test_every_nth_pixel_any_mask_is_what_decoding_gives(mask, step, first):
     v, u = np.nonzero(mask)
     expected = np.stack([u[first::step], v[first::step]], axis=1)
     assert np.array_equal(every_nth_pixel(*encode(mask), step, first), expected)
+
+
+@given(st.lists(ANY_MASK, max_size=4), st.lists(st.integers(1, 9), min_size=4), st.integers(0, 5))
+@settings(deadline=None)
+def test_every_nth_pixel_of_a_stack_is_what_each_mask_alone_gives(masks, steps, first):
+    encoded = [encode(m) for m in masks]
+    stack, step = MaskStack(encoded), np.array(steps[: len(masks)], dtype=np.int64)
+    mask, pixels = stack.every_nth_pixel(step, np.full(len(masks), first))
+    assert stack.areas.tolist() == [int(m.sum()) for m in masks]
+    alone = [every_nth_pixel(*m, n, first) for m, n in zip(encoded, steps, strict=False)]
+    assert mask.tolist() == np.repeat(np.arange(len(masks)), [len(a) for a in alone]).tolist()
+    assert pixels.tolist() == np.concatenate([np.zeros((0, 2)), *alone]).tolist()
+
+
+@given(st.lists(ANY_MASK, min_size=1, max_size=4), st.integers(0, 2**32 - 1))
+@settings(deadline=None)
+def test_are_deep_pixels_of_many_masks_agree_with_one_by_one(masks, seed):
+    rng = np.random.default_rng(seed)
+    encoded, depth_px = [encode(m) for m in masks], rng.uniform(1.0, 4.0, len(masks))
+    mask, uv_px = rng.integers(0, len(masks), 40), rng.uniform(-2, 14, (40, 2))
+    expected = [
+        is_deep(*encoded[m], uv, depth_px[m])[0] for m, uv in zip(mask, uv_px, strict=True)
+    ]
+    assert MaskStack(encoded).are_deep(mask, uv_px, depth_px).tolist() == expected

@@ -92,6 +92,17 @@ def test_labelled_points_keep_the_surest_of_each_instance_per_cubic_metre(yaw_ra
     assert not len(labelled_points(state, {}).points_world)
 
 
+def test_labelled_points_that_no_camera_within_range_is_sure_of_are_left_out():
+    points = np.arange(12.0).reshape(4, 3) * 10.0
+    state = map_of(points, np.array([0.1, 0.9, 1.4, 3.0]), np.eye(4))
+    members = {5: np.arange(4)}
+    # three hundredths of the distance: from 30 m up to 0.9 m, and what is up there is farther
+    assert len(labelled_points(state, members, 30.0).sigma_m) == 2
+    assert labelled_points(state, members, 21.0).sigma_m.tolist() == [0.1, 0.9]
+    assert labelled_points(state, members, 4.0).sigma_m.tolist() == [0.1]
+    assert len(labelled_points(state, members).sigma_m) == 4
+
+
 def test_hidden_by_neighbours_two_nearer_ones_of_another_instance_hide_a_point():
     assert hidden(BESIDE, [30, 30, 50, 50], [3, 3, 8, 8], [0, 0, 0, 0]) == [0, 0, 1, 1]
     # One stray point hides nothing, nor does an instance its own, nor a facade little nearer.
