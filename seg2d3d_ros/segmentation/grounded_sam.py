@@ -18,12 +18,6 @@ def create(config: Config) -> NetworkBackend:
 
 def build(model: OpenModel, settings: Settings, config: Config) -> BoxPipeline:
     """Build the networks on their device."""
-    options = config.segmentation
-    compiled = options.compile and settings.device != "cpu"
-    return BoxPipeline(
-        GroundingDino(model.folders["detector"], settings, compiled),
-        SegmentAnything(model.file("segmenter"), settings, compiled),
-        options.box_threshold,
-        options.nms_overlap,
-        options.max_masks,
-    )
+    detector = GroundingDino(model.folders["detector"], settings)
+    segmenter = SegmentAnything(model.file("segmenter"), settings)
+    return BoxPipeline(detector, segmenter, config.segmentation)

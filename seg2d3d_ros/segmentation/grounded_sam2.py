@@ -18,12 +18,6 @@ def create(config: Config) -> NetworkBackend:
 
 def build(model: OpenModel, settings: Settings, config: Config) -> BoxPipeline:
     """Build the networks on their device."""
-    options = config.segmentation
-    compiled = options.compile and settings.device != "cpu"
-    return BoxPipeline(
-        GroundingDino(model.folders["detector"], settings, compiled),
-        Sam2(model.folders["segmenter"], settings, compiled),
-        options.box_threshold,
-        options.nms_overlap,
-        options.max_masks,
-    )
+    detector = GroundingDino(model.folders["detector"], settings)
+    segmenter = Sam2(model.folders["segmenter"], settings)
+    return BoxPipeline(detector, segmenter, config.segmentation)

@@ -25,6 +25,7 @@ class Settings:
         input_scale: Size of the detector's input relative to the usual one.
         model: Name of the model in the weights manifest.
         device: Torch device.
+        is_compiled: With CUDA graphs, on a GPU.
     """
 
     batch: int
@@ -32,6 +33,7 @@ class Settings:
     input_scale: float
     model: str
     device: str
+    is_compiled: bool = False
 
     def needs_rebuild(self, other: Settings) -> bool:
         """Tell whether networks built for the other settings cannot be used for these."""
@@ -66,7 +68,7 @@ class MemoryLadder:
             ),
             "input": lambda s: replace(s, input_scale=max(MIN_INPUT_SCALE, s.input_scale * 0.7)),
             "model": lambda s: replace(s, model=smaller(s.model) or s.model),
-            "cpu": lambda s: replace(s, device="cpu", precision="fp32"),
+            "cpu": lambda s: replace(s, device="cpu", precision="fp32", is_compiled=False),
         }
         known = [*self._ways, STOP]
         unknown = [step for step in steps if step not in known]

@@ -61,7 +61,12 @@ class NetworkBackend:
         self._model = open_model(config, model)
         device = choose_device(config.runtime.device)
         settings = Settings(
-            options.max_batch, choose_precision(options.precision, device), 1.0, model.name, device
+            batch=options.max_batch,
+            precision=choose_precision(options.precision, device),
+            input_scale=1.0,
+            model=model.name,
+            device=device,
+            is_compiled=options.compile and device != "cpu",
         )
         self.ladder = MemoryLadder(settings, options.memory_ladder, self._smaller)
         hold_limit(device, options.max_gpu_memory_mb)
@@ -168,13 +173,16 @@ class NetworkBackend:
 
     def _ready_pipeline(self) -> Pipeline:
         """Return the networks for the settings in force, on their device."""
+        import torch
+
         settings = self.ladder.settings
         if self._pipeline is not None and settings.needs_rebuild(self._built):
             self.close()
         if self._pipeline is None:
             if settings.model != self._model.name:
                 self._model = open_model(self._config, find_model(self._config, settings.model))
-            set_threads(settings.device, self._config.runtime.num_threads)
+            if settings.device == "cpu":
+                torch.set_num_threads(self._config.runtime.num_threads)
             self._pipeline = self._build(self._model, settings, self._config)
             self._built, self._is_on_device = settings, True
             if self._takes_prompt:
@@ -253,14 +261,6 @@ def choose_device(wanted: str) -> str:
     raise BackendError(
         f"runtime.device is '{wanted}', but there is {there}; set it to auto, cpu or cuda:N"
     )
-
-
-def set_threads(device: str, num_threads: int) -> None:
-    """Let torch use so many threads, if it computes on the processor."""
-    import torch
-
-    if device == "cpu":
-        torch.set_num_threads(num_threads)
 
 
 def choose_precision(wanted: str, device: str) -> str:

@@ -21,6 +21,4 @@ def create(config: Config) -> NetworkBackend:
 
 def build(model: OpenModel, settings: Settings, config: Config) -> Sam3Pipeline:
     """Build the network on its device."""
-    options = config.segmentation
-    compiled = options.compile and settings.device != "cpu"
-    return Sam3Pipeline(model.folders["model"], settings, options.box_threshold, compiled)
+    return Sam3Pipeline(model.folders["model"], settings, config.segmentation.box_threshold)

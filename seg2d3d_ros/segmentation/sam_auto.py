@@ -20,7 +20,5 @@ def create(config: Config) -> NetworkBackend:
 
 def build(model: OpenModel, settings: Settings, config: Config) -> PointPipeline:
     """Build the network on its device."""
-    options = config.segmentation
-    compiled = options.compile and settings.device != "cpu"
-    segmenter = Sam2(model.folders["segmenter"], settings, compiled)
-    return PointPipeline(segmenter, MIN_QUALITY, options.max_masks, GRID_SIDE)
+    segmenter = Sam2(model.folders["segmenter"], settings)
+    return PointPipeline(segmenter, MIN_QUALITY, config.segmentation.max_masks, GRID_SIDE)

@@ -28,7 +28,7 @@ class GroundingDino:
 
     embedding_model_id = ""
 
-    def __init__(self, folder: Path, settings: Settings, compiled: bool = False) -> None:
+    def __init__(self, folder: Path, settings: Settings) -> None:
         """Load the network from its folder."""
         from transformers import GroundingDinoForObjectDetection
 
@@ -37,7 +37,7 @@ class GroundingDino:
         self._network = network.to(settings.device)
         self._forward = (
             torch.compile(self._network, mode="reduce-overhead", dynamic=False)
-            if compiled
+            if settings.is_compiled
             else self._network
         )
         self._tokenizer = load_tokenizer(folder)

@@ -20,14 +20,14 @@ from seg2d3d_ros.segmentation.prompts import Prompt
 class Owlv2:
     """Finds boxes by text; each box has an embedding in the space of the text."""
 
-    def __init__(self, folder: Path, settings: Settings, compiled: bool = False) -> None:
+    def __init__(self, folder: Path, settings: Settings) -> None:
         """Load the network from its folder; the input has the one size it was trained with."""
         from transformers import Owlv2ForObjectDetection
 
         self._dtype = PRECISIONS[settings.precision]
         network = load_network(Owlv2ForObjectDetection, folder, self._dtype)
         self._network = network.to(settings.device)
-        if compiled:
+        if settings.is_compiled:
             vision = self._network.owlv2.vision_model
             vision.forward = torch.compile(vision.forward, mode="reduce-overhead", dynamic=False)
         self._tokenizer = load_tokenizer(folder)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from seg2d3d_ros.config import SegmentationConfig
 from seg2d3d_ros.segmentation.networks.suppression import suppress_boxes
 from seg2d3d_ros.segmentation.prompts import Prompt
 
@@ -90,16 +91,10 @@ class BoxPipeline:
     """Detector, suppression of double boxes, then masks from the boxes that are left."""
 
     def __init__(
-        self,
-        detector: Detector,
-        segmenter: BoxSegmenter,
-        threshold: float,
-        overlap: float,
-        max_boxes: int,
+        self, detector: Detector, segmenter: BoxSegmenter, options: SegmentationConfig
     ) -> None:
         """Chain two networks; boxes up to the threshold are dropped, then overlapping ones."""
-        self._detector, self._segmenter = detector, segmenter
-        self._threshold, self._overlap, self._max_boxes = threshold, overlap, max_boxes
+        self._detector, self._segmenter, self._options = detector, segmenter, options
 
     def run(self, pictures: Tensor) -> list[Candidates]:
         """Find regions in pictures (b, 3, h, w) uint8 RGB."""
@@ -128,15 +123,15 @@ class BoxPipeline:
 
     def _keep(self, found: Detections, shape: tuple[int, int]) -> Detections:
         """Clip boxes to the picture; drop weak, empty, non-finite and doubled ones."""
-        h, w = shape
+        (h, w), options = shape, self._options
         boxes = np.clip(np.nan_to_num(found.boxes_px), 0, np.array([w, h, w, h], np.float32))
         scores = np.nan_to_num(found.class_scores)
         best = scores.max(axis=1, initial=0.0)
         wide = (boxes[:, 2:] - boxes[:, :2]).min(axis=1, initial=np.inf) >= 1
-        candidates = np.flatnonzero((best > self._threshold) & wide)
+        candidates = np.flatnonzero((best > options.box_threshold) & wide)
         candidates = candidates[np.argsort(-best[candidates], kind="stable")]
-        chosen = candidates[
-            suppress_boxes(boxes[candidates], scores[candidates].argmax(axis=1), self._overlap)
-        ][: self._max_boxes]
+        classes = scores[candidates].argmax(axis=1)
+        kept = suppress_boxes(boxes[candidates], classes, options.nms_overlap)
+        chosen = candidates[kept[: options.max_masks]]
         embeddings = None if found.embeddings is None else found.embeddings[chosen]
         return Detections(boxes[chosen], scores[chosen], embeddings)

@@ -24,7 +24,7 @@ from seg2d3d_ros.segmentation.networks.pictures import (
 class Sam2:
     """Encodes pictures in a batch and decodes the prompts of each by itself."""
 
-    def __init__(self, folder: Path, settings: Settings, compiled: bool = False) -> None:
+    def __init__(self, folder: Path, settings: Settings) -> None:
         """Load the network from its folder; the input has the one size it was trained with."""
         # from the module: the package's own name insists on torchvision, which only its processor
         # needs
@@ -32,7 +32,7 @@ class Sam2:
 
         self._dtype = PRECISIONS[settings.precision]
         self._network = load_network(Sam2Model, folder, self._dtype).to(settings.device)
-        if compiled:
+        if settings.is_compiled:
             encoder = self._network.vision_encoder
             encoder.forward = torch.compile(encoder.forward, mode="reduce-overhead", dynamic=False)
         self._side = int(self._network.config.prompt_encoder_config.image_size)

@@ -25,9 +25,7 @@ from seg2d3d_ros.segmentation.prompts import Prompt
 class Sam3Pipeline:
     """Encodes pictures once and every phrase once; the decoder sees each pair of them."""
 
-    def __init__(
-        self, folder: Path, settings: Settings, threshold: float, compiled: bool = False
-    ) -> None:
+    def __init__(self, folder: Path, settings: Settings, threshold: float) -> None:
         """Load the network from its folder; the input has the one size it was trained with."""
         # from the module: the package's own name insists on torchvision, which text prompts do
         # without
@@ -35,7 +33,7 @@ class Sam3Pipeline:
 
         self._dtype = PRECISIONS[settings.precision]
         self._network = load_network(Sam3Model, folder, self._dtype).to(settings.device)
-        if compiled:
+        if settings.is_compiled:
             encoder = self._network.vision_encoder
             encoder.forward = torch.compile(encoder.forward, mode="reduce-overhead", dynamic=False)
         self._tokenizer = load_tokenizer(folder)

@@ -37,14 +37,14 @@ from seg2d3d_ros.segmentation.networks.pictures import (
 class SegmentAnything:
     """Encodes pictures in a batch and decodes the boxes of each by itself."""
 
-    def __init__(self, path: Path, settings: Settings, compiled: bool = False) -> None:
+    def __init__(self, path: Path, settings: Settings) -> None:
         """Load a checkpoint of segment-anything."""
         self._dtype = PRECISIONS[settings.precision]
         self._network = load_sam(path).to(settings.device)
         self._network.image_encoder.to(self._dtype)
         self._network.mask_decoder.to(self._dtype)
         self._encode = self._network.image_encoder
-        if compiled:
+        if settings.is_compiled:
             self._encode = torch.compile(self._encode, mode="reduce-overhead", dynamic=False)
         self._side = self._network.image_encoder.img_size
 
