@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from seg2d3d_ros.cli.live import finish
-from seg2d3d_ros.cli.progress import progress
+from seg2d3d_ros.cli.progress import progress, up_to
 from seg2d3d_ros.cli.stopping import stop_on_signals
 from seg2d3d_ros.errors import NodeError
 
@@ -61,15 +61,8 @@ def _simulate(drive: Path, args: argparse.Namespace) -> None:
     from seg2d3d_ros.simulation import SimulationOptions, simulate
 
     options = SimulationOptions(length_m=args.length_m, seed=args.seed)
-    with progress("simulating", 100) as advance:
-        shown = 0
-
-        def show(done: int, total: int) -> None:
-            nonlocal shown
-            advance(100 * done // total - shown)
-            shown = 100 * done // total
-
-        simulate(options, drive, show)
+    with progress("simulating") as advance:
+        simulate(options, drive, lambda done, total: advance(1, f"of {total} pictures"))
 
 
 def _map(bag: Path, out: Path, should_stop: Callable[[], bool]) -> float:
@@ -88,15 +81,7 @@ def _map(bag: Path, out: Path, should_stop: Callable[[], bool]) -> float:
                 graph.check()
                 raise NodeError("the nodes have not subscribed to the cameras within 60 s")
             with progress("playing", max(1, round(player.duration_s))) as advance:
-                shown = 0
-
-                def show(seconds: float) -> None:
-                    nonlocal shown
-                    if int(seconds) > shown:
-                        advance(int(seconds) - shown)
-                        shown = int(seconds)
-
-                summary = player.play(lambda: should_stop() or bool(graph.dead()), show)
+                summary = player.play(lambda: should_stop() or bool(graph.dead()), up_to(advance))
         finally:
             player.close()
         try:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seg2d3d_ros.cli import arguments
-from seg2d3d_ros.cli.progress import progress
+from seg2d3d_ros.cli.progress import progress, up_to
 from seg2d3d_ros.cli.stopping import stop_on_signals
 from seg2d3d_ros.errors import NodeError
 
@@ -97,16 +97,8 @@ def _play(player: Player, args: argparse.Namespace, stopped: threading.Event) ->
             f"not every camera has {args.wait_for_subscribers} subscribers {when}; are the nodes "
             "running, in the same ROS_DOMAIN_ID?"
         )
-    played_s = 0.0
     with progress("playing", max(1, round(player.duration_s))) as advance:
-
-        def show(seconds: float) -> None:
-            nonlocal played_s
-            if seconds - played_s >= 1.0:
-                advance(int(seconds - played_s))
-                played_s += int(seconds - played_s)
-
-        return player.play(stopped.is_set, show)
+        return player.play(stopped.is_set, up_to(advance))
 
 
 def _finish(namespace: str) -> None:

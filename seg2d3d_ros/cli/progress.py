@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -52,3 +52,16 @@ def progress(title: str, total: int | None = None) -> Iterator[Advance]:
                 bar.update(task, text=text)
 
         yield advance
+
+
+def up_to(advance: Advance) -> Callable[[float], None]:
+    """Return what moves a bar to how far something is, in whole steps."""
+    shown = 0
+
+    def show(done: float) -> None:
+        nonlocal shown
+        if int(done) > shown:
+            advance(int(done) - shown)
+            shown = int(done)
+
+    return show
