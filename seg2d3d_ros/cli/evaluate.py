@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,8 @@ from seg2d3d_ros.cli import arguments
 
 if TYPE_CHECKING:
     from seg2d3d_ros.config import InputsConfig
+    from seg2d3d_ros.io.sources import Source
+    from seg2d3d_ros.types import Item
 
 HELP = "judge a result against the truth, beside baselines on the same masks"
 
@@ -157,11 +160,20 @@ def _check(args: argparse.Namespace, names: list[str]) -> None:
 
 
 def _read(bag: Path, inputs: InputsConfig) -> Any:
-    from seg2d3d_ros.cli.progress import progress
-    from seg2d3d_ros.evaluation.recording import read_recording
+    from seg2d3d_ros.evaluation.recording import collect
+    from seg2d3d_ros.io.sources import open_source
 
-    with progress(f"reading {bag.name}") as advance:
-        return read_recording(bag, lambda item: advance(), inputs)
+    return collect(_items(open_source(bag, inputs), f"reading {bag.name}"))
+
+
+def _items(source: Source, title: str) -> Iterator[Item]:
+    """Yield the items of a recording under a progress bar."""
+    from seg2d3d_ros.cli.progress import progress
+
+    with progress(title) as advance:
+        for item in source:
+            advance()
+            yield item
 
 
 def _name_masks(
@@ -171,12 +183,15 @@ def _name_masks(
     from seg2d3d_ros.cli.progress import progress
     from seg2d3d_ros.evaluation import baselines
     from seg2d3d_ros.evaluation.paper import name_as_paper
+    from seg2d3d_ros.io.sources import open_source
 
-    with progress(f"baseline {name}") as advance:
+    title = f"baseline {name}"
+    if name == "paper":
+        source = open_source(args.bag, inputs)
+        return name_as_paper(source.rig, _items(source, title))
+    with progress(title):
         if name == "iou":
             return baselines.track_by_iou(recording)
-        if name == "paper":
-            return name_as_paper(args.bag, lambda item: advance(), inputs)
         return baselines.track_externally(recording, name, args.baselines_python)
 
 

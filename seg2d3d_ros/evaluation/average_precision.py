@@ -8,8 +8,7 @@ one pool.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -45,10 +44,6 @@ class Overlap:
         union = self.num_gt[:, None] + self.num_est[None, :] - self.counts
         return np.asarray(self.counts / np.maximum(union, 1))
 
-    def with_scores(self, scores: FloatArray) -> Overlap:
-        """Return the same overlap with other confidences."""
-        return Overlap(self.counts, self.num_gt, self.num_est, self.num_void, scores)
-
 
 @dataclass(frozen=True)
 class _Detections:
@@ -82,28 +77,19 @@ def build_overlap(gt: IntArray, est: IntArray, scores: dict[int, float]) -> Over
     )
 
 
-def score_instances(
-    scenes: Sequence[Overlap], min_vertices: int = MIN_VERTICES
-) -> dict[str, float | int | None]:
+def score_instances(overlap: Overlap) -> dict[str, float | int | None]:
     """Compute AP, AP50, AP25, AR, RC50, RC25, and the same APs with every confidence 1.
 
     With uniform confidence the curve has one point and AP = R (1 + P) / 2, which rewards
-    over-proposing: precision at IoU 0.5 stands beside it.
-
-    Args:
-        scenes: Overlap of each scene; they are pooled.
-        min_vertices: Smaller true instances are ignored, smaller predictions dropped.
-
-    Returns:
-        The scores; None where no true instance is large enough.
+    over-proposing: precision at IoU 0.5 stands beside it. True instances of less than 100 vertices
+    are ignored, such predictions dropped. Without any true instance left the scores are None.
     """
-    kept = [_drop_small_predictions(s, min_vertices) for s in scenes]
-    num_gt = sum(int((s.num_gt >= min_vertices).sum()) for s in kept)
-    num_est = sum(len(s.num_est) for s in kept)
-    score: dict[str, float | int | None] = {"num_gt": num_gt, "num_est": num_est}
-    uniform = [s.with_scores(np.ones(len(s.scores))) for s in kept]
+    kept = _drop_small_predictions(overlap)
+    num_gt = int((kept.num_gt >= MIN_VERTICES).sum())
+    score: dict[str, float | int | None] = {"num_gt": num_gt, "num_est": len(kept.num_est)}
+    uniform = replace(kept, scores=np.ones(len(kept.scores)))
     for suffix, some in (("", kept), ("_uniform", uniform)):
-        curves = {t: _score_at(some, t, min_vertices) for t in (*THRESHOLDS, 0.25)}
+        curves = {t: _score_at(some, t) for t in (*THRESHOLDS, 0.25)}
         mean = np.mean([curves[t] for t in THRESHOLDS], axis=0)
         score[f"ap{suffix}"] = float(mean[0])
         score[f"ap50{suffix}"] = curves[0.5][0]
@@ -117,37 +103,32 @@ def score_instances(
     return score
 
 
-def _drop_small_predictions(scene: Overlap, min_vertices: int) -> Overlap:
-    keep = scene.num_est >= min_vertices
-    return Overlap(
-        scene.counts[:, keep],
-        scene.num_gt,
-        scene.num_est[keep],
-        scene.num_void[keep],
-        scene.scores[keep],
+def _drop_small_predictions(scene: Overlap) -> Overlap:
+    keep = scene.num_est >= MIN_VERTICES
+    return replace(
+        scene,
+        counts=scene.counts[:, keep],
+        num_est=scene.num_est[keep],
+        num_void=scene.num_void[keep],
+        scores=scene.scores[keep],
     )
 
 
-def _score_at(
-    scenes: Sequence[Overlap], threshold: float, min_vertices: int
-) -> tuple[float, float, float]:
+def _score_at(scene: Overlap, threshold: float) -> tuple[float, float, float]:
     """Return average precision, recall and precision of all predictions at one IoU threshold."""
-    found = [_match(scene, threshold, min_vertices) for scene in scenes]
-    is_true = np.concatenate([f.is_true for f in found]) if found else np.zeros(0)
-    scores = np.concatenate([f.scores for f in found]) if found else np.zeros(0)
-    num_missed = sum(f.num_missed for f in found)
-    if len(is_true) == 0:
+    found = _match(scene, threshold)
+    if len(found.is_true) == 0:
         return 0.0, 0.0, 0.0
-    num_true = float(is_true.sum())
-    recall = num_true / max(num_true + num_missed, 1.0)
-    ap = _area_under_curve(is_true, scores, num_missed)
-    return ap, recall, num_true / len(is_true)
+    num_true = float(found.is_true.sum())
+    recall = num_true / max(num_true + found.num_missed, 1.0)
+    ap = _area_under_curve(found.is_true, found.scores, found.num_missed)
+    return ap, recall, num_true / len(found.is_true)
 
 
-def _match(scene: Overlap, threshold: float, min_vertices: int) -> _Detections:
+def _match(scene: Overlap, threshold: float) -> _Detections:
     """Match greedily in order of true instances; a second hit is false, with the lower score."""
     iou = scene.iou
-    judged = np.flatnonzero(scene.num_gt >= min_vertices)
+    judged = np.flatnonzero(scene.num_gt >= MIN_VERTICES)
     visited = np.zeros(len(scene.num_est), dtype=bool)
     matched: list[float] = []
     false: list[float] = []
@@ -166,7 +147,7 @@ def _match(scene: Overlap, threshold: float, min_vertices: int) -> _Detections:
             num_missed += 1
         else:
             matched.append(best)
-    ignored = scene.num_void + scene.counts[scene.num_gt < min_vertices].sum(axis=0)
+    ignored = scene.num_void + scene.counts[scene.num_gt < MIN_VERTICES].sum(axis=0)
     is_unmatched = ~(iou > threshold).any(axis=0)
     is_false = is_unmatched & (ignored / np.maximum(scene.num_est, 1) <= threshold)
     false.extend(scene.scores[is_false].tolist())

@@ -17,18 +17,16 @@ EXTERNAL_TRACKERS = ("bytetrack", "ocsort")
 EXTERNAL_TIMEOUT_S = 1800
 
 
-def track_by_iou(
-    recording: Recording, min_iou: float = 0.5, min_length: int = 2
-) -> dict[MaskKey, int]:
+def track_by_iou(recording: Recording, min_iou: float = 0.5) -> dict[MaskKey, int]:
     """Track boxes by their overlap with the last picture's (Bochinski et al. 2017).
 
     Each active track, the longest-lived first, takes the box of the next picture of its camera
-    with the largest IoU if that is at least `min_iou`; otherwise it ends. No gap is bridged.
+    with the largest IoU if that is at least `min_iou`; otherwise it ends. No gap is bridged,
+    and a mask alone gets no id.
 
     Args:
         recording: The masks; cameras are tracked apart.
         min_iou: Overlap that continues a track.
-        min_length: Shorter tracks get no id.
 
     Returns:
         Id by mask, from 1.
@@ -50,7 +48,7 @@ def track_by_iou(
                     finished.append(track)
             active = going_on + [[key] for key in free]
         finished += active
-    long_enough = sorted(track for track in finished if len(track) >= min_length)
+    long_enough = sorted(track for track in finished if len(track) > 1)
     return {key: i for i, track in enumerate(long_enough, 1) for key in track}
 
 

@@ -53,9 +53,9 @@ def count(building: IntArray, predicted: IntArray) -> Contingency:
     )
 
 
-def with_enough_masks(table: Contingency, min_masks: int = MIN_MASKS) -> Contingency:
-    """Keep the buildings with at least `min_masks` masks; ids keep all of theirs."""
-    keep = table.num_of_building >= min_masks
+def with_enough_masks(table: Contingency) -> Contingency:
+    """Keep the buildings with five masks or more; ids keep all of theirs."""
+    keep = table.num_of_building >= MIN_MASKS
     return Contingency(
         table.buildings[keep],
         table.ids,
@@ -165,16 +165,15 @@ def score_identity(
     building: IntArray,
     predicted: IntArray,
     stream: IntArray | None = None,
-    min_masks: int = MIN_MASKS,
 ) -> dict[str, float | int]:
     """Score an assignment of masks by every count of this module.
 
-    Coverage and fragments are means over the true buildings with at least `min_masks` masks; all
+    Coverage and fragments are means over the true buildings with five masks or more; all
     else is counted over all masks.
     """
     table = count(building, predicted)
     one_stream = np.zeros(len(building), dtype=np.int64)
-    judged = with_enough_masks(table, min_masks)
+    judged = with_enough_masks(table)
     num_judged = len(judged.buildings)
     mean_over = max(num_judged, 1)
     return {

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
 from seg2d3d_ros.clusters.stage import ClusterStage
-from seg2d3d_ros.config import Config, InputsConfig
+from seg2d3d_ros.config import Config
 from seg2d3d_ros.evaluation.masks import MaskKey
 from seg2d3d_ros.mapping.paper import PaperAssociator
 from seg2d3d_ros.mapping.state import MapState
@@ -17,28 +16,20 @@ from seg2d3d_ros.segmentation.stage import SegmentationStage
 from seg2d3d_ros.types import Cluster, Item, LabelImage, Rig
 
 
-def name_as_paper(
-    path: str | Path,
-    on_item: Callable[[Item], None] | None = None,
-    inputs: InputsConfig | None = None,
-) -> dict[MaskKey, int]:
+def name_as_paper(rig: Rig, items: Iterable[Item]) -> dict[MaskKey, int]:
     """Name the masks of a recording by the paper's rules, on the landmarks of our own clusters.
 
     The paper takes its points from COLMAP; here they are the tracks of the cluster stage with its
     defaults, so that association alone is compared. Pictures are those the stage used.
 
     Args:
-        path: A recording with label pictures.
-        on_item: Called with every item, for progress.
-        inputs: Names in it; None for the defaults.
+        rig: The cameras.
+        items: A recording with label pictures, in stamp order.
 
     Returns:
         Id by mask, from 1.
     """
-    from seg2d3d_ros.io.sources import open_source
-
-    source = open_source(path, inputs)
-    return name_clusters(_clusters(source.rig, source, on_item))
+    return name_clusters(_clusters(rig, items))
 
 
 def name_clusters(clusters: Iterable[Cluster]) -> dict[MaskKey, int]:
@@ -60,16 +51,12 @@ def name_clusters(clusters: Iterable[Cluster]) -> dict[MaskKey, int]:
     return out
 
 
-def _clusters(
-    rig: Rig, items: Iterable[Item], on_item: Callable[[Item], None] | None
-) -> Iterator[Cluster]:
+def _clusters(rig: Rig, items: Iterable[Item]) -> Iterator[Cluster]:
     """Run the first two stages by hand."""
     config = Config()
     segmentation = SegmentationStage(config, rig, LabelsBackend())
     clusters = ClusterStage(config, rig)
     for item in items:
-        if on_item is not None:
-            on_item(item)
         segmented = segmentation.push(item)
         if not isinstance(item, LabelImage):
             yield from clusters.push(item)

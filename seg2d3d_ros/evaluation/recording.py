@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
-from seg2d3d_ros.config import InputsConfig
 from seg2d3d_ros.errors import InputError
 from seg2d3d_ros.evaluation.masks import BUILDING_CLASSES, MaskKey
 from seg2d3d_ros.evaluation.trajectory import Poses
@@ -73,45 +71,18 @@ class Recording:
     _by_picture: dict[tuple[str, int], list[MaskKey]] = field(init=False, repr=False)
 
 
-def read_recording(
-    path: str | Path,
-    on_item: Callable[[Item], None] | None = None,
-    inputs: InputsConfig | None = None,
-) -> Recording:
-    """Read masks and odometry of a recording that carries label pictures.
-
-    Args:
-        path: A bag or folder that `io.sources` opens.
-        on_item: Called with every item, for progress.
-        inputs: Names in it; None for the defaults.
-
-    Raises:
-        InputError: the recording cannot be read.
-    """
-    from seg2d3d_ros.io.sources import open_source
-
-    return collect(open_source(path, inputs), on_item)
-
-
-def collect(
-    items: Iterable[Item],
-    on_item: Callable[[Item], None] | None = None,
-    building_classes: Iterable[int] = BUILDING_CLASSES,
-) -> Recording:
-    """Collect masks of the given classes and odometry from items in stamp order."""
-    classes = set(building_classes)
+def collect(items: Iterable[Item]) -> Recording:
+    """Collect the masks of buildings, and odometry, from items in stamp order."""
     boxes: dict[MaskKey, Box] = {}
     num_px: dict[MaskKey, int] = {}
     pictures: dict[str, list[int]] = {}
     odometry: dict[int, np.ndarray] = {}
     counts: Counter[str] = Counter()
     for item in items:
-        if on_item is not None:
-            on_item(item)
         if isinstance(item, LabelImage):
             pictures.setdefault(item.camera, []).append(item.stamp_ns)
             for value, box, runs in encode_labels(item.labels):
-                if value // 1000 in classes:
+                if value // 1000 in BUILDING_CLASSES:
                     boxes[item.stamp_ns, item.camera, value] = box
                     num_px[item.stamp_ns, item.camera, value] = area(box, runs)
         elif isinstance(item, Odometry):

@@ -8,7 +8,7 @@ from seg2d3d_ros.evaluation.trajectory import Poses, rotation_angles_deg
 from seg2d3d_ros.geometry.transforms import invert
 from seg2d3d_ros.types import FloatArray, IntArray
 
-MAX_ANGLE_DEG = 30
+_BINS_DEG = np.arange(31)
 MIN_BASELINE_M = 0.5
 NEAR_M = 50.0
 MAX_POSES = 400
@@ -30,32 +30,27 @@ def pair_errors_deg(est: Poses, gt: Poses, pairs: IntArray) -> tuple[FloatArray,
     return rotation_angles_deg(rotation[:, :3, :3]), angle
 
 
-def auc_joint(
-    rotation_deg: FloatArray, translation_deg: FloatArray, max_angle_deg: int = MAX_ANGLE_DEG
-) -> float:
+def auc_joint(rotation_deg: FloatArray, translation_deg: FloatArray) -> float:
     """Return the area under the recall curve of the larger of both errors (VGGT's AUC).
 
-    Mean over bins of 1 degree of the cumulative share of pairs in them.
+    Mean over 30 bins of 1 degree of the cumulative share of pairs in them.
     """
     if len(rotation_deg) == 0:
         return 0.0
     error = np.maximum(rotation_deg, translation_deg)
-    histogram, _ = np.histogram(error, bins=np.arange(max_angle_deg + 1))
+    histogram, _ = np.histogram(error, bins=_BINS_DEG)
     return float(np.mean(np.cumsum(histogram / len(error))))
 
 
-def maa_min(
-    rotation_deg: FloatArray, translation_deg: FloatArray, max_angle_deg: int = MAX_ANGLE_DEG
-) -> float:
-    """Return the mean over 1 … max degrees of the smaller of both recalls (PoseDiffusion's mAA).
+def maa_min(rotation_deg: FloatArray, translation_deg: FloatArray) -> float:
+    """Return the mean over 1 … 30 degrees of the smaller of both recalls (PoseDiffusion's mAA).
 
     Not joint per pair: never below `auc_joint`.
     """
     if len(rotation_deg) == 0:
         return 0.0
-    bins = np.arange(max_angle_deg + 1)
     recalls = [
-        np.cumsum(np.histogram(error, bins=bins)[0] / len(error))
+        np.cumsum(np.histogram(error, bins=_BINS_DEG)[0] / len(error))
         for error in (rotation_deg, translation_deg)
     ]
     return float(np.mean(np.minimum(*recalls)))

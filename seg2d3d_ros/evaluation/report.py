@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from seg2d3d_ros.errors import InputError
 from seg2d3d_ros.evaluation.average_precision import build_overlap, score_instances
 from seg2d3d_ros.evaluation.boxes import enclose, score_boxes, transform_box
-from seg2d3d_ros.evaluation.georeference import between_origins
 from seg2d3d_ros.evaluation.identity import score_identity
 from seg2d3d_ros.evaluation.masks import MaskKey, MaskTruth
 from seg2d3d_ros.evaluation.relative_pose import score_relative_poses
 from seg2d3d_ros.evaluation.surface import (
     align_by_poses,
-    align_points_by_poses,
     score_surface,
     transfer,
     within_reach,
@@ -32,14 +29,17 @@ from seg2d3d_ros.evaluation.trajectory import (
     straight_line,
 )
 from seg2d3d_ros.evaluation.truth import Result, Truth, positions_of
+from seg2d3d_ros.geometry.geodesy import between_origins
 from seg2d3d_ros.geometry.transforms import apply
 from seg2d3d_ros.io.ply import read_ply
+from seg2d3d_ros.types import FloatArray, IntArray
 
 LEAST_FRAMES_SHARE = 1.0 / 3.0
 MIN_OWNER_SHARE = 0.25
 MIN_BOX_IOU = 0.25
 
-Assignment = Mapping[MaskKey, int]
+Assignment: TypeAlias = Mapping[MaskKey, int]
+Surface: TypeAlias = tuple[FloatArray, IntArray]
 
 
 def judge(
@@ -87,9 +87,11 @@ def judge(
                 score = score_track_coverage(sightings, used.ids(ids))
                 report["masks"]["methods"][name]["pictures"] = score
     if truth.points is not None:
-        report["surface"] = judge_surface(result, truth, truth.points)
+        vertices = read_ply(truth.points)
+        surface = positions_of(vertices), vertices["instance"].astype(np.int64)
+        report["surface"] = judge_surface(result, truth, surface)
         if truth.footprints and result.boxes:
-            report["boxes"] = judge_boxes(result, truth, truth.points)
+            report["boxes"] = judge_boxes(result, truth, surface)
     return report
 
 
@@ -180,13 +182,13 @@ def score_assignment(used: MaskTruth, assignment: Assignment) -> dict[str, Any]:
     }
 
 
-def judge_surface(result: Result, truth: Truth, points: Path) -> dict[str, dict[str, Any]]:
+def judge_surface(result: Result, truth: Truth, surface: Surface) -> dict[str, dict[str, Any]]:
     """Score the labelled points on the true surface, after alignment of the trajectories.
 
     Args:
         result: The map.
         truth: The true trajectory.
-        points: PLY file of true surface samples with their buildings.
+        surface: True surface samples (v, 3) with their buildings (v,).
 
     Returns:
         Scores by case: `result`, after rigid alignment (similarity where scale is unknown) on all
@@ -196,31 +198,32 @@ def judge_surface(result: Result, truth: Truth, points: Path) -> dict[str, dict[
         labelled point: what is left is association, not density; `map_points`, with the map's own
         points near the surface, labelled or not, as vertices.
     """
-    vertices = read_ply(points)
-    samples, buildings = positions_of(vertices), vertices["instance"].astype(np.int64)
-    est, gt = result.trajectory, truth.trajectory
-    rigid = align_points_by_poses(result.points, est, gt, result.is_metric)
-    similar = align_points_by_poses(result.points, est, gt, is_metric=False)
+    samples, buildings = surface
+    est, gt = associate(result.trajectory, truth.trajectory)
+    rigid, similar = (
+        apply(align_by_poses(est, gt, with_scale), result.points)
+        for with_scale in (not result.is_metric, True)
+    )
     reached = transfer(similar, result.instances, samples) != 0
-    near = within_reach(samples, gt.positions)
+    near = within_reach(samples, truth.trajectory.positions)
     cases = {
-        "result": (rigid, samples, buildings),
-        "near": (rigid, samples[near], buildings[near]),
-        "sim3": (similar, samples, buildings),
-        "sim3_reached": (similar, samples[reached], buildings[reached]),
+        "result": (rigid, surface),
+        "near": (rigid, (samples[near], buildings[near])),
+        "sim3": (similar, surface),
+        "sim3_reached": (similar, (samples[reached], buildings[reached])),
     }
     scores = {
-        name: score_surface((aligned, result.instances), (surface, owners), result.scores)
-        for name, (aligned, surface, owners) in cases.items()
+        name: score_surface((aligned, result.instances), shown, result.scores)
+        for name, (aligned, shown) in cases.items()
     }
     owner_of_point = transfer(samples, buildings, rigid)
     owned = owner_of_point != 0
     overlap = build_overlap(owner_of_point[owned], result.instances[owned], result.scores)
-    scores["map_points"] = {**score_instances([overlap]), "num_vertices": int(owned.sum())}
+    scores["map_points"] = {**score_instances(overlap), "num_vertices": int(owned.sum())}
     return scores
 
 
-def judge_boxes(result: Result, truth: Truth, points: Path) -> dict[str, Any]:
+def judge_boxes(result: Result, truth: Truth, surface: Surface) -> dict[str, Any]:
     """Score the boxes of instances against those of the true surface that was seen.
 
     A building is the instance that most of its surface is labelled with, if more than a quarter
@@ -229,10 +232,9 @@ def judge_boxes(result: Result, truth: Truth, points: Path) -> dict[str, Any]:
     Args:
         result: The map.
         truth: The true trajectory and footprints.
-        points: PLY file of true surface samples with their buildings.
+        surface: True surface samples (v, 3) with their buildings (v,).
     """
-    vertices = read_ply(points)
-    samples, buildings = positions_of(vertices), vertices["instance"].astype(np.int64)
+    samples, buildings = surface
     est, gt = associate(result.trajectory, truth.trajectory)
     S_gt_est = align_by_poses(est, gt, with_scale=not result.is_metric)
     boxes = {i: transform_box(S_gt_est, box) for i, box in result.boxes.items()}

@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 from scipy.spatial import cKDTree
 
-from seg2d3d_ros.evaluation.average_precision import Overlap, build_overlap, score_instances
-from seg2d3d_ros.evaluation.trajectory import Poses, associate
-from seg2d3d_ros.geometry.transforms import apply
+from seg2d3d_ros.evaluation.average_precision import build_overlap, score_instances
+from seg2d3d_ros.evaluation.trajectory import Poses
 from seg2d3d_ros.types import FloatArray, IntArray
 
 VOXEL_M = 0.1
@@ -75,8 +74,6 @@ def score_surface(
     est: tuple[FloatArray, IntArray],
     gt: tuple[FloatArray, IntArray],
     scores: dict[int, float],
-    voxel_m: float = VOXEL_M,
-    radius_m: float = TRANSFER_M,
 ) -> dict[str, Any]:
     """Score the instances of an aligned map on the true surface.
 
@@ -84,26 +81,25 @@ def score_surface(
         est: Points (n, 3) of the map in the frame of the truth, and their instances (n,), 0 none.
         gt: Surface samples (v, 3) and their buildings (v,).
         scores: Confidence by instance.
-        voxel_m: Edge of the voxels that the surface is thinned to.
-        radius_m: Distance over which a point speaks for the surface.
 
     Returns:
-        The scores of `score_instances`; `surface_share`, the part of the true surface that some
-        labelled point reached; `stray_share`, the part of labelled points farther than the radius
-        from any true surface, which average precision cannot see.
+        The scores of `score_instances`; `voxel_m`, the edge of the voxels that the surface is
+        thinned to; `radius_m`, the distance over which a point speaks for the surface;
+        `surface_share`, the part of the true surface that some labelled point reached;
+        `stray_share`, the part of labelled points farther than the radius from any true surface,
+        which average precision cannot see.
     """
-    vertices, buildings = voxelise(gt[0], gt[1], voxel_m)
-    predicted = transfer(est[0], est[1], vertices, radius_m)
-    overlap: Overlap = build_overlap(buildings, predicted, scores)
+    vertices, buildings = voxelise(gt[0], gt[1], VOXEL_M)
+    predicted = transfer(est[0], est[1], vertices)
     labelled = est[0][est[1] != 0]
     distance = cKDTree(vertices).query(labelled)[0] if len(vertices) else np.zeros(len(labelled))
     return {
-        **score_instances([overlap]),
+        **score_instances(build_overlap(buildings, predicted, scores)),
         "num_vertices": len(vertices),
-        "voxel_m": voxel_m,
-        "radius_m": radius_m,
+        "voxel_m": VOXEL_M,
+        "radius_m": TRANSFER_M,
         "surface_share": float(np.mean(predicted != 0)) if len(vertices) else 0.0,
-        "stray_share": float(np.mean(distance > radius_m)) if len(labelled) else 0.0,
+        "stray_share": float(np.mean(distance > TRANSFER_M)) if len(labelled) else 0.0,
     }
 
 
@@ -119,11 +115,3 @@ def within_reach(vertices: FloatArray, path: FloatArray, reach_m: float = REACH_
         return np.zeros(len(vertices), dtype=bool)
     distance, _ = cKDTree(path).query(vertices, distance_upper_bound=reach_m)
     return np.isfinite(distance)
-
-
-def align_points_by_poses(
-    points: FloatArray, est: Poses, gt: Poses, is_metric: bool
-) -> FloatArray:
-    """Bring points of the map into the frame of the truth, rigidly if metric."""
-    paired_est, paired_gt = associate(est, gt)
-    return apply(align_by_poses(paired_est, paired_gt, with_scale=not is_metric), points)

@@ -44,21 +44,21 @@ def find_sightings(
     masks: MaskTruth,
     visible_px: Mapping[tuple[int, str, int], int],
     mask_px: Mapping[MaskKey, int] | None = None,
-    min_visible_px: int = MIN_VISIBLE_PX,
 ) -> Sightings:
     """Find the masks that hit a building: IoU with its visible region ≥ 0.5.
+
+    A building is visible from 64 pixels on.
 
     Args:
         masks: Masks of the pictures that are judged.
         visible_px: Pixels of each building by (stamp_ns, camera, building_id).
         mask_px: Pixels of each mask; without it a mask hits where at least half of it shows the
             building.
-        min_visible_px: A building is visible from this size on.
     """
     pictures = masks.pictures
     num_visible: dict[int, int] = defaultdict(int)
     for (stamp_ns, camera, building), num_px in visible_px.items():
-        if num_px >= min_visible_px and (stamp_ns, camera) in pictures:
+        if num_px >= MIN_VISIBLE_PX and (stamp_ns, camera) in pictures:
             num_visible[building] += 1
     hits = []
     for mask, building, share in zip(
@@ -66,7 +66,7 @@ def find_sightings(
     ):
         key = masks.keys[mask]
         seen_px = visible_px.get((key[0], key[1], building), 0)
-        if seen_px < min_visible_px:
+        if seen_px < MIN_VISIBLE_PX:
             continue
         quality = share if mask_px is None else _iou(share, mask_px.get(key, 0), seen_px)
         if quality >= HIT_IOU:

@@ -57,10 +57,10 @@ def path_distances(positions: FloatArray) -> FloatArray:
     return np.concatenate(([0.0], np.cumsum(steps)))[: len(positions)]
 
 
-def associate(
-    est: Poses, gt: Poses, max_difference_ns: int = MAX_STAMP_DIFFERENCE_NS
-) -> tuple[Poses, Poses]:
+def associate(est: Poses, gt: Poses) -> tuple[Poses, Poses]:
     """Pair each true pose with the estimated pose nearest in time; each estimate is used once.
+
+    Pairs are at most 20 ms apart.
 
     Returns:
         The estimates and the true poses that have a partner, of equal length, in order of time.
@@ -78,7 +78,7 @@ def associate(
     first = np.ones(len(order), dtype=bool)
     first[1:] = nearest[order][1:] != nearest[order][:-1]
     index_gt = np.sort(order[first])
-    index_gt = index_gt[off[index_gt] <= max_difference_ns]
+    index_gt = index_gt[off[index_gt] <= MAX_STAMP_DIFFERENCE_NS]
     return _take(est, nearest[index_gt]), _take(gt, index_gt)
 
 
@@ -100,10 +100,10 @@ def absolute_errors_m(est: Poses, gt: Poses, align: Align) -> FloatArray:
     return np.linalg.norm(apply(S_gt_est, est.positions) - gt.positions, axis=1)
 
 
-def pairs_by_length(gt: Poses, length_m: float = RPE_LENGTH_M) -> IntArray:
-    """Return for each pose the first one at least `length_m` of true path ahead; (k, 2)."""
+def pairs_by_length(gt: Poses) -> IntArray:
+    """Return for each pose the first one at least 10 m of true path ahead; (k, 2)."""
     travelled = path_distances(gt.positions)
-    end = np.searchsorted(travelled, travelled + length_m * (1.0 - 1e-9))
+    end = np.searchsorted(travelled, travelled + RPE_LENGTH_M * (1.0 - 1e-9))
     start = np.arange(len(gt))
     inside = end < len(gt)
     return np.stack([start[inside], end[inside]], axis=1)
@@ -159,7 +159,7 @@ def resample(poses: Poses, stamps_ns: IntArray) -> Poses:
 
 
 def score_trajectory(
-    est: Poses, gt: Poses, is_metric: bool = True, length_m: float = RPE_LENGTH_M
+    est: Poses, gt: Poses, is_metric: bool = True
 ) -> dict[str, float | int | None]:
     """Score a trajectory against the truth.
 
@@ -167,12 +167,11 @@ def score_trajectory(
         est: Estimated poses of the same body.
         gt: True poses, one per picture stamp.
         is_metric: The estimate claims metres; else relative errors use the similarity's scale.
-        length_m: Path over which relative errors are taken.
 
     Returns:
         Counts; `ate_<align>_m` root mean square after no, rigid and similarity alignment and the
         same in per cent of the true path; `scale` (metres per unit of the estimate; 1 is right);
-        relative errors over `length_m`: translation in per cent of the pair's path, rotation in
+        relative errors over 10 m of path: translation in per cent of the pair's path, rotation in
         degrees. None where fewer than three poses or no pair exist.
 
     Raises:
@@ -195,15 +194,16 @@ def score_trajectory(
     S = alignment(paired_est, paired_gt, Align.SIM3)
     scale = float(np.cbrt(np.linalg.det(S[:3, :3])))
     score["scale"] = scale if enough else None
-    score.update(_relative_scores(paired_est, paired_gt, 1.0 if is_metric else scale, length_m))
+    score.update(_relative_scores(paired_est, paired_gt, 1.0 if is_metric else scale))
     return score
 
 
-def _relative_scores(
-    est: Poses, gt: Poses, scale: float, length_m: float
-) -> dict[str, float | int | None]:
-    pairs = pairs_by_length(gt, length_m)
-    score: dict[str, float | int | None] = {"rpe_length_m": length_m, "rpe_num_pairs": len(pairs)}
+def _relative_scores(est: Poses, gt: Poses, scale: float) -> dict[str, float | int | None]:
+    pairs = pairs_by_length(gt)
+    score: dict[str, float | int | None] = {
+        "rpe_length_m": RPE_LENGTH_M,
+        "rpe_num_pairs": len(pairs),
+    }
     if len(pairs) == 0:
         return score | {
             "rpe_translation_percent": None,

@@ -5,9 +5,10 @@ import pytest
 
 from seg2d3d_ros.errors import InputError
 from seg2d3d_ros.evaluation.paper import name_as_paper
-from seg2d3d_ros.evaluation.recording import collect, read_recording
+from seg2d3d_ros.evaluation.recording import collect
 from seg2d3d_ros.evaluation.trajectory import associate, resample
 from seg2d3d_ros.evaluation.truth import read_truth
+from seg2d3d_ros.io.sources import open_source
 from seg2d3d_ros.simulation import SimulationOptions, simulate
 from seg2d3d_ros.types import LabelImage, Odometry
 
@@ -23,8 +24,8 @@ def drive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "street"
 
 
-def test_read_recording_masks_are_those_of_the_truth(drive: Path) -> None:
-    recording = read_recording(drive / "bag")
+def test_collect_masks_are_those_of_the_truth(drive: Path) -> None:
+    recording = collect(open_source(drive / "bag"))
     truth = read_truth(drive / "truth")
     assert truth.masks is not None
     assert set(recording.boxes) == set(truth.masks.keys)
@@ -39,10 +40,11 @@ def test_read_recording_masks_are_those_of_the_truth(drive: Path) -> None:
 def test_name_as_paper_names_masks_of_the_recording(drive: Path) -> None:
     truth = read_truth(drive / "truth").masks
     assert truth is not None
-    seen = []
-    ids = name_as_paper(drive / "bag", seen.append)
+    source = open_source(drive / "bag")
+    items = list(source)
+    ids = name_as_paper(source.rig, items)
     assert set(ids) <= set(truth.keys)
-    assert len(seen) > 25
+    assert len(items) > 25
     assert min(ids.values()) == 1
     pictures_of = {i: {key[:2] for key, j in ids.items() if j == i} for i in set(ids.values())}
     assert min(len(pictures) for pictures in pictures_of.values()) >= 4

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from seg2d3d_ros.geometry.geodesy import enu_to_geodetic, geodetic_to_enu
+from seg2d3d_ros.geometry.geodesy import between_origins, enu_to_geodetic, geodetic_to_enu
 from seg2d3d_ros.types import Origin
 
 ORIGIN = Origin(48.1, 11.6, 520.0)
@@ -29,3 +29,15 @@ def test_geodetic_to_enu_origin_of_numpy_floats_is_the_same():
     place = np.array([[48.11, 11.61, 500.0]])
     origin = Origin(*(np.float64(x) for x in (48.1, 11.6, 520.0)))
     np.testing.assert_array_equal(geodetic_to_enu(place, origin), geodetic_to_enu(place, ORIGIN))
+
+
+def test_between_origins_same_origin_is_identity():
+    here = Origin(49.0, 8.4, 115.0)
+    assert between_origins(here, here) == pytest.approx(np.eye(4), abs=1e-8)
+
+
+def test_between_origins_a_step_north_and_up_lies_there():
+    here = Origin(49.0, 8.4, 115.0)
+    # One second of arc of latitude is 30.9 m here.
+    T = between_origins(here, Origin(49.0 + 1 / 3600, 8.4, 120.0))
+    assert T[:3, 3] == pytest.approx([0, 30.9, 5.0], abs=0.02)
