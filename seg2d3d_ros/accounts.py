@@ -9,6 +9,8 @@ from seg2d3d_ros.types import Cluster, Dropped, Frame, Item, Rig
 
 _LONG_NS = 1_000_000_000
 _UNUSUAL = 5
+# A camera that sends such pictures is not silent, and their stamps are sound.
+_SPOILT = frozenset({"size_mismatch", "bad_size", "unknown_encoding", "decode_error"})
 
 
 @dataclass(frozen=True)
@@ -70,12 +72,14 @@ class Pauses:
     """The longest pause of one camera: what looks like a plug that was pulled.
 
     Attributes:
+        first_ns: Stamp of the first picture.
         last_ns: Stamp of the newest picture.
         usual_ns: Shortest time between two pictures.
         from_ns: Stamp of the picture before the longest pause.
         longest_ns: Its length.
     """
 
+    first_ns: int
     last_ns: int
     usual_ns: int = _LONG_NS
     from_ns: int = 0
@@ -90,10 +94,9 @@ class Pauses:
                 self.from_ns, self.longest_ns = self.last_ns, pause_ns
             self.last_ns = stamp_ns
 
-    @property
-    def is_strange(self) -> bool:
-        """Return whether the pause is long by itself and for this camera."""
-        return self.longest_ns > max(_LONG_NS, _UNUSUAL * self.usual_ns)
+    def is_strange(self, pause_ns: int) -> bool:
+        """Return whether a pause is long by itself and for this camera."""
+        return pause_ns > max(_LONG_NS, _UNUSUAL * self.usual_ns)
 
 
 class Silences:
@@ -108,15 +111,18 @@ class Silences:
         """Take the stamp of a picture."""
         self._first_ns = min(self._first_ns, stamp_ns)
         self._last_ns = max(self._last_ns, stamp_ns)
-        self._pauses.setdefault(camera, Pauses(stamp_ns)).go_on(stamp_ns)
+        self._pauses.setdefault(camera, Pauses(stamp_ns, stamp_ns)).go_on(stamp_ns)
 
     def remarks(self) -> list[str]:
-        """Return sentences about cameras that sent nothing for long, or no more."""
+        """Return sentences about cameras that sent nothing for long, not yet, or no more."""
         said = []
         for camera, pauses in sorted(self._pauses.items()):
+            late_ns = pauses.first_ns - self._first_ns
+            if pauses.last_ns > pauses.first_ns and pauses.is_strange(late_ns):
+                said.append(f"camera {camera} sent nothing in the first {late_ns * 1e-9:.1f} s")
             so_far = replace(pauses)
             so_far.go_on(self._last_ns)
-            if so_far.is_strange:
+            if so_far.is_strange(so_far.longest_ns):
                 at_s = (so_far.from_ns - self._first_ns) * 1e-9
                 what = f"for {so_far.longest_ns * 1e-9:.1f} s"
                 what = what if pauses.longest_ns == so_far.longest_ns else "any more"
@@ -146,7 +152,7 @@ class Accounts:
         """Count an incoming item."""
         if isinstance(item, Frame | Dropped):
             self._received[item.camera] += 1
-        if isinstance(item, Frame):
+        if isinstance(item, Frame) or (isinstance(item, Dropped) and item.reason in _SPOILT):
             self._silences.hear(item.camera, item.stamp_ns)
 
     def mapped(self, cluster: Cluster) -> None:

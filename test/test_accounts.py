@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from seg2d3d_ros.accounts import Accounts
-from seg2d3d_ros.types import Camera, Frame, Rig
+from seg2d3d_ros.types import Camera, Dropped, Frame, Rig
 
 S = 1_000_000_000
 IMAGE = np.zeros((2, 2), dtype=np.uint8)
@@ -28,6 +28,21 @@ def test_remarks_camera_that_ends_before_the_others_is_told():
     assert remarks(left=range(100), right=range(41)) == [
         "camera right sent nothing any more after 4.0 s"
     ]
+
+
+def test_remarks_camera_that_begins_after_the_others_is_told():
+    assert remarks(left=range(100), right=range(50, 100)) == [
+        "camera right sent nothing in the first 5.0 s"
+    ]
+
+
+def test_remarks_camera_whose_pictures_cannot_be_used_any_more_is_not_silent():
+    accounts = Accounts(RIG)
+    for tenth in range(100):
+        accounts.received(Frame("left", tenth * S // 10, IMAGE))
+        right = ("right", tenth * S // 10)
+        accounts.received(Frame(*right, IMAGE) if tenth < 50 else Dropped(*right, "size_mismatch"))
+    assert accounts.remarks() == []
 
 
 def test_remarks_pause_of_all_cameras_is_told_of_each():
