@@ -14,6 +14,8 @@ from seg2d3d_ros.types import Camera, FloatArray, IntArray
 _MIN_IN_CAMERA = 8
 _MIN_AGREEING = 6
 _MIN_DEPTH = 0.1
+_MAX_SAMPLES = 200
+_MAX_MISS = 1e-4
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,9 @@ class RigObservations:
     xy: FloatArray
 
 
-def find_rig_pose(obs: RigObservations, max_error_px: float) -> FloatArray | None:
+def find_rig_pose(
+    obs: RigObservations, max_error_px: float, min_agreeing: float = 0.0
+) -> FloatArray | None:
     """Find the pose of a rig without a first guess, by the camera with most matches that tells.
 
     Three points and consensus (Ke and Roumeliotis 2017, AP3P); OpenCV's RANSAC is seeded.
@@ -58,11 +62,14 @@ def find_rig_pose(obs: RigObservations, max_error_px: float) -> FloatArray | Non
     Args:
         obs: Known points and where they may have been seen; most of them may be wrong.
         max_error_px: Reprojection error of an inlier.
+        min_agreeing: With fewer that agree, by all cameras together, the pose is of no use: where
+            that is a large share of all, few samples tell.
 
     Returns:
         T_world_base (4, 4), to be refined; None where no camera saw enough that agrees.
     """
     counts = np.bincount(obs.camera, minlength=len(obs.cameras))
+    num_samples = _samples_needed(min_agreeing / max(len(obs.xy), 1) / max((counts > 0).sum(), 1))
     for c in np.argsort(-counts, kind="stable"):
         if counts[c] < _MIN_IN_CAMERA:
             break
@@ -72,7 +79,7 @@ def find_rig_pose(obs: RigObservations, max_error_px: float) -> FloatArray | Non
             np.ascontiguousarray(obs.xy[rows]),
             np.eye(3),
             np.zeros(0),
-            iterationsCount=200,
+            iterationsCount=num_samples,
             reprojectionError=max_error_px / models.focal_px(camera),
             confidence=0.999,
             flags=cv2.SOLVEPNP_AP3P,
@@ -81,6 +88,15 @@ def find_rig_pose(obs: RigObservations, max_error_px: float) -> FloatArray | Non
             T_cam_world = transforms.rigid(cv2.Rodrigues(rotation)[0], translation[:, 0])
             return transforms.invert(T_cam_world) @ transforms.invert(camera.T_base_cam)
     return None
+
+
+def _samples_needed(share: float) -> int:
+    """Return how many samples hold one of inliers alone, almost surely, if these are a share.
+
+    Fischler and Bolles, "Random sample consensus" (1981); OpenCV draws four points each time.
+    """
+    is_pure = min(max(share, 1e-3), 0.99) ** 4
+    return int(np.clip(np.ceil(np.log(_MAX_MISS) / np.log1p(-is_pure)), 1, _MAX_SAMPLES))
 
 
 def refine_rig_pose(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import pairwise
+
 import numpy as np
 
 from seg2d3d_ros.mapping.edits import Edits
@@ -61,14 +64,10 @@ class Membership:
         self.changed.update(np.union1d(owner, before).tolist())
         self.changed.discard(0)
         moved = owner != before
-        pairs = zip(
-            ids[moved].tolist(), before[moved].tolist(), owner[moved].tolist(), strict=True
-        )
-        for landmark, old, new in pairs:
-            if old:
-                take_out(self._members, old, landmark)
-            if new:
-                self._members.setdefault(new, set()).add(landmark)
+        if self._members:
+            self._hand_over(ids[moved], before[moved], owner[moved])
+        else:
+            self._members = {i: set(of) for i, of in _grouped(ids[moved], owner[moved])}
         self._owner[ids] = owner
         return ids[moved]
 
@@ -133,17 +132,31 @@ class Membership:
             *(i for instance in by_hand for i in self._members.get(instance, ())),
         ]
 
-    def _settle_places(self, ids: IntArray) -> None:
-        now = self._associator.places_of(self._state, ids)
-        before = self._place[ids]
-        moved = now != before
-        pairs = zip(ids[moved].tolist(), before[moved].tolist(), now[moved].tolist(), strict=True)
-        for landmark, old, new in pairs:
+    def _hand_over(self, ids: IntArray, before: IntArray, owner: IntArray) -> None:
+        """Move landmarks (n,) from instances (n,) to others (n,), 0 for none."""
+        for landmark, old, new in zip(*(a.tolist() for a in (ids, before, owner)), strict=True):
+            if old:
+                take_out(self._members, old, landmark)
+            if new:
+                self._members.setdefault(new, set()).add(landmark)
+
+    def _shift(self, ids: IntArray, before: IntArray, now: IntArray) -> None:
+        """Move landmarks (n,) from places (n,) to others (n,), -1 for none."""
+        for landmark, old, new in zip(*(a.tolist() for a in (ids, before, now)), strict=True):
             if old != _NO_PLACE:
                 left = tuple(i for i in self._ids_at.pop(old) if i != landmark)
                 self._ids_at.update({old: left} if left else {})
             if new != _NO_PLACE:
                 self._ids_at[new] = tuple(sorted((*self._ids_at.get(new, ()), landmark)))
+
+    def _settle_places(self, ids: IntArray) -> None:
+        now = self._associator.places_of(self._state, ids)
+        before = self._place[ids]
+        moved = now != before
+        if self._ids_at:
+            self._shift(ids[moved], before[moved], now[moved])
+        else:
+            self._ids_at = {p: tuple(of) for p, of in _grouped(ids[moved], now[moved])}
         self._place[ids] = now
 
     def _reserve(self, size: int) -> None:
@@ -151,3 +164,13 @@ class Membership:
         if size > len(self._owner):
             self._owner = np.concatenate([self._owner, np.zeros(grow, dtype=np.int64)])
             self._place = np.concatenate([self._place, np.full(grow, _NO_PLACE, dtype=np.int64)])
+
+
+def _grouped(ids: IntArray, keys: IntArray) -> Iterator[tuple[int, list[int]]]:
+    """Yield each of keys (n,) with its ids, sorted, of ids (n,) that are sorted."""
+    order = np.argsort(keys, kind="stable")
+    firsts = np.flatnonzero(np.diff(keys[order], prepend=-1))
+    flat, names = ids[order].tolist(), keys[order][firsts].tolist()
+    bounds = [*firsts.tolist(), len(flat)]
+    for name, (low, high) in zip(names, pairwise(bounds), strict=True):
+        yield name, flat[low:high]

@@ -1,10 +1,11 @@
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
 from seg2d3d_ros.geometry import cameras, transforms
-from seg2d3d_ros.geometry.pose import PosePrior, RigObservations, refine_rig_pose
+from seg2d3d_ros.geometry.pose import PosePrior, RigObservations, find_rig_pose, refine_rig_pose
 
 TRUTH = transforms.exp([0.02, -0.01, 0.4, 12.0, -3.0, 0.1])
 START = TRUTH @ transforms.exp([0.02, 0.03, -0.05, 0.6, -0.4, 0.3])
@@ -132,3 +133,30 @@ def test_refine_result_moves_with_the_world(rig):
     moved = replace(obs, points_world=transforms.apply(T, obs.points_world))
     a, b = refine_rig_pose(obs, START, 2.0), refine_rig_pose(moved, T @ START, 2.0)
     np.testing.assert_allclose(b.T_world_base, T @ a.T_world_base, atol=1e-7)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_find_that_just_enough_agree_finds_the_pose(rig, seed):
+    obs = observe(rig[:1])
+    rng = np.random.default_rng(seed)
+    wrong = rng.permutation(len(obs.xy))[: int(0.6 * len(obs.xy))]
+    xy = obs.xy.copy()
+    xy[wrong] = rng.uniform(-0.9, 0.9, (len(wrong), 2))
+    found = find_rig_pose(replace(obs, xy=xy), 2.0, 0.4 * len(xy))
+    # no noise on the others: consensus is refined on them to a fraction of a pixel
+    np.testing.assert_allclose(found, TRUTH, atol=0.02)
+
+
+def test_find_that_needs_most_to_agree_draws_few_samples(seen, monkeypatch):
+    drawn = []
+    draw = cv2.solvePnPRansac
+    monkeypatch.setattr(
+        cv2,
+        "solvePnPRansac",
+        lambda *a, **k: drawn.append(k["iterationsCount"]) or draw(*a, **k),
+    )
+    of_one = subset(seen, seen.camera == 0)
+    for share in (0.0, 0.4, 0.8):
+        find_rig_pose(of_one, 2.0, share * len(of_one.xy))
+    # four points at once are inliers in 0.4^4 = 0.026, 0.8^4 = 0.41 of all samples
+    assert drawn == [200, 200, 18]

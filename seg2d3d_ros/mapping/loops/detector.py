@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -104,7 +105,7 @@ class LoopDetector:
         return found
 
     def _look_around(self, frame: int) -> list[Loop]:
-        ids = np.unique(self._state.canonical(self._state.frames[frame].ids))
+        ids = np.unique(self._state.canonical(self._state.frames[frame].held.seen.ids))
         ids = self._usable(ids)
         if len(ids) < _MIN_DESCRIBED:
             return []
@@ -163,8 +164,12 @@ class LoopDetector:
             return []
         self.counts["loops_verified"] += 1
         S_old_new = transforms.invert(state.frames[old].T_world_base) @ found.S_world_base
-        agreement = self._witness.agreement([frames[p] for p in around], new, found.old, found.new)
-        return [Loop(old, new, S_old_new, found.old, found.new, found.error_px, agreement)]
+        loop = Loop(old, new, S_old_new, found.old, found.new, found.error_px)
+        if self._sessions.group(old) == self._sessions.group(new) and self._is_closed(loop):
+            return [loop]  # The map says the same: no need to read the masks of all these frames.
+        frames_old = [frames[p] for p in around]
+        agreement = self._witness.agreement(frames_old, new, found.old, found.new)
+        return [replace(loop, agreement=agreement)]
 
     def _usable(self, ids: IntArray) -> IntArray:
         return ids[self._appearance.has(ids) & np.isfinite(self._state.points(ids)[:, 0])]

@@ -109,7 +109,7 @@ def recognise(
         rows = new.camera[i] == c
         xy[rows] = models.normalize(cameras[c], new.uv_px[i][rows])
     obs = RigObservations(cameras, new.camera[i], old.points_world[j], xy)
-    guess = find_rig_pose(obs, _MAX_ERROR_PX)
+    guess = find_rig_pose(obs, _MAX_ERROR_PX, num_needed)
     if guess is None:
         return None
     found = refine_rig_pose(obs, guess, _MAX_ERROR_PX)

@@ -7,6 +7,7 @@ from landmark_drive_maker import RIG, Drive, facades, line, pose, ring
 from seg2d3d_ros.config import Config, override
 from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.mapping.archive import MemoryStore
+from seg2d3d_ros.mapping.loops.mask_witness import MaskWitness
 from seg2d3d_ros.mapping.stage import MappingStage
 from seg2d3d_ros.types import Camera, Rig
 
@@ -66,6 +67,18 @@ def test_push_second_lap_that_is_known_drifts_no_more_and_bends_nothing(clusters
     (bent,) = (u for u in updates if u.is_full)
     # One place in eight asks, where each second one did.
     assert 4 <= stage.counts["loops_tried"] - bent.counts["loops_tried"] <= 8
+
+
+def test_push_loops_that_find_the_map_closed_read_no_masks(clusters, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        MaskWitness, "agreement", lambda self, old, new, *ids: asked.append(new) or np.nan
+    )
+    stage = MappingStage(CONFIG)
+    updates = [stage.push(c) for c in clusters]
+    (bent,) = (u for u in updates if u.is_full)
+    assert len(asked) == bent.counts["loops_verified"]
+    assert stage.counts["loops_verified"] >= bent.counts["loops_verified"] + 3
 
 
 def test_restore_before_the_loop_closes_it_all_the_same(clusters):
