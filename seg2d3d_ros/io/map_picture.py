@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _DPI = 150
 _LONG_SIDE_IN, _SHORT_SIDE_IN, _HEAD_IN = 12.0, 4.5, 0.42
 _REACH_M = 40.0  # points further from the trajectory than this do not stretch the picture
+_SURE_REACH_M = 80.0  # nor do instances, if it is certain where they end
 _PAPER, _INK, _PATH = "#ffffff", "#222222", "#0b3d91"
 
 
@@ -88,10 +89,12 @@ def _extent(map: MapUpdate) -> tuple[FloatArray, FloatArray]:
     if len(near):
         low = np.minimum(low, np.quantile(near, 0.02, axis=0))
         high = np.maximum(high, np.quantile(near, 0.98, axis=0))
+    first, last = low, high
     for instance in map.instances:
         polygon = outline(instance)
         center = polygon.mean(axis=0)
-        is_near = (center >= low - _REACH_M / 2).all() and (center <= high + _REACH_M / 2).all()
+        reach = _REACH_M / 2 if is_rough(instance) else _SURE_REACH_M
+        is_near = (center >= first - reach).all() and (center <= last + reach).all()
         if is_near and np.ptp(polygon, axis=0).max() < 2 * _REACH_M:
             low, high = np.minimum(low, polygon.min(axis=0)), np.maximum(high, polygon.max(axis=0))
     margin = 0.04 * max(float((high - low).max()), 5.0) + 1.0

@@ -62,6 +62,27 @@ def test_draw_map_same_map_gives_same_bytes():
     assert draw_map(make_map(), "t") == draw_map(make_map(), "t")
 
 
+def test_draw_map_shows_a_certain_instance_far_beyond_the_end_whole_and_an_uncertain_one_not():
+    full = make_map()
+    end = full.trajectory.T_map_base[-1, :3, 3]
+    beyond = dataclasses.replace(
+        full.instances[0],
+        id=30,
+        box_center_map=end + [60.0, 0.0, 0.0],
+        footprint_map=end[:2] + [60.0, 0.0] + [[-4.0, -4.0], [4.0, -4.0], [4.0, 4.0], [-4.0, 4.0]],
+    )
+
+    def drawn(sigma_m):
+        more = (dataclasses.replace(beyond, footprint_sigma_m=sigma_m), *full.instances)
+        image = decode(draw_map(dataclasses.replace(full, instances=more)))
+        found = pixels_of(image, instance_color_rgb(30))
+        return np.ptp(found, axis=0) if len(found) else None
+
+    rows, columns = drawn(0.3)
+    assert abs(rows - columns) <= 2 and rows > 20  # a square, all of it
+    assert drawn(3.0) is None
+
+
 def test_draw_map_of_points_above_each_other_the_highest_is_seen():
     full = make_map()
     cloud = full.cloud
