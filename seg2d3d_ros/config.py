@@ -136,7 +136,7 @@ class ClustersConfig:
         120, "Corners kept where a camera shares a narrow strip of view with another.", 0, 10000
     )
     building_features: int = option(
-        48, "Corners that the mask of a building should have, if it is large enough.", 0, 1000
+        32, "Corners that the mask of a building should have, if it is large enough.", 0, 1000
     )
     min_feature_distance_px: int = option(10, "Smallest distance between corners.", 3, 200)
     max_reprojection_px: float = option(2.0, "Reprojection error of an inlier.", 0.2, 20)
