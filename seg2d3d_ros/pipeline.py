@@ -8,7 +8,6 @@ timing, so the result does not either.
 from __future__ import annotations
 
 import queue
-import resource
 import threading
 import time
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from seg2d3d_ros.mapping.archive import BlockStore
 from seg2d3d_ros.mapping_host import host_mapping
 from seg2d3d_ros.segmentation.backend import SegmentationBackend
 from seg2d3d_ros.segmentation.stage import SegmentationStage
+from seg2d3d_ros.stage_process import peak_memory_mib
 from seg2d3d_ros.types import Cluster, Item, LabelImage, MapUpdate, Rig, Segmentation
 
 _QUEUE_ITEMS = 32
@@ -137,7 +137,7 @@ class Pipeline:
             },
             wall_s=self._finished_s - self._started_s,
             recording_s=self._accounts.recording_s,
-            peak_memory_mib=_resident_mib() + self._mapping.peak_memory_mib,
+            peak_memory_mib=peak_memory_mib() + self._mapping.peak_memory_mib,
             config=configuration.to_tree(self._config),
             classes=self.segmentation.classes,
             remarks=(
@@ -177,11 +177,6 @@ class Pipeline:
         updates = self._updates[:]
         del self._updates[: len(updates)]
         return updates
-
-
-def _resident_mib() -> float:
-    """Return the most resident memory of this process so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
 
 
 class _Worker:

@@ -209,11 +209,11 @@ def _answer(outlet: _Outlet, work: Callable[[], Any], is_told: bool = True) -> A
         error.add_note("in the process of the stage:\n" + traceback.format_exc())
         kind, value = "error", error
     told = value if is_told or kind == "error" else None
-    outlet.send(kind, (told, _peak_memory_mib(), time.thread_time() - start))
+    outlet.send(kind, (told, peak_memory_mib(), time.thread_time() - start))
     return value
 
 
-def _peak_memory_mib() -> float:
+def peak_memory_mib() -> float:
     """Return the most resident memory of this process so far.
 
     `getrusage` would count that of the process which started it, from before `exec`.

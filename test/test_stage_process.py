@@ -96,6 +96,19 @@ def test_stage_process_memory_is_its_own_and_holds_the_peak(stage):
     assert before + 140 < stage.peak_memory_mib < before + 200
 
 
+def test_peak_memory_is_not_that_of_a_large_process_which_started_this_one():
+    child = "from seg2d3d_ros.stage_process import peak_memory_mib; print(peak_memory_mib())"
+    large = (
+        "import subprocess, sys; held = bytearray(300 << 20);"
+        f"subprocess.run([sys.executable, '-c', {child!r}], check=True)"
+    )
+    root = Path(__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, "-c", large], cwd=root, capture_output=True, text=True, timeout=60
+    )
+    assert 2 < float(done.stdout) < 80, done.stderr
+
+
 @pytest.mark.parametrize(
     ("call", "kind", "words"),
     [

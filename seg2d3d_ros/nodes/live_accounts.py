@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from seg2d3d_ros.accounts import FrameCounts, RunReport
 from seg2d3d_ros.config import Config
 from seg2d3d_ros.nodes.picture_accounts import AFTER_FINISH
 from seg2d3d_ros.nodes.picture_ledger import NODE_ENDED, PictureLedger
+from seg2d3d_ros.stage_process import peak_memory_mib
 from seg2d3d_ros.types import Cluster
 
 _RECEIVED = "received."
@@ -108,7 +108,7 @@ class LiveAccounts:
             counts=counts,
             wall_s=self._reports.get("clusters", {}).get("wall_s", 0.0) + self._ending_s,
             recording_s=(last - first) * 1e-9,
-            peak_memory_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0,
+            peak_memory_mib=peak_memory_mib(),
             config=configuration.to_tree(config),
             classes=self.classes,
             remarks=tuple(dict.fromkeys([*self._remarks, *said])),
