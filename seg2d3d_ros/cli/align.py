@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     from seg2d3d_ros.io.saved_map import load_stage, read_report
 
     check_target(args.out, args.overwrite)
-    report = read_report(args.onto / "run.json")
+    report = read_report(args.onto)
     model = described(read_colmap(args.model, args.metric), args.pictures)
     scratch = FolderStore.temporary(args.out.absolute().parent, args.out)
     with scratch as store, progress("aligning"):

@@ -28,10 +28,10 @@ from seg2d3d_ros.evaluation.trajectory import (
     score_trajectory,
     straight_line,
 )
-from seg2d3d_ros.evaluation.truth import Result, Truth, positions_of
+from seg2d3d_ros.evaluation.truth import Result, Truth
 from seg2d3d_ros.geometry.geodesy import between_origins
 from seg2d3d_ros.geometry.transforms import apply
-from seg2d3d_ros.io.ply import read_ply
+from seg2d3d_ros.io.ply import positions_of, read_ply
 from seg2d3d_ros.types import FloatArray, IntArray
 
 LEAST_FRAMES_SHARE = 1.0 / 3.0

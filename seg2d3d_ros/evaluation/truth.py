@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from seg2d3d_ros.config import InputsConfig
 from seg2d3d_ros.errors import InputError
@@ -17,6 +16,7 @@ from seg2d3d_ros.evaluation.masks import MaskKey, MaskTruth, build_mask_truth
 from seg2d3d_ros.evaluation.trajectory import Poses
 from seg2d3d_ros.geometry.transforms import R_BODY_OPTICAL, invert, rigid
 from seg2d3d_ros.io import result as result_folder
+from seg2d3d_ros.io.ply import positions_of
 from seg2d3d_ros.io.tables import read_csv, read_json
 from seg2d3d_ros.io.tum import read_tum
 from seg2d3d_ros.types import FloatArray, IntArray, Origin
@@ -89,12 +89,13 @@ def read_truth(path: str | Path) -> Truth:
             f"{path} holds no trajectory.tum; give the truth folder that `seg2d3d simulate` "
             "writes or a KITTI pose file"
         )
+    origin = read_json(path / "truth.json").get("origin")
     masks, visible, points = path / "masks.csv", path / "visible.csv", path / "points.ply"
     return Truth(
         _read_trajectory(path / "trajectory.tum"),
         read_mask_truth(masks) if masks.is_file() else None,
         _read_visible(visible) if visible.is_file() else None,
-        _origin(read_json(path / "truth.json").get("origin")),
+        None if origin is None else Origin(**origin),
         points if points.is_file() else None,
         _footprints(path / "buildings.json"),
     )
@@ -120,7 +121,7 @@ def read_result(folder: str | Path) -> Result:
         {int(i["id"]): float(i["score"] or 0.0) for i in found.instances},
         {int(i["id"]): _box(i) for i in found.instances if "box" in i},
         found.run["scale"] == "metric",
-        _origin(found.run["origin"]),
+        found.origin,
         _inputs(found.run.get("config", {}).get("inputs", {})),
     )
 
@@ -128,11 +129,6 @@ def read_result(folder: str | Path) -> Result:
 def _inputs(said: dict[str, Any]) -> InputsConfig:
     known = {f.name for f in fields(InputsConfig)}
     return InputsConfig(**{name: value for name, value in said.items() if name in known})
-
-
-def positions_of(vertices: NDArray[Any]) -> FloatArray:
-    """Return the positions (n, 3) of vertices of a PLY file."""
-    return np.stack([vertices[axis].astype(np.float64) for axis in "xyz"], axis=1)
 
 
 def _read_trajectory(path: Path) -> Poses:
@@ -223,9 +219,3 @@ def _box(record: dict[str, Any]) -> Box:
     middle, height = record["box"]["center_map"][2], record["box"]["size_m"][2]
     footprint = np.array(record["footprint_map"], dtype=np.float64)
     return Box(footprint, middle - height / 2.0, middle + height / 2.0)
-
-
-def _origin(record: dict[str, float] | None) -> Origin | None:
-    if record is None:
-        return None
-    return Origin(record["lat_deg"], record["lon_deg"], record["alt_m"])

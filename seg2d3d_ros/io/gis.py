@@ -22,12 +22,6 @@ _UNCLASSIFIED_ASPRS = 1
 _KML = "http://www.opengis.net/kml/2.2"
 
 
-def origin_of(result: Result) -> Origin | None:
-    """Return where the map lies on the ellipsoid, None where nothing told."""
-    found = result.run.get("origin")
-    return None if found is None else Origin(**found)
-
-
 def footprint_collection(result: Result) -> dict[str, Any]:
     """Return the instances as a GeoJSON FeatureCollection (RFC 7946), a polygon each.
 
@@ -35,7 +29,7 @@ def footprint_collection(result: Result) -> dict[str, Any]:
     georeference gives metres of the map and `"crs": null`, which means that no reference can be
     assumed (GeoJSON 2008, section 3).
     """
-    origin = origin_of(result)
+    origin = result.origin
     features = []
     for record in result.instances:
         ring = _ring(record)
@@ -68,7 +62,7 @@ def write_kml(result: Result, path: Path) -> str:
     Raises:
         ResultError: the map is not georeferenced, which KML cannot express.
     """
-    if origin_of(result) is None:
+    if result.origin is None:
         raise ResultError("KML needs a georeferenced map: without GNSS export GeoJSON instead")
     ElementTree.register_namespace("", _KML)
     root = ElementTree.Element(f"{{{_KML}}}kml")
@@ -90,7 +84,7 @@ def write_las(result: Result, path: Path) -> str:
     import laspy
     import pyproj
 
-    origin, points = origin_of(result), result.points
+    origin, points = result.origin, result.points
     xyz = np.column_stack([points["x"], points["y"], points["z"]]).astype(np.float64)
     header = laspy.LasHeader(version="1.4", point_format=7)
     header.add_extra_dim(laspy.ExtraBytesParams("class_id", np.uint16, "Cityscapes, 0 unknown"))

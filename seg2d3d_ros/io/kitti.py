@@ -6,7 +6,7 @@ import calendar
 import itertools
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -173,13 +173,12 @@ def datetime_to_ns(text: str) -> int:
     return calendar.timegm(whole) * 1_000_000_000 + int((found[7] or "0").ljust(9, "0"))
 
 
-def read_stamps(path: Path, parse: object) -> list[int]:
+def read_stamps(path: Path, parse: Callable[[str], int]) -> list[int]:
     """Return one stamp per line, by `seconds_to_ns` or `datetime_to_ns`.
 
     Raises:
         InputError: the file or a line cannot be read.
     """
-    assert callable(parse)
     try:
         lines = path.read_text().split("\n")
         return [parse(line) for line in itertools.takewhile(str.strip, lines)]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg2d3d_ros.errors import ResultError
-from seg2d3d_ros.types import PointCloud
+from seg2d3d_ros.types import FloatArray, PointCloud
 
 _TYPES = {
     "float": "<f4",
@@ -45,6 +45,11 @@ def cloud_vertices(cloud: PointCloud) -> NDArray[Any]:
     vertices["label"], vertices["instance"] = cloud.labels, cloud.instances
     vertices["sigma_m"], vertices["num_views"] = cloud.sigma_m, cloud.num_views
     return vertices
+
+
+def positions_of(vertices: NDArray[Any]) -> FloatArray:
+    """Return the positions (n, 3) of vertices."""
+    return np.stack([vertices[axis].astype(np.float64) for axis in "xyz"], axis=1)
 
 
 def write_ply(path: Path, vertices: NDArray[Any]) -> None:

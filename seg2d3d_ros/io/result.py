@@ -25,7 +25,7 @@ from seg2d3d_ros.io.ply import cloud_vertices, read_ply, write_ply
 from seg2d3d_ros.io.report import render_report
 from seg2d3d_ros.io.tum import read_tum, write_tum
 from seg2d3d_ros.mapping.archive import BlockStore
-from seg2d3d_ros.types import FloatArray, IntArray, MapUpdate
+from seg2d3d_ros.types import FloatArray, IntArray, MapUpdate, Origin
 
 FORMAT = "seg2d3d-result"
 VERSION = 1
@@ -57,6 +57,12 @@ class Result:
     instances: list[dict[str, Any]]
     events: list[dict[str, str]]
     run: dict[str, Any]
+
+    @property
+    def origin(self) -> Origin | None:
+        """Return where the map lies on the ellipsoid, None where nothing told."""
+        found = self.run.get("origin")
+        return None if found is None else Origin(**found)
 
 
 def check_target(folder: str | Path, overwrite: bool = False) -> None:
@@ -237,6 +243,20 @@ def _versions() -> dict[str, str]:
     return found
 
 
+def read_run(folder: Path) -> dict[str, Any]:
+    """Return `run.json` of a result folder.
+
+    Raises:
+        ResultError: it is no result folder, or of another version.
+    """
+    run = tables.read_json(folder / "run.json")
+    if not isinstance(run, dict) or run.get("format") != FORMAT:
+        raise ResultError(f"{folder} is no result folder")
+    if run.get("version") != VERSION:
+        raise ResultError(f"{folder} has version {run.get('version')}; {VERSION} is needed")
+    return run
+
+
 def read_result(folder: str | Path) -> Result:
     """Return a result folder as arrays.
 
@@ -244,11 +264,7 @@ def read_result(folder: str | Path) -> Result:
         ResultError: it is no result folder, of another version, or a file is missing or damaged.
     """
     folder = Path(folder)
-    run = tables.read_json(folder / "run.json")
-    if not isinstance(run, dict) or run.get("format") != FORMAT:
-        raise ResultError(f"{folder} is no result folder")
-    if run["version"] != VERSION:
-        raise ResultError(f"{folder} has version {run['version']}; {VERSION} is needed")
+    run = read_run(folder)
     stamps_ns, T_map_base = read_tum(folder / "trajectory.tum")
     keyframes = tables.read_csv(folder / "keyframes.csv", tables.KEYFRAME_COLUMNS)
     instances = tables.read_json(folder / "instances.json")
@@ -276,14 +292,10 @@ def _read_observations(path: Path) -> NDArray[Any]:
         ("score", np.float64),
         ("num_landmarks", np.int64),
     ]
+    table = np.zeros(len(rows), dtype)
     try:
-        values = [tuple(row[name] for name, _ in dtype) for row in rows]
-        return np.array(
-            [
-                (int(a), b, int(c), int(d), int(e), float(f), int(g))
-                for a, b, c, d, e, f, g in values
-            ],
-            dtype=dtype,
-        )
+        for name, _ in dtype:
+            table[name] = [row[name] for row in rows]
     except ValueError as error:
         raise ResultError(f"{path} holds a row that cannot be read: {error}") from error
+    return table

@@ -75,6 +75,18 @@ def read_setup(bag: RosbagFile, layout: Layout, inputs: InputsConfig) -> RigSetu
         base, cameras = "tf", _mounted_by_tf(usable, tree, inputs.base_frame)
     else:
         base, cameras = _mounted_bare(usable, remarks)
+    if antenna is not None and not tree.connects(inputs.base_frame, antenna.header.frame_id):
+        remarks.append(f"no TF to the GNSS frame '{antenna.header.frame_id}': taken as base_link")
+    T_child_base = np.eye(4)
+    if odometry is not None:
+        child = odometry.child_frame_id or inputs.base_frame
+        if has_tf:
+            T_child_base = tree.lookup(child, inputs.base_frame)
+        else:
+            remarks.append(
+                f"no TF in the recording: odometry of '{child}' is taken as that of base_link, "
+                f"which is the centre of camera '{cameras[0].name}'"
+            )
     rig = Rig(
         cameras=tuple(cameras),
         base=base,
@@ -82,28 +94,7 @@ def read_setup(bag: RosbagFile, layout: Layout, inputs: InputsConfig) -> RigSetu
         has_labels=frozenset(t.name for t, _, _ in usable if t.labels),
         remarks=tuple(remarks),
     )
-    setup = RigSetup(rig, tuple(t for t, _, _ in usable), np.eye(4), tree)
-    if antenna is not None and not tree.connects(inputs.base_frame, antenna.header.frame_id):
-        remark = f"no TF to the GNSS frame '{antenna.header.frame_id}': taken as base_link"
-        rig = dataclasses.replace(rig, remarks=(*rig.remarks, remark))
-        setup = dataclasses.replace(setup, rig=rig)
-    return _with_odometry_frame(setup, odometry, inputs.base_frame, has_tf)
-
-
-def _with_odometry_frame(
-    setup: RigSetup, odometry: Any | None, base_frame: str, has_tf: bool
-) -> RigSetup:
-    if odometry is None:
-        return setup
-    child = odometry.child_frame_id or base_frame
-    if has_tf:
-        return dataclasses.replace(setup, T_child_base=setup.tree.lookup(child, base_frame))
-    remark = (
-        f"no TF in the recording: odometry of '{child}' is taken as that of base_link, "
-        f"which is the centre of camera '{setup.rig.cameras[0].name}'"
-    )
-    rig = dataclasses.replace(setup.rig, remarks=(*setup.rig.remarks, remark))
-    return dataclasses.replace(setup, rig=rig)
+    return RigSetup(rig, tuple(t for t, _, _ in usable), T_child_base, tree)
 
 
 # -------------------------------------------------------------------------------- intrinsics
@@ -252,32 +243,34 @@ def _mounted_bare(
     usable: list[tuple[CameraTopics, Camera, Any]], remarks: list[str]
 ) -> tuple[str, list[Camera]]:
     """Mount cameras without TF: one is base_link itself; several need the baselines of their P."""
+    names = [camera.name for _, camera, _ in usable]
+    T_base_optical = transforms.rigid(transforms.R_BODY_OPTICAL, np.zeros(3))
+    level = (
+        "no TF in the recording: base_link is the centre of camera '{}', taken as level at the "
+        "start"
+    )
+    if len(usable) == 1:
+        remarks.append(level.format(names[0]))
+        return "bare_camera", [dataclasses.replace(usable[0][1], T_base_cam=T_base_optical)]
     shifts = [_shift(info) for _, _, info in usable]
     references = [i for i, T in enumerate(shifts) if not T[:3, 3].any()]
-    names = [camera.name for _, camera, _ in usable]
-    if len(usable) > 1 and len(references) != 1:
+    if len(references) != 1:
         without = ", ".join(names[i] for i in references) or "none"
         raise CalibrationError(
             f"{len(usable)} cameras ({', '.join(names)}) and no TF in the recording; P carries "
             f"no baseline for: {without}; exactly one may be without. Record /tf_static, state "
             "where they stand by inputs.transforms, or choose one camera by inputs.cameras"
         )
-    reference = references[0] if references else 0
-    T_base_optical = transforms.rigid(transforms.R_BODY_OPTICAL, np.zeros(3))
-    rect_reference = calibration.rectification(usable[reference][2])
-    cameras = []
-    for (topics, camera, info), T_rect0_rect in zip(usable, shifts, strict=True):
-        if len(usable) == 1:
-            T_base_cam = T_base_optical
-        else:
-            T_ref_rect0 = transforms.invert(rect_reference)
-            T_rect_cam = np.eye(4) if topics.is_rectified else calibration.rectification(info)
-            if usable[reference][0].is_rectified:
-                T_ref_rect0 = np.eye(4)
-            T_base_cam = T_base_optical @ T_ref_rect0 @ T_rect0_rect @ T_rect_cam
-        cameras.append(dataclasses.replace(camera, T_base_cam=T_base_cam))
-    remarks.append(
-        f"no TF in the recording: base_link is the centre of camera '{names[reference]}', taken "
-        "as level at the start" + ("; the other cameras stand by P" if len(usable) > 1 else "")
-    )
-    return ("bare_camera" if len(usable) == 1 else "stereo_p"), cameras
+    topics, _, info = usable[references[0]]
+    T_base_rect0 = T_base_optical @ transforms.invert(_turn(topics, info))
+    cameras = [
+        dataclasses.replace(camera, T_base_cam=T_base_rect0 @ T_rect0_rect @ _turn(topics, info))
+        for (topics, camera, info), T_rect0_rect in zip(usable, shifts, strict=True)
+    ]
+    remarks.append(f"{level.format(names[references[0]])}; the other cameras stand by P")
+    return "stereo_p", cameras
+
+
+def _turn(topics: CameraTopics, info: Any) -> FloatArray:
+    """Return T_rect_cam (4, 4) of a camera as its pictures are: raw, or rectified already."""
+    return np.eye(4) if topics.is_rectified else calibration.rectification(info)

@@ -11,8 +11,7 @@ from seg2d3d_ros.accounts import FrameCounts, RunReport
 from seg2d3d_ros.errors import ResultError
 from seg2d3d_ros.io.folder_store import FolderStore
 from seg2d3d_ros.io.map_store import copy_groups, open_blocks
-from seg2d3d_ros.io.result import FORMAT, VERSION, write_result
-from seg2d3d_ros.io.tables import read_json
+from seg2d3d_ros.io.result import read_run, write_result
 from seg2d3d_ros.mapping.stage import MappingStage
 from seg2d3d_ros.types import MapUpdate
 
@@ -60,7 +59,7 @@ def open_map(folder: str | Path) -> Iterator[SavedMap]:
         ResultError: it is no result folder, or its map cannot be read.
     """
     folder = Path(folder).absolute()
-    report = read_report(folder / "run.json")
+    report = read_report(folder)
     # beside the result: what did not change is then linked instead of copied
     with FolderStore.temporary(folder.parent) as store:
         yield SavedMap(folder, load_stage(folder, store), store, report)
@@ -86,17 +85,13 @@ class SavedMap:
         write_result(self._folder, map, self.report, overwrite=True, blocks=self._store)
 
 
-def read_report(path: Path) -> RunReport:
-    """Return the accounts of a run from its `run.json`.
+def read_report(folder: Path) -> RunReport:
+    """Return the accounts of the run that left a result folder.
 
     Raises:
-        ResultError: it is missing, of another version or lacks a value.
+        ResultError: it is no result folder, of another version or lacks a value.
     """
-    run = read_json(path)
-    if not isinstance(run, dict) or run.get("format") != FORMAT:
-        raise ResultError(f"{path.parent} is no result folder")
-    if run.get("version") != VERSION:
-        raise ResultError(f"{path.parent} has version {run.get('version')}; {VERSION} is needed")
+    run = read_run(folder)
     try:
         return RunReport(
             source=run["source"],
@@ -112,7 +107,7 @@ def read_report(path: Path) -> RunReport:
             remarks=tuple(run["remarks"]),
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise ResultError(f"{path} cannot be read: {error!r}") from error
+        raise ResultError(f"{folder / 'run.json'} cannot be read: {error!r}") from error
 
 
 def _numbers(values: dict[str, Any]) -> dict[str, float]:

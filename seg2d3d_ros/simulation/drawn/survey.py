@@ -15,6 +15,7 @@ from seg2d3d_ros.config import InputsConfig
 from seg2d3d_ros.errors import InputError
 from seg2d3d_ros.geometry import geodesy, transforms
 from seg2d3d_ros.io import kitti, kitti_raw
+from seg2d3d_ros.io.ply import positions_of
 from seg2d3d_ros.io.result import read_result
 from seg2d3d_ros.io.sources import Source, open_source
 from seg2d3d_ros.simulation.drawn.registration import anchor, register_scans
@@ -113,17 +114,15 @@ def survey_result(recording: Path, result: Path, origin: Origin | None = None) -
         ResultError: the result folder is missing or damaged.
     """
     found = read_result(result)
-    record = found.run["origin"]
-    own = None if record is None else Origin(record["lat_deg"], record["lon_deg"], record["alt_m"])
-    if origin is not None and origin != own:
+    if origin is not None and origin != found.origin:
         raise InputError(
             f"the houses are drawn in a map with its origin at {origin}, but that of {result} is "
-            f"{own}; draw and record with one and the same result"
+            f"{found.origin}; draw and record with one and the same result"
         )
-    points = np.stack([found.points[axis].astype(np.float32) for axis in "xyz"], axis=1)
+    points = positions_of(found.points).astype(np.float32)
     scan = Scan(int(found.stamps_ns[0]), points)
     source = open_source(recording)
-    return Survey(source, found.stamps_ns, found.T_map_base, own, (scan,))
+    return Survey(source, found.stamps_ns, found.T_map_base, found.origin, (scan,))
 
 
 def _registered(survey: Survey, on_scan: Callable[[int], None] | None) -> Survey:
