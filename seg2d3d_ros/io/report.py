@@ -77,7 +77,7 @@ def _context(map: MapUpdate, report: RunReport, map_png: bytes) -> dict[str, Any
         "path_length": path_length_m(map),
         "received": received,
         "processed": processed,
-        "used_percent": 100.0 * processed / received if received else 0.0,
+        "used_percent": _percent(processed, received),
         "cameras": [_camera(name, counts) for name, counts in sorted(report.frames.items())],
         "has_drops": any(counts.dropped for counts in report.frames.values()),
         "rough": ROUGH_M,
@@ -108,6 +108,12 @@ def _camera(name: str, counts: FrameCounts) -> dict[str, Any]:
     }
 
 
+def _percent(part: int, whole: int) -> str:
+    """Return a share in whole per cent; 100 only of all."""
+    text = f"{100.0 * part / whole:.0f}" if whole else "0"
+    return ">99" if text == "100" and part < whole else text
+
+
 def _recorded(map: MapUpdate) -> str:
     """Return when the drive began, UTC; empty where stamps are no dates (a clock from zero)."""
     if not len(map.trajectory.stamps_ns):
@@ -122,7 +128,12 @@ def _masks(map: MapUpdate, report: RunReport) -> list[dict[str, Any]]:
     num = Counter(class_of(a, report.backend) for a in map.assignments)
     named = Counter(class_of(a, report.backend) for a in map.assignments if a.instance)
     return [
-        {"name": class_name(c, report.classes), "num": num[c], "num_named": named[c]}
+        {
+            "name": class_name(c, report.classes),
+            "num": num[c],
+            "num_named": named[c],
+            "percent": _percent(named[c], num[c]),
+        }
         for c in sorted(shown & set(num))
     ]
 

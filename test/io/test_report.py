@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from map_maker import loop_path, make_map, make_report
 
+from seg2d3d_ros.accounts import FrameCounts
 from seg2d3d_ros.io.map_picture import draw_map, path_length_m, round_length
 from seg2d3d_ros.io.palette import instance_color_rgb
 from seg2d3d_ros.io.report import FILES, render_report
@@ -200,6 +201,13 @@ def test_report_says_how_sure_it_is_of_each_instance():
     said = render_report(full, make_report(), b"")
     row = said.split(f'<tr id="instance-{first.id}">')[1].split("</tr>")[0]
     assert "tentative" in row and "0.31; –" in row
+
+
+def test_report_says_hundred_per_cent_only_of_all():
+    for processed, told in ((1000, "100 %"), (999, "&gt;99 %"), (994, "99 %")):
+        frames = {"camera_front": FrameCounts(1000, processed, {"bad_size": 1000 - processed})}
+        said = render_report(make_map(), make_report(frames=frames), b"")
+        assert f"<b>{told}</b><span>of 1000 pictures used" in said
 
 
 def test_report_of_a_clock_that_starts_at_zero_gives_no_date():
