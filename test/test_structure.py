@@ -1,6 +1,7 @@
 """The laws of the house: who may import whom, and what must not be loaded or done where."""
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -39,11 +40,18 @@ def room(path):
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
+@functools.cache
+def nodes(path):
+    """Return all nodes of a file's syntax."""
+    return list(ast.walk(ast.parse(path.read_text())))
+
+
+@functools.cache
 def imports(path):
     """Return all imported modules of a file, absolute, wherever in it, in the order of lines."""
     found = []
     package = ["seg2d3d_ros", *path.relative_to(PACKAGE).parts[:-1]]
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             found += [(node.lineno, alias.name) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -109,7 +117,7 @@ def test_only_the_command_line_prints_parses_arguments_or_shows_progress():
     for path in FILES:
         if room(path) == "cli":
             continue
-        calls = [n.func for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)]
+        calls = [n.func for n in nodes(path) if isinstance(n, ast.Call)]
         printed = [f.id for f in calls if isinstance(f, ast.Name) and f.id in ("print", "input")]
         assert not printed, f"{relative(path)} prints"
         assert not tops(path) & {"argparse", "rich", "tqdm"}, relative(path)

@@ -18,7 +18,13 @@ def drive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two seconds past houses, one camera, small pictures."""
     folder = tmp_path_factory.mktemp("drive")
     options = SimulationOptions(
-        length_m=10.0, cameras="front_left", width_px=320, height_px=192, seed=3, min_mask_px=80
+        length_m=10.0,
+        cameras="front_left",
+        width_px=320,
+        height_px=192,
+        seed=3,
+        min_mask_px=80,
+        texture_px_per_m=12.0,
     )
     simulate(options, folder / "street")
     return folder / "street"

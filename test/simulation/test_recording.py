@@ -11,6 +11,9 @@ from seg2d3d_ros.simulation.rig import build_rig
 from seg2d3d_ros.types import Camera
 
 CAMERAS = ("camera_front_left", "camera_front_right")
+BARE = SimulationOptions(
+    length_m=10.0, cameras="front", rate_hz=2.0, width_px=64, height_px=64, texture_px_per_m=4.0
+)
 
 
 def pictures(recording, camera):
@@ -335,25 +338,19 @@ def test_simulate_interrupted_leaves_nothing(tmp_path):
         if done == 2:
             raise KeyboardInterrupt
 
-    options = SimulationOptions(
-        length_m=10.0, cameras="front", rate_hz=2.0, width_px=64, height_px=64
-    )
     with pytest.raises(KeyboardInterrupt):
-        simulate(options, tmp_path / "new", interrupt)
+        simulate(BARE, tmp_path / "new", interrupt)
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "notes.txt").write_text("mine")
     with pytest.raises(KeyboardInterrupt):
-        simulate(options, tmp_path / "old", interrupt)
+        simulate(BARE, tmp_path / "old", interrupt)
     left = [p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*")]
     assert sorted(left) == ["old", "old/notes.txt"]
-    assert simulate(options, tmp_path / "old").num_pictures > 2  # can be tried again
+    assert simulate(BARE, tmp_path / "old").num_pictures > 2  # can be tried again
 
 
 def test_simulate_reports_progress_up_to_the_end(tmp_path):
     calls = []
-    options = SimulationOptions(
-        length_m=10.0, cameras="front", rate_hz=2.0, width_px=64, height_px=64
-    )
-    simulate(options, tmp_path / "new" / "folder", lambda done, total: calls.append((done, total)))
+    simulate(BARE, tmp_path / "new" / "folder", lambda done, total: calls.append((done, total)))
     assert calls == [(k + 1, len(calls)) for k in range(len(calls))]
     assert len(calls) >= 2
