@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ CAPTION = (
     "rows: true buildings by first appearance, one lane per camera · ticks: masks · "
     "colour: id, grey: none · at the right: coverage"
 )
+_LETTERS_PER_IN = 14  # of 8 pt
 UNASSIGNED_RGB = (0.82, 0.82, 0.82)
 
 
@@ -38,8 +40,8 @@ def draw_timelines(
     from matplotlib.figure import Figure
 
     rows = _rows(masks)
-    height = 1.2 + 0.22 * max(len(rows), 5)
-    figure = Figure(figsize=(1.2 + 5.0 * len(methods), height), layout="constrained")
+    width_in, height_in = 1.2 + 5.0 * len(methods), 1.3 + 0.22 * max(len(rows), 5)
+    figure = Figure(figsize=(width_in, height_in), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(methods), sharey=True, squeeze=False)[0]
     for axes, (name, assignment) in zip(panels, methods.items(), strict=True):
@@ -48,7 +50,8 @@ def draw_timelines(
     panels[0].set_yticks(range(len(rows)), [str(b) for b in rows], fontsize=6)
     panels[0].set_ylabel("true building")
     panels[0].invert_yaxis()
-    figure.supxlabel(CAPTION, fontsize=8, color="0.3")
+    caption = textwrap.fill(CAPTION, int(width_in * _LETTERS_PER_IN))
+    figure.supxlabel(caption, fontsize=8, color="0.3")
     figure.savefig(path, dpi=130)
 
 
@@ -81,6 +84,8 @@ def _draw_panel(axes: Any, masks: MaskTruth, rows: list[int], ids: IntArray) -> 
         color=colors[shown],
         linewidth=0,
     )
+    for i in range(0, len(rows), 2):
+        axes.axhspan(i - 0.5, i + 0.5, color="0.96", linewidth=0, zorder=-1)
     _write_coverage(axes, masks, rows, ids, seconds)
     axes.set_xlabel("time / s")
     axes.set_xlim(seconds.min() - width, seconds.max() + 0.11 * np.ptp(seconds) + width)
