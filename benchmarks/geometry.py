@@ -33,12 +33,12 @@ from seg2d3d_ros.evaluation.trajectory import (
     Poses,
     associate,
     pairs_by_length,
-    path_distances,
     relative_errors,
     resample,
     score_trajectory,
     straight_line,
 )
+from seg2d3d_ros.geometry.transforms import path_distances
 from seg2d3d_ros.pipeline import Pipeline
 from seg2d3d_ros.types import MapUpdate, Odometry, Rig
 

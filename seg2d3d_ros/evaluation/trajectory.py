@@ -9,7 +9,7 @@ import numpy as np
 
 from seg2d3d_ros.errors import InputError
 from seg2d3d_ros.geometry.alignment import align_points
-from seg2d3d_ros.geometry.transforms import apply, interpolate_many, invert
+from seg2d3d_ros.geometry.transforms import apply, interpolate_many, invert, path_distances
 from seg2d3d_ros.types import FloatArray, IntArray
 
 MAX_STAMP_DIFFERENCE_NS = 20_000_000
@@ -49,12 +49,6 @@ class Poses:
     def path_length_m(self) -> float:
         """Return the length of the polyline through all positions."""
         return float(path_distances(self.positions)[-1]) if len(self) else 0.0
-
-
-def path_distances(positions: FloatArray) -> FloatArray:
-    """Return the distance travelled up to each of the positions (n, 3); (n,), the first is 0."""
-    steps = np.linalg.norm(np.diff(positions, axis=0), axis=1)
-    return np.concatenate(([0.0], np.cumsum(steps)))[: len(positions)]
 
 
 def associate(est: Poses, gt: Poses) -> tuple[Poses, Poses]:

@@ -124,6 +124,12 @@ def interpolate_many(stamps_ns: ArrayLike, T: FloatArray, query_ns: ArrayLike) -
     return out
 
 
+def path_distances(positions: FloatArray) -> FloatArray:
+    """Return the distance travelled up to each of the positions (n, d); (n,), the first is 0."""
+    steps = np.linalg.norm(np.diff(positions, axis=0), axis=1)
+    return np.concatenate(([0.0], np.cumsum(steps)))[: len(positions)]
+
+
 def yaw_rad(T: FloatArray) -> float:
     """Return the heading of a pose about z."""
     return float(np.arctan2(T[1, 0], T[0, 0]))

@@ -10,6 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from seg2d3d_ros.errors import ConfigError
 from seg2d3d_ros.geometry import transforms
+from seg2d3d_ros.geometry.transforms import path_distances
 from seg2d3d_ros.simulation.options import SimulationOptions
 from seg2d3d_ros.types import FloatArray
 
@@ -75,7 +76,7 @@ def _fillet_radius(turn: float) -> float:
 
 
 def _trim(path: FloatArray, length: float) -> FloatArray:
-    along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))])
+    along = path_distances(path)
     s = np.arange(0.0, min(length, along[-1]), _STEP_M)
     return np.column_stack([np.interp(s, along, path[:, k]) for k in range(2)])
 
@@ -143,16 +144,14 @@ class Drive:
     def __init__(self, path: FloatArray, options: SimulationOptions) -> None:
         """Lay wobble and speed over a path (n, 2)."""
         rng = np.random.default_rng([options.seed, 13])
-        s = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))])
+        s = path_distances(path)
         ramp = np.clip(s / 5.0, 0.0, 1.0) * options.wobble
         heading = np.unwrap(np.arctan2(*np.gradient(path, axis=0).T[::-1]))
         if options.route == "pivot":
             ramp *= np.clip(np.abs(s - s[np.argmax(_sharpness(path))]) / _PIVOT_CALM_M, 0.0, 1.0)
         left = np.column_stack([-np.sin(heading), np.cos(heading)])
         self._xy = path + left * (ramp * _waves(rng, s, 0.12, (25.0, 70.0)))[:, None]
-        self._s = np.concatenate(
-            [[0.0], np.cumsum(np.linalg.norm(np.diff(self._xy, axis=0), axis=1))]
-        )
+        self._s = path_distances(self._xy)
         self._yaw = np.unwrap(np.arctan2(*np.gradient(self._xy, axis=0).T[::-1]))
         self._pitch = ramp * _waves(rng, s, np.deg2rad(0.5), (6.0, 25.0))
         self._roll = ramp * _waves(rng, s, np.deg2rad(0.4), (8.0, 30.0))

@@ -22,10 +22,7 @@ class FacadeSamples:
         self._building_of = building_of
         num_surfaces = int(scene.surface.max()) + 1
         self._first = np.full(num_surfaces, -1, np.int64)
-        self._rows, self._columns = (
-            np.ones(num_surfaces, np.int64),
-            np.ones(num_surfaces, np.int64),
-        )
+        self._rows, self._columns = np.ones((2, num_surfaces), np.int64)
         self._frame = np.zeros((num_surfaces, 4, 3))
         self._building = np.zeros(num_surfaces, np.int64)
         size = 0
@@ -34,14 +31,11 @@ class FacadeSamples:
             k = triangles[0]
             u, v = scene.u_axis[k], scene.v_axis[k]
             corners = scene.triangles[triangles].reshape(-1, 3)
-            right, down = u[:3] / np.linalg.norm(u[:3]), v[:3] / np.linalg.norm(v[:3])
+            per_m = np.linalg.norm(u[:3]), np.linalg.norm(v[:3])
+            right, down = u[:3] / per_m[0], v[:3] / per_m[1]
             x, y = (corners @ a[:3] + a[3] for a in (u, v))
-            width, height = x.max() / np.linalg.norm(u[:3]), y.max() / np.linalg.norm(v[:3])
-            corner = (
-                corners[0]
-                - right * x[0] / np.linalg.norm(u[:3])
-                - down * y[0] / np.linalg.norm(v[:3])
-            )
+            width, height = x.max() / per_m[0], y.max() / per_m[1]
+            corner = corners[0] - right * x[0] / per_m[0] - down * y[0] / per_m[1]
             self._first[surface] = size
             self._rows[surface] = max(1, int(np.ceil(height / SPACING_M - 1e-9)))
             self._columns[surface] = max(1, int(np.ceil(width / SPACING_M - 1e-9)))

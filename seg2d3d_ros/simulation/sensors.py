@@ -51,7 +51,8 @@ class FixSample:
 def simulate_odometry(drive: Drive, options: SimulationOptions) -> list[OdometrySample]:
     """Integrate noisy increments of the true drive; noise grows with distance, not time."""
     rng = np.random.default_rng([options.seed, 31])
-    times = np.arange(0.0, drive.duration_s + 1e-9, 1.0 / options.odometry_rate_hz)
+    rate = options.odometry_rate_hz
+    times = np.arange(0.0, drive.duration_s + 1e-9, 1.0 / rate)
     T_true = [drive.pose_at(drive.distance_m(t), is_level=True) for t in times]
     slip_from = drive.duration_s / 2
     T, samples = np.eye(4), []
@@ -60,19 +61,11 @@ def simulate_odometry(drive: Drive, options: SimulationOptions) -> list[Odometry
         distance = float(np.hypot(*step[:2, 3]))
         noisy = _noisy_step(rng, step, distance, options)
         if options.odometry_slip_m and slip_from <= t < slip_from + _SLIP_S:
-            noisy[0, 3] += options.odometry_slip_m / (_SLIP_S * options.odometry_rate_hz)
+            noisy[0, 3] += options.odometry_slip_m / (_SLIP_S * rate)
         T = T @ noisy
-        rate = options.odometry_rate_hz
+        speed, turn = float(noisy[0, 3] * rate), transforms.yaw_rad(noisy) * rate
         covariance = _twist_covariance(distance * rate, rate, options)
-        samples.append(
-            OdometrySample(
-                float(t),
-                T,
-                float(noisy[0, 3] * rate),
-                transforms.yaw_rad(noisy) * rate,
-                covariance,
-            )
-        )
+        samples.append(OdometrySample(float(t), T, speed, turn, covariance))
     return samples
 
 

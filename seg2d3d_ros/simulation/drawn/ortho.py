@@ -16,7 +16,7 @@ from seg2d3d_ros.geometry.cameras import focal_px, project
 from seg2d3d_ros.io.palette import instance_colors_rgb
 from seg2d3d_ros.simulation.drawn.drawing import Drawing, Facade
 from seg2d3d_ros.simulation.drawn.sight import Sight, nearest_depth
-from seg2d3d_ros.simulation.drawn.survey import Survey
+from seg2d3d_ros.simulation.drawn.survey import Survey, in_color
 from seg2d3d_ros.types import Camera, FloatArray, Frame
 
 _NUM_BEST = 5
@@ -79,7 +79,7 @@ class OrthoImage:
         column, row = np.rint(uv_px[cells]).astype(np.int64).T
         is_clear = depth_m[row, column] > points_cam[cells, 2] * 0.98 - 0.6
         cells, column, row = cells[is_clear], column[is_clear], row[is_clear]
-        image = frame.image if frame.image.ndim == 3 else cv2.merge([frame.image] * 3)
+        image = in_color(frame)
         self._colors[-1, cells], self._sharpness[-1, cells] = image[row, column], sharpness[cells]
         order = np.argsort(-self._sharpness[:, cells], axis=0, kind="stable")
         self._sharpness[:, cells] = np.take_along_axis(self._sharpness[:, cells], order, axis=0)
@@ -160,17 +160,8 @@ def draw_top_view(path: Path, survey: Survey, drawing: Drawing | None) -> None:
     axes.plot(way[:, 0], way[:, 1], "k.-", markersize=2)
     for k in range(0, len(way), _NUMBER_EVERY):
         axes.text(way[k, 0], way[k, 1], str(k), fontsize=8)
-    for facade in drawing.facades if drawing else ():
-        axes.plot(*facade.line_map[:, :2].T, color="magenta", linewidth=1)
-        axes.text(*facade.line_map[:, :2].mean(axis=0), facade.name, color="magenta", clip_on=True)
-        for stretch in facade.stretches:
-            ends = facade.at(np.array([stretch.from_m, stretch.to_m]), np.zeros(2))
-            axes.plot(*ends[:, :2].T, marker="|", linewidth=3, alpha=0.6)
-    turn = np.linspace(0.0, 2 * np.pi, 33)
-    for tree in drawing.trees if drawing else ():
-        x, y = tree.foot_map[:2]
-        r = tree.crown_radius_m
-        axes.plot(x + r * np.cos(turn), y + r * np.sin(turn), color="green", linewidth=1)
+    if drawing is not None:
+        _draw_houses(axes, drawing)
     axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal")
     axes.set(xlabel="x of the map, m", ylabel="y of the map, m")
     for axis, a, b in ((axes.xaxis, low[0], high[0]), (axes.yaxis, low[1], high[1])):
@@ -178,6 +169,21 @@ def draw_top_view(path: Path, survey: Survey, drawing: Drawing | None) -> None:
     axes.tick_params(labelsize=7)
     axes.grid(alpha=0.4)
     save(path)
+
+
+def _draw_houses(axes: Any, drawing: Drawing) -> None:
+    """Draw facade lines with their stretches, and the crowns of trees."""
+    for facade in drawing.facades:
+        axes.plot(*facade.line_map[:, :2].T, color="magenta", linewidth=1)
+        axes.text(*facade.line_map[:, :2].mean(axis=0), facade.name, color="magenta", clip_on=True)
+        for stretch in facade.stretches:
+            ends = facade.at(np.array([stretch.from_m, stretch.to_m]), np.zeros(2))
+            axes.plot(*ends[:, :2].T, marker="|", linewidth=3, alpha=0.6)
+    turn = np.linspace(0.0, 2 * np.pi, 33)
+    for tree in drawing.trees:
+        x, y = tree.foot_map[:2]
+        r = tree.crown_radius_m
+        axes.plot(x + r * np.cos(turn), y + r * np.sin(turn), color="green", linewidth=1)
 
 
 def draw_overlays(folder: Path, survey: Survey, drawing: Drawing, every: int) -> int:
@@ -189,7 +195,7 @@ def draw_overlays(folder: Path, survey: Survey, drawing: Drawing, every: int) ->
         if k % every:
             continue
         objects = sight.see(frame, T_map_base)
-        image = frame.image if frame.image.ndim == 3 else cv2.merge([frame.image] * 3)
+        image = in_color(frame)
         mixed = cv2.addWeighted(image, 0.55, colors_bgr[objects].astype(np.uint8), 0.45, 0)
         image = np.where(objects[..., None] > 0, mixed, image)
         cv2.imwrite(str(folder / f"overlay_{frame.camera}_{k:05d}.jpg"), image)

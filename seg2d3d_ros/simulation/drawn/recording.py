@@ -15,7 +15,7 @@ from seg2d3d_ros.simulation.bag import BagWriter
 from seg2d3d_ros.simulation.drawn.drawing import Drawing
 from seg2d3d_ros.simulation.drawn.samples import DrawnSamples, describe_house
 from seg2d3d_ros.simulation.drawn.sight import BUILDING, Sight
-from seg2d3d_ros.simulation.drawn.survey import Survey
+from seg2d3d_ros.simulation.drawn.survey import Survey, in_color
 from seg2d3d_ros.simulation.masks import mask_owners, publish_masks
 from seg2d3d_ros.simulation.options import SimulationOptions
 from seg2d3d_ros.simulation.recording import Summary
@@ -154,8 +154,7 @@ class _Recorder:
         objects = self._sight.see(frame, T_map_base)
         class_of = self._sight.surfaces.class_of
         house = np.where(class_of[objects] == BUILDING, objects, 0)
-        image = frame.image if frame.image.ndim == 3 else np.repeat(frame.image[..., None], 3, 2)
-        self._bag.add_picture(camera, frame.stamp_ns, image)
+        self._bag.add_picture(camera, frame.stamp_ns, in_color(frame))
         self._truth.add_picture(frame.stamp_ns, camera.name, T_map_base, house)
         self.samples.see(house, camera, T_map_base @ camera.T_base_cam)
         self.num_pictures += 1

@@ -75,6 +75,11 @@ class Survey:
                 yield item, self.poses([item.stamp_ns])[0]
 
 
+def in_color(frame: Frame) -> NDArray[np.uint8]:
+    """Return a picture as (h, w, 3) BGR, a grey one too."""
+    return frame.image if frame.image.ndim == 3 else np.repeat(frame.image[..., None], 3, axis=2)
+
+
 def survey_kitti(
     path: Path, origin: Origin | None = None, on_scan: Callable[[int], None] | None = None
 ) -> Survey:
