@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seg2d3d_ros.cli import arguments
+from seg2d3d_ros.cli.progress import progress
+from seg2d3d_ros.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
     from seg2d3d_ros.config import InputsConfig
@@ -124,7 +126,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _draw(path: Path, result: Any, truth: Any, baselines: dict[str, Any]) -> None:
-    from seg2d3d_ros.errors import InputError
     from seg2d3d_ros.evaluation.figure import draw_timelines
     from seg2d3d_ros.evaluation.report import used_masks
 
@@ -136,8 +137,6 @@ def _draw(path: Path, result: Any, truth: Any, baselines: dict[str, Any]) -> Non
 
 
 def _check(args: argparse.Namespace, names: list[str]) -> None:
-    from seg2d3d_ros.errors import ConfigError
-
     if names and args.bag is None:
         raise ConfigError("baselines run on the masks of the recording: give it by --bag")
     external = [name for name in names if name in ("bytetrack", "ocsort")]
@@ -168,8 +167,6 @@ def _read(bag: Path, inputs: InputsConfig) -> Any:
 
 def _items(source: Source, title: str) -> Iterator[Item]:
     """Yield the items of a recording under a progress bar."""
-    from seg2d3d_ros.cli.progress import progress
-
     with progress(title) as advance:
         for item in source:
             advance()
@@ -180,7 +177,6 @@ def _name_masks(
     name: str, recording: Any, inputs: InputsConfig, args: argparse.Namespace
 ) -> dict[Any, int]:
     """Run one baseline; ids by mask."""
-    from seg2d3d_ros.cli.progress import progress
     from seg2d3d_ros.evaluation import baselines
     from seg2d3d_ros.evaluation.paper import name_as_paper
     from seg2d3d_ros.io.sources import open_source

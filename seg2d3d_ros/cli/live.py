@@ -86,9 +86,7 @@ def _options(args: argparse.Namespace) -> GraphOptions:
     from seg2d3d_ros.nodes.graph import GraphOptions
 
     settings.load(args)
-    values = dict(settings.parse_assignment(text) for text in args.assignments)
-    if args.backend is not None:
-        values["segmentation.backend"] = args.backend
+    values = settings.values(args)
     if args.out is not None:
         values["node.output_dir"] = str(args.out.absolute())
     return GraphOptions(

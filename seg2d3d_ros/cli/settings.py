@@ -35,10 +35,19 @@ def load(args: argparse.Namespace) -> Config:
     Raises:
         ConfigError: a file, key or value is wrong.
     """
-    values = dict(parse_assignment(text) for text in args.assignments)
+    return configuration.load(args.params_file, values(args))
+
+
+def values(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the values of single keys that the arguments set.
+
+    Raises:
+        ConfigError: one cannot be read.
+    """
+    found = dict(parse_assignment(text) for text in args.assignments)
     if args.backend is not None:
-        values["segmentation.backend"] = args.backend
-    return configuration.load(args.params_file, values)
+        found["segmentation.backend"] = args.backend
+    return found
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from seg2d3d_ros.cli import arguments
+from seg2d3d_ros.cli.progress import progress
+from seg2d3d_ros.errors import InputError
 
 HELP = "draw the true houses of a real drive; make a bag with masks and truth of it"
 
@@ -79,8 +81,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _survey(args: argparse.Namespace, drawing: Any) -> Any:
-    from seg2d3d_ros.cli.progress import progress
-    from seg2d3d_ros.errors import InputError
     from seg2d3d_ros.simulation.drawn.survey import survey_kitti, survey_result
 
     if not args.drive.exists():
@@ -93,7 +93,6 @@ def _survey(args: argparse.Namespace, drawing: Any) -> Any:
 
 
 def _ortho(args: argparse.Namespace) -> int:
-    from seg2d3d_ros.cli.progress import progress
     from seg2d3d_ros.simulation.drawn import ortho
     from seg2d3d_ros.simulation.drawn.drawing import read_drawing
 
@@ -119,7 +118,6 @@ def _ortho(args: argparse.Namespace) -> int:
 
 
 def _bag(args: argparse.Namespace) -> int:
-    from seg2d3d_ros.cli.progress import progress
     from seg2d3d_ros.simulation.drawn.drawing import read_drawing
     from seg2d3d_ros.simulation.drawn.recording import USED_OPTIONS, record
     from seg2d3d_ros.simulation.options import SimulationOptions

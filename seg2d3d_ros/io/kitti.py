@@ -190,7 +190,7 @@ def in_order(
     files: list[PictureFile], others: list[Item], cameras: tuple[Camera, ...]
 ) -> Iterator[Item]:
     """Yield other items and decoded pictures by stamp; at equal stamps the others come first."""
-    sizes = {c.name: (c.height_px, c.width_px) for c in cameras}
+    by_name = {c.name: c for c in cameras}
     gate = StampGate()
     queue: list[tuple[int, int, int, PictureFile | Item]] = [
         (item.stamp_ns, 0, i, item) for i, item in enumerate(others)
@@ -199,17 +199,20 @@ def in_order(
     for stamp_ns, _, _, entry in sorted(queue, key=lambda q: q[:3]):
         if not isinstance(entry, PictureFile):
             yield entry
-            continue
-        reason, image = gate.refuse(entry.camera, stamp_ns), None
-        if not reason:
-            image, reason = pictures.read_picture(entry.path)
-        if image is not None and image.shape[:2] != sizes[entry.camera]:
-            image, reason = None, "size_mismatch"
-        if image is None:
+        elif reason := gate.refuse(entry.camera, stamp_ns):
             yield Dropped(entry.camera, stamp_ns, reason)
         else:
-            yield Frame(entry.camera, stamp_ns, image)
+            yield _picture(entry.path, by_name[entry.camera], stamp_ns)
     last_ns = max((q[0] for q in queue), default=0)
     for file in files:
         if file.stamp_ns is None:
             yield Dropped(file.camera, last_ns, "no_stamp")
+
+
+def _picture(path: Path, camera: Camera, stamp_ns: int) -> Frame | Dropped:
+    image, reason = pictures.read_picture(path)
+    if image is None:
+        return Dropped(camera.name, stamp_ns, reason)
+    if image.shape[:2] != (camera.height_px, camera.width_px):
+        return Dropped(camera.name, stamp_ns, "size_mismatch")
+    return Frame(camera.name, stamp_ns, image)
