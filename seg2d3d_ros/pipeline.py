@@ -76,6 +76,7 @@ class Pipeline:
         self._map_worker = _Worker("mapping", self._map)
         self._cluster_worker = _Worker("clusters", self._cluster)
         self._segmentation_worker = _Worker("segmentation", self._segment)
+        self._workers = (self._segmentation_worker, self._cluster_worker, self._map_worker)
 
     def push(self, item: Item) -> list[MapUpdate]:
         """Take the next item, waiting while the stages are behind; return updates made meanwhile.
@@ -89,7 +90,7 @@ class Pipeline:
 
     def drain(self) -> list[MapUpdate]:
         """Work off what waits, after the last item; return updates made meanwhile."""
-        for worker in (self._segmentation_worker, self._cluster_worker, self._map_worker):
+        for worker in self._workers:
             worker.close()
         return self._take_updates()
 
@@ -115,14 +116,13 @@ class Pipeline:
     def abort(self) -> None:
         """Stop the workers without a result (after an error)."""
         self._mapping.end()
-        for worker in (self._segmentation_worker, self._cluster_worker, self._map_worker):
+        for worker in self._workers:
             worker.stop()
         self.segmentation.backend.close()
 
     def report(self, source: str, remarks: tuple[str, ...] = ()) -> RunReport:
         """Return the accounts of the run; complete after `finish`."""
-        workers = (self._segmentation_worker, self._cluster_worker, self._map_worker)
-        seconds = {w.name: w.busy_s for w in workers}
+        seconds = {worker.name: worker.busy_s for worker in self._workers}
         seconds["mapping"] += self._mapping.busy_s
         seconds["refinement"] = self._mapping.refinement_s
         return RunReport(

@@ -58,18 +58,12 @@ def read_setup(bag: RosbagFile, layout: Layout, inputs: InputsConfig) -> RigSetu
     """
     remarks = list(layout.remarks)
     usable = _intrinsics(bag, layout, remarks)
-    tree = _read_tree(bag, layout.tf_static)
     odometry = first_odometry(bag, layout.odometry, usable[0][0].picture.name, remarks)
     antenna = bag.first(layout.fix) if layout.fix else None
     frames = [info.header.frame_id for _, _, info in usable]
-    if odometry is not None:
-        frames.append(odometry.child_frame_id)
-    if antenna is not None:
-        frames.append(antenna.header.frame_id)
-    if any(not tree.connects(inputs.base_frame, f) for f in frames if f):
-        _add_constant_links(bag, layout.tf, tree)
-    for link in inputs.transforms:
-        tree.add(*parse_link(link))
+    frames += [odometry.child_frame_id] if odometry is not None else []
+    frames += [antenna.header.frame_id] if antenna is not None else []
+    tree = _read_tree(bag, layout, inputs, [f for f in frames if f])
     has_tf = len(tree) > 0 or bool(layout.tf)
     if has_tf:
         base, cameras = "tf", _mounted_by_tf(usable, tree, inputs.base_frame)
@@ -106,39 +100,42 @@ def _intrinsics(
     """Return topics, camera and camera_info of every camera that has all three, sorted by name."""
     usable, problems = [], []
     for candidate in layout.cameras:
-        found, size_px = _usable_pictures(bag, candidate)
-        if found is None:
+        topics, size_px = _usable_pictures(bag, candidate)
+        if topics is None:
             continue
-        topics = found
-        info = bag.first(topics.info) if topics.info else None
         try:
-            if info is None:
-                raise CalibrationError(
-                    f"camera '{topics.name}' has pictures ({topics.picture.name}, "
-                    f"{topics.picture.num_messages}) but no camera_info beside them. Record it "
-                    "too; calibrate the camera if its driver publishes none"
-                )
-            camera = calibration.camera_from_info(topics.name, info, topics.is_rectified, size_px)
+            camera, info = _calibrated(bag, topics, size_px)
         except CalibrationError as error:
-            problems.append(error)
+            problems.append(str(error))
             continue
         if topics.others:
             names = ", ".join(t.name for t in topics.others)
             remarks.append(f"camera '{topics.name}' uses {topics.picture.name}; not used: {names}")
         usable.append((_checked_labels(bag, topics, remarks), camera, info))
+    if not usable and problems:
+        raise CalibrationError("; ".join(problems))
     if not usable:
-        text = "; ".join(str(p) for p in problems)
-        raise (
-            CalibrationError(text)
-            if problems
-            else InputError(
-                "the picture topics hold depth or label pictures only; a camera picture is needed"
-            )
+        raise InputError(
+            "the picture topics hold depth or label pictures only; a camera picture is needed"
         )
     for problem in problems:
         log.warning("camera left out: %s", problem)
         remarks.append(f"camera left out: {problem}")
     return usable
+
+
+def _calibrated(
+    bag: RosbagFile, topics: CameraTopics, size_px: tuple[int, int] | None
+) -> tuple[Camera, Any]:
+    """Return a camera, not mounted yet, and its camera_info."""
+    info = bag.first(topics.info) if topics.info else None
+    if info is None:
+        raise CalibrationError(
+            f"camera '{topics.name}' has pictures ({topics.picture.name}, "
+            f"{topics.picture.num_messages}) but no camera_info beside them. Record it "
+            "too; calibrate the camera if its driver publishes none"
+        )
+    return calibration.camera_from_info(topics.name, info, topics.is_rectified, size_px), info
 
 
 def _usable_pictures(
@@ -182,10 +179,17 @@ def _checked_labels(bag: RosbagFile, topics: CameraTopics, remarks: list[str]) -
 # -------------------------------------------------------------------------------- extrinsics
 
 
-def _read_tree(bag: RosbagFile, names: tuple[str, ...]) -> FrameTree:
+def _read_tree(
+    bag: RosbagFile, layout: Layout, inputs: InputsConfig, frames: list[str]
+) -> FrameTree:
+    """Return the fixed links: those of /tf, too, if frames need them, and those of the inputs."""
     tree = FrameTree()
-    for parent, child, T in _transforms(bag, names):
+    for parent, child, T in _transforms(bag, layout.tf_static):
         tree.add(parent, child, T)
+    if not all(tree.connects(inputs.base_frame, frame) for frame in frames):
+        _add_constant_links(bag, layout.tf, tree)
+    for link in inputs.transforms:
+        tree.add(*parse_link(link))
     return tree
 
 

@@ -153,9 +153,9 @@ def number(value: float | None, digits: int = 6) -> float | None:
     return round(float(value), digits) + 0.0
 
 
-def numbers(values: Any, digits: int = 6) -> list[float | None]:
+def numbers(values: Any) -> list[float | None]:
     """Return values for JSON."""
-    return [number(v, digits) for v in np.asarray(values, dtype=float).ravel().tolist()]
+    return [number(v) for v in np.asarray(values, dtype=float).ravel().tolist()]
 
 
 def write_json(path: Path, value: object) -> None:

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from seg2d3d_ros.config import Config
 from seg2d3d_ros.errors import InputError
 from seg2d3d_ros.segmentation.backend import (
-    Choice,
     SegmentationBackend,
     choose_backend,
     create_backend,
@@ -59,9 +58,13 @@ class SegmentationStage:
             BackendError: the backend is unknown or cannot run here.
             WeightsError: its weights cannot be used.
         """
-        choice = choose_backend(config, rig) if backend is None else _given(backend)
-        self.backend = create_backend(choice.name, config) if backend is None else backend
-        self.reason = choice.reason
+        if backend is None:
+            name, self.reason = choose_backend(config, rig)
+            self.backend = create_backend(name, config)
+            log.info("%s", self.reason)
+        else:
+            self.backend = backend
+            self.reason = f"backend '{backend.name}' because it was handed over"
         self.prompts: list[tuple[str, ...]] = []
         self.counts: dict[str, Counter[str]] = {c.name: Counter() for c in rig.cameras}
         self._options = config.segmentation
@@ -73,8 +76,6 @@ class SegmentationStage:
         self._shapes = [(c.height_px, c.width_px) for c in rig.cameras]
         self._labelled = rig.has_labels or frozenset(self.counts)
         self._pairing = LabelPairing(round(self._options.label_wait_s * 1e9))
-        if backend is None:  # who hands one over has said why
-            log.info("%s", self.reason)
 
     @property
     def prompt_version(self) -> int:
@@ -267,7 +268,3 @@ class SegmentationStage:
                 f"a picture of camera '{camera}' came, but the rig holds only "
                 f"{', '.join(self.counts)}; name all cameras before the first picture"
             )
-
-
-def _given(backend: SegmentationBackend) -> Choice:
-    return Choice(backend.name, f"backend '{backend.name}' because it was handed over")
