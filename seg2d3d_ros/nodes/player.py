@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import logging
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,7 +12,6 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.duration import Duration
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile
 from rosgraph_msgs.msg import Clock
@@ -23,6 +21,7 @@ from seg2d3d_ros.io.rosbag_file import RosbagFile
 from seg2d3d_ros.io.rosbag_topics import Topic, find_cameras
 from seg2d3d_ros.nodes.conversions.primitives import to_time
 from seg2d3d_ros.nodes.lifecycle import HARDWARE_ID
+from seg2d3d_ros.nodes.spinner import Spinner
 
 logger = logging.getLogger(__name__)
 
@@ -76,24 +75,19 @@ class Player:
         self._told: tuple[str, ...] = ()
         self._tell_losses()
         self._node = Node("player", use_global_arguments=False)
-        self._executor = SingleThreadedExecutor()
-        self._executor.add_node(self._node)
-        self._thread = threading.Thread(target=self._executor.spin, daemon=True)
         self._waiting: dict[str, int] = {}
         self._publishers = self._make_publishers()
         self._clock = (
             self._node.create_publisher(Clock, "/clock", 10) if options.has_clock else None
         )
         self._node.create_subscription(DiagnosticArray, "/diagnostics", self._hear, 50)
-        self._thread.start()
+        self._spinner = Spinner(self._node)
 
     def close(self) -> None:
         """Wait until everybody has what was played; take the publishers back."""
         for publisher in self._publishers.values():
             publisher.wait_for_all_acked(Duration(seconds=10))
-        self._executor.shutdown(timeout_sec=2.0)
-        self._thread.join(2.0)
-        self._node.destroy_node()
+        self._spinner.stop()
         self._bag.close()
 
     def wait_for_subscribers(self, should_stop: Callable[[], bool]) -> bool:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
 from lifecycle_msgs.srv import GetState
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
 from seg2d3d_ros.errors import NodeError, ResultError
 from seg2d3d_ros.nodes.asking import ask
+from seg2d3d_ros.nodes.spinner import Spinner
 from seg2d3d_ros.srv import Finish, SaveMap
 
 NODES = ("mapping", "clusters", "segmentation")
@@ -35,16 +34,11 @@ class Remote:
         self._states = {n: self._node.create_client(GetState, f"{n}/get_state") for n in NODES}
         self._finish = self._node.create_client(Finish, "mapping/finish")
         self._save = self._node.create_client(SaveMap, "mapping/save_map")
-        self._executor = SingleThreadedExecutor()
-        self._executor.add_node(self._node)
-        self._thread = threading.Thread(target=self._executor.spin, daemon=True)
-        self._thread.start()
+        self._spinner = Spinner(self._node)
 
     def close(self) -> None:
         """Take the clients back."""
-        self._executor.shutdown(timeout_sec=2.0)
-        self._thread.join(2.0)
-        self._node.destroy_node()
+        self._spinner.stop()
 
     def inactive(self) -> list[str]:
         """Return the nodes that are not active, or do not answer."""

@@ -6,12 +6,12 @@ import array
 import threading
 import time
 
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.utilities import get_rmw_implementation_identifier
 from sensor_msgs.msg import Image
 
 from seg2d3d_ros.errors import NodeError
+from seg2d3d_ros.nodes.spinner import Spinner
 
 _HEIGHT_PX, _WIDTH_PX, _NUM = 384, 640, 10
 _TIMEOUT_S = 10.0
@@ -24,9 +24,6 @@ def measure_latency_ms() -> tuple[str, float]:
         NodeError: nothing arrives.
     """
     node = Node("self_check", use_global_arguments=False)
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    thread = threading.Thread(target=executor.spin, daemon=True)
     arrived: list[float] = []
     has_come = threading.Event()
 
@@ -36,7 +33,7 @@ def measure_latency_ms() -> tuple[str, float]:
 
     node.create_subscription(Image, "~/picture", take, 10)
     publisher = node.create_publisher(Image, "~/picture", 10)
-    thread.start()
+    spinner = Spinner(node)
     try:
         latencies_ms = []
         message = Image(height=_HEIGHT_PX, width=_WIDTH_PX, step=3 * _WIDTH_PX, encoding="bgr8")
@@ -52,7 +49,5 @@ def measure_latency_ms() -> tuple[str, float]:
                 )
             latencies_ms.append(1e3 * (arrived[-1] - sent))
     finally:
-        executor.shutdown(timeout_sec=2.0)
-        thread.join(2.0)
-        node.destroy_node()
+        spinner.stop()
     return get_rmw_implementation_identifier(), sorted(latencies_ms)[_NUM // 2]

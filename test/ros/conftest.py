@@ -4,7 +4,6 @@ import dataclasses
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -60,21 +59,17 @@ class Peer:
     """A node of the test: calls services, publishes, and keeps what it hears."""
 
     def __init__(self):
-        from rclpy.executors import SingleThreadedExecutor
         from rclpy.node import Node
+
+        from seg2d3d_ros.nodes.spinner import Spinner
 
         self.node = Node("peer", use_global_arguments=False)
         self.heard = {}
         self._clients = {}
-        self._executor = SingleThreadedExecutor()
-        self._executor.add_node(self.node)
-        self._thread = threading.Thread(target=self._executor.spin, daemon=True)
-        self._thread.start()
+        self._spinner = Spinner(self.node)
 
     def close(self):
-        self._executor.shutdown(timeout_sec=2.0)
-        self._thread.join(2.0)
-        self.node.destroy_node()
+        self._spinner.stop()
 
     def listen(self, msgtype, topic, qos=100):
         self.heard[topic] = []
