@@ -1,5 +1,6 @@
 """A node that hears in a thread can be taken back at any moment."""
 
+import sys
 import threading
 import time
 
@@ -12,8 +13,11 @@ pytest.importorskip("rclpy", reason="rclpy is not installed: source env.bash aft
 def graph(ros_domain):
     from seg2d3d_ros.nodes.graph import ros_graph
 
+    interval_s = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # threads take turns often enough for a race to be lost
     with ros_graph():
         yield
+    sys.setswitchinterval(interval_s)
 
 
 def test_spinner_stopped_in_the_midst_of_callbacks_ends_without_a_traceback(graph, monkeypatch):
@@ -24,7 +28,7 @@ def test_spinner_stopped_in_the_midst_of_callbacks_ends_without_a_traceback(grap
     told = []
     monkeypatch.setattr(threading, "excepthook", told.append)
     before = threading.active_count()
-    for k in range(30):
+    for k in range(60):
         node, heard = Node(f"busy_{k}", use_global_arguments=False), []
         node.create_timer(1e-4, lambda heard=heard: heard.append(time.sleep(1e-3)))
         spinner = Spinner(node)
