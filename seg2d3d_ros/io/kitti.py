@@ -16,7 +16,7 @@ import numpy as np
 from seg2d3d_ros.errors import CalibrationError, InputError
 from seg2d3d_ros.io import pictures
 from seg2d3d_ros.io.stamps import StampGate
-from seg2d3d_ros.types import Camera, Dropped, FloatArray, Frame, Item, Rig
+from seg2d3d_ros.types import Camera, Dropped, FloatArray, Item, Rig
 
 _STAMP = re.compile(r"(\d{4})-(\d\d)-(\d\d) (\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?")
 
@@ -202,17 +202,9 @@ def in_order(
         elif reason := gate.refuse(entry.camera, stamp_ns):
             yield Dropped(entry.camera, stamp_ns, reason)
         else:
-            yield _picture(entry.path, by_name[entry.camera], stamp_ns)
+            read = pictures.read_picture(entry.path)
+            yield pictures.to_frame(read, by_name[entry.camera], stamp_ns)
     last_ns = max((q[0] for q in queue), default=0)
     for file in files:
         if file.stamp_ns is None:
             yield Dropped(file.camera, last_ns, "no_stamp")
-
-
-def _picture(path: Path, camera: Camera, stamp_ns: int) -> Frame | Dropped:
-    image, reason = pictures.read_picture(path)
-    if image is None:
-        return Dropped(camera.name, stamp_ns, reason)
-    if image.shape[:2] != (camera.height_px, camera.width_px):
-        return Dropped(camera.name, stamp_ns, "size_mismatch")
-    return Frame(camera.name, stamp_ns, image)

@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from seg2d3d_ros.types import Camera, Dropped, Frame
+
 Picture = NDArray[np.uint8]
 
 # encoding -> (channels, bytes per channel, OpenCV conversion to BGR or None). OpenCV names Bayer
@@ -117,6 +119,16 @@ def read_picture(path: Path) -> tuple[Picture | None, str]:
     except OSError:
         return None, "decode_error"
     return _as_bgr(_quietly(cv2.imdecode, data)) if len(data) else (None, "bad_size")
+
+
+def to_frame(read: tuple[Picture | None, str], camera: Camera, stamp_ns: int) -> Frame | Dropped:
+    """Return what was read, a picture or the reason why there is none, as that of a camera."""
+    image, reason = read
+    if image is None:
+        return Dropped(camera.name, stamp_ns, reason)
+    if image.shape[:2] != (camera.height_px, camera.width_px):
+        return Dropped(camera.name, stamp_ns, "size_mismatch")
+    return Frame(camera.name, stamp_ns, image)
 
 
 def _quietly(decode: Any, data: NDArray[np.uint8]) -> NDArray[Any] | None:

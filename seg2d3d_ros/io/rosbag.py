@@ -18,11 +18,9 @@ from seg2d3d_ros.io.rosbag_rig import read_setup
 from seg2d3d_ros.io.rosbag_topics import IMAGE, choose
 from seg2d3d_ros.io.stamps import Entry, StampGate, in_stamp_order
 from seg2d3d_ros.types import (
-    Camera,
     Dropped,
     Fix,
     FloatArray,
-    Frame,
     Item,
     LabelImage,
 )
@@ -172,9 +170,10 @@ class RosbagSource:
         if message is None:
             return "decode_error"
         if kind == "frame":
+            decode = pictures.decode_image if msgtype == IMAGE else pictures.decode_compressed
             model = self.rig.cameras[self.rig.index(camera)]
-            made = _frame(message, msgtype, model, entry.stamp_ns)
-            if made == "unknown_encoding":
+            made = pictures.to_frame(decode(message), model, entry.stamp_ns)
+            if isinstance(made, Dropped) and made.reason == "unknown_encoding":
                 self._cures.add(pictures.encoding_cure(entry.stream, message))
             return made
         if kind == "labels":
@@ -184,16 +183,6 @@ class RosbagSource:
             return self._wheels.item(message, entry.stamp_ns)
         antenna_base = self._setup.antenna_base(self._base_frame, message.header.frame_id)
         return fix_item(message, antenna_base, entry.stamp_ns)
-
-
-def _frame(message: Any, msgtype: str, camera: Camera, stamp_ns: int) -> Frame | str:
-    decode = pictures.decode_image if msgtype == IMAGE else pictures.decode_compressed
-    image, reason = decode(message)
-    if image is None:
-        return reason
-    if image.shape[:2] != (camera.height_px, camera.width_px):
-        return "size_mismatch"
-    return Frame(camera.name, stamp_ns, image)
 
 
 def fix_item(message: Any, antenna_base: FloatArray, stamp_ns: int) -> Fix | str:

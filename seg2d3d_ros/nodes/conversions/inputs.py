@@ -38,9 +38,5 @@ def to_item(
 def to_frame(message: Image | CompressedImage, camera: Camera, stamp_ns: int) -> Frame | Dropped:
     """Return the picture of a message; one that cannot be used is Dropped with its reason."""
     is_raw = isinstance(message, Image)
-    image, reason = (pictures.decode_image if is_raw else pictures.decode_compressed)(message)
-    if image is None:
-        return Dropped(camera.name, stamp_ns, reason)
-    if image.shape[:2] != (camera.height_px, camera.width_px):
-        return Dropped(camera.name, stamp_ns, "size_mismatch")
-    return Frame(camera.name, stamp_ns, image)
+    decode = pictures.decode_image if is_raw else pictures.decode_compressed
+    return pictures.to_frame(decode(message), camera, stamp_ns)
