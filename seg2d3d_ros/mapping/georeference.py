@@ -71,7 +71,8 @@ class GeoReference:
         S, scale = _align_level(enu[believed], world[believed], with_scale, 2.0 * typical)
         drift = _DRIFT_WITHOUT_SCALE if with_scale else _DRIFT
         off = (enu - transforms.apply(S, world))[:, :2]
-        believed = gate_fixes(off, sigma, _way(scale * world), drift).is_accepted
+        way = transforms.path_distances(scale * world[:, :2])
+        believed = gate_fixes(off, sigma, way, drift).is_accepted
         if believed.sum() < _MIN_FIXES:
             return None
         if rows[0] == self._origin_row and not believed[0]:
@@ -118,7 +119,8 @@ class GeoReference:
     def _gate(self, rows: list[int], T: list[FloatArray]) -> GatedFixes:
         world = self._antenna(rows, T)
         off = (np.stack([self._enu[r] for r in rows]) - world)[:, :2]
-        gated = gate_fixes(off, self._horizontal_sigma(rows), _way(world), _DRIFT)
+        way = transforms.path_distances(world[:, :2])
+        gated = gate_fixes(off, self._horizontal_sigma(rows), way, _DRIFT)
         num = int((~gated.is_accepted).sum())
         self.counts["fixes_used"] = float(len(rows) - num)
         self.counts["fixes_gated"] = float(num)
@@ -217,12 +219,6 @@ def _align_level(
     S[:3, :3] = scale * R
     S[:3, 3] = np.median(enu - world @ (scale * R).T, axis=0)
     return S, scale
-
-
-def _way(positions: FloatArray) -> FloatArray:
-    """Return the distance travelled at each of some positions (n, 3)."""
-    step = np.linalg.norm(np.diff(positions[:, :2], axis=0), axis=1)
-    return np.r_[0.0, np.cumsum(step)]
 
 
 def _planar_scale(a: FloatArray, b: FloatArray) -> float:
