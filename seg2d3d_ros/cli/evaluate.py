@@ -14,6 +14,9 @@ from seg2d3d_ros.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
     from seg2d3d_ros.config import InputsConfig
+    from seg2d3d_ros.evaluation.masks import MaskKey
+    from seg2d3d_ros.evaluation.recording import Recording
+    from seg2d3d_ros.evaluation.truth import Result, Truth
     from seg2d3d_ros.io.sources import Source
     from seg2d3d_ros.types import Item
 
@@ -106,9 +109,11 @@ def run(args: argparse.Namespace) -> int:
     _check(args, names)
     result, truth = read_result(args.result), read_truth(args.truth)
     recording = None if args.bag is None else _read(args.bag, result.inputs)
-    if recording is not None and truth.masks is not None:
-        recording.check_masks(truth.masks.keys, is_needed=bool(names))
-    baselines = {name: _name_masks(name, recording, result.inputs, args) for name in names}
+    baselines: dict[str, dict[MaskKey, int]] = {}
+    if recording is not None:
+        if truth.masks is not None:
+            recording.check_masks(truth.masks.keys, is_needed=bool(names))
+        baselines = {name: _name_masks(name, recording, result.inputs, args) for name in names}
     report = judge(
         result,
         truth,
@@ -125,7 +130,9 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _draw(path: Path, result: Any, truth: Any, baselines: dict[str, Any]) -> None:
+def _draw(
+    path: Path, result: Result, truth: Truth, baselines: dict[str, dict[MaskKey, int]]
+) -> None:
     from seg2d3d_ros.evaluation.figure import draw_timelines
     from seg2d3d_ros.evaluation.report import used_masks
 
@@ -158,7 +165,7 @@ def _check(args: argparse.Namespace, names: list[str]) -> None:
         )
 
 
-def _read(bag: Path, inputs: InputsConfig) -> Any:
+def _read(bag: Path, inputs: InputsConfig) -> Recording:
     from seg2d3d_ros.evaluation.recording import collect
     from seg2d3d_ros.io.sources import open_source
 
@@ -174,8 +181,8 @@ def _items(source: Source, title: str) -> Iterator[Item]:
 
 
 def _name_masks(
-    name: str, recording: Any, inputs: InputsConfig, args: argparse.Namespace
-) -> dict[Any, int]:
+    name: str, recording: Recording, inputs: InputsConfig, args: argparse.Namespace
+) -> dict[MaskKey, int]:
     """Run one baseline; ids by mask."""
     from seg2d3d_ros.evaluation import baselines
     from seg2d3d_ros.evaluation.paper import name_as_paper

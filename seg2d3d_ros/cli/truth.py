@@ -5,11 +5,15 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from seg2d3d_ros.cli import arguments
 from seg2d3d_ros.cli.progress import progress
 from seg2d3d_ros.errors import InputError
+
+if TYPE_CHECKING:
+    from seg2d3d_ros.simulation.drawn.drawing import Drawing
+    from seg2d3d_ros.simulation.drawn.survey import Survey
 
 HELP = "draw the true houses of a real drive; make a bag with masks and truth of it"
 
@@ -80,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
     return result
 
 
-def _survey(args: argparse.Namespace, drawing: Any) -> Any:
+def _survey(args: argparse.Namespace, drawing: Drawing | None) -> Survey:
     from seg2d3d_ros.simulation.drawn.survey import survey_kitti, survey_result
 
     if not args.drive.exists():
