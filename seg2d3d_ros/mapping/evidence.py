@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from seg2d3d_ros.mapping.identities import Picture
 from seg2d3d_ros.types import EventKind, InstanceEvent, IntArray
@@ -74,6 +75,44 @@ class Comparison:
         }
 
 
+@dataclass(frozen=True)
+class _Sights:
+    """Landmarks (n,) in masks of pictures, their mask (n,), and the first mask of each (p,)."""
+
+    ids: IntArray
+    mask: IntArray
+    starts: IntArray
+
+    @staticmethod
+    def of(pictures: Sequence[Picture]) -> _Sights:
+        """Look into at most 96 pictures, evenly spread."""
+        seen = [p.seen for p in _spread(pictures) if len(p.seen.ids)]
+        sizes = np.array([int(s.mask.max()) + 1 for s in seen], dtype=np.int64)
+        starts = np.cumsum(sizes) - sizes
+        masks = [s.mask + first for s, first in zip(seen, starts, strict=True)]
+        none = np.zeros(0, dtype=np.int64)
+        ids = np.concatenate([none, *(s.ids for s in seen)])
+        return _Sights(ids, np.concatenate([none, *masks]), starts)
+
+    def compare(self, of_a: NDArray[np.bool_], of_b: NDArray[np.bool_]) -> Comparison:
+        """Compare two sets of landmarks, given as rows (n,) each."""
+        if not len(self.ids):
+            return Comparison(0, 0, 0, 0, 0)
+        num = int(self.mask.max()) + 1
+        count_a, count_b = (np.bincount(self.mask[rows], minlength=num) for rows in (of_a, of_b))
+        is_a = (count_a > 0) & (count_a >= count_b)
+        is_b = (count_b > 0) & ~is_a
+        points_a, points_b = (np.unique(self.ids[m[self.mask]]) for m in (is_a, is_b))
+        shared = len(np.intersect1d(points_a, points_b, assume_unique=True))
+        (most_a, main_a), (most_b, main_b) = (
+            _main_masks(c, self.starts) for c in (count_a, count_b)
+        )
+        both = (most_a >= _MIN_IN_MASK) & (most_b >= _MIN_IN_MASK)
+        views_for = int((both & (main_a == main_b)).sum())
+        against = int(both.sum()) - views_for
+        return Comparison(len(points_a), len(points_b), shared, views_for, against)
+
+
 def compare(pictures: Sequence[Picture], a: IntArray, b: IntArray) -> Comparison:
     """Look two disjoint sets of landmarks up in the masks of pictures.
 
@@ -82,24 +121,8 @@ def compare(pictures: Sequence[Picture], a: IntArray, b: IntArray) -> Comparison
         a: (n,) landmarks.
         b: (m,) other landmarks.
     """
-    seen = [p.seen for p in _spread(pictures) if len(p.seen.ids)]
-    if not seen:
-        return Comparison(0, 0, 0, 0, 0)
-    ids = np.concatenate([s.ids for s in seen])
-    sizes = np.array([int(s.mask.max()) + 1 for s in seen])
-    starts = np.cumsum(sizes) - sizes
-    mask = np.concatenate([s.mask + first for s, first in zip(seen, starts, strict=True)])
-    count_a, count_b = (
-        np.bincount(mask[np.isin(ids, of)], minlength=int(sizes.sum())) for of in (a, b)
-    )
-    is_a = (count_a > 0) & (count_a >= count_b)
-    is_b = (count_b > 0) & ~is_a
-    points_a, points_b = np.unique(ids[is_a[mask]]), np.unique(ids[is_b[mask]])
-    shared = len(np.intersect1d(points_a, points_b, assume_unique=True))
-    (most_a, main_a), (most_b, main_b) = (_main_masks(c, starts) for c in (count_a, count_b))
-    both = (most_a >= _MIN_IN_MASK) & (most_b >= _MIN_IN_MASK)
-    views_for = int((both & (main_a == main_b)).sum())
-    return Comparison(len(points_a), len(points_b), shared, views_for, int(both.sum()) - views_for)
+    sights = _Sights.of(pictures)
+    return sights.compare(np.isin(sights.ids, a), np.isin(sights.ids, b))
 
 
 def _main_masks(count: IntArray, starts: IntArray) -> tuple[IntArray, IntArray]:
@@ -123,10 +146,15 @@ def rivals(
     Returns:
         Instance and comparison, the strongest candidate first.
     """
-    near = np.concatenate([np.zeros(0, dtype=np.int64), *(p.seen.ids for p in _spread(pictures))])
-    is_candidate = np.isin(ids, near) & ~np.isin(ids, mine)
-    others = [int(i) for i in np.unique(owners[is_candidate]) if i]
-    found = [(i, compare(pictures, mine, ids[owners == i])) for i in others]
+    if not len(ids):
+        return []
+    sights = _Sights.of(pictures)
+    is_mine = np.isin(sights.ids, mine)
+    order = np.argsort(ids)
+    at = order[np.searchsorted(ids, sights.ids, sorter=order) % len(ids)]
+    owner = np.where(ids[at] == sights.ids, owners[at], 0)
+    others = [int(i) for i in np.unique(owner[~is_mine]) if i]
+    found = [(i, sights.compare(is_mine, owner == i)) for i in others]
     seen = [(i, c) for i, c in found if c.shared_points or c.views_for or c.views_against]
     return sorted(seen, key=lambda r: (-r[1].containment, -r[1].views_for, r[0]))
 

@@ -24,7 +24,8 @@ from seg2d3d_ros.mapping.mask_boxes import box_overlaps
 from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.types import Camera, FloatArray, IntArray, Mask
 
-_STEPS = 6
+# Pictures back. The fifth adds nothing; without the second or sixth names get worse.
+_STEPS = (6, 4, 3, 2, 1)
 _MAX_GAP_NS = 2_000_000_000
 _NUM_SAMPLES = 40
 _MIN_SAMPLES = 3
@@ -87,7 +88,7 @@ class _Regions:
 
 
 class MaskLinker:
-    """Links every mask with those of the next six pictures of its camera, and of other cameras.
+    """Links every mask with those of pictures up to six further on, and of other cameras.
 
     Other cameras count at the same moment only: where they overlap, as in a stereo pair.
     """
@@ -104,14 +105,14 @@ class MaskLinker:
         beside = [r[-1] for c, r in sorted(self._recent.items()) if r and c != camera]
         recent = self._recent.setdefault(camera, [])
         near = [r for r in recent if 0 <= now.stamp_ns - r.stamp_ns <= _MAX_GAP_NS]
-        linked = _link(state, near, now)
+        linked = _link(state, [near[-k] for k in _STEPS if k <= len(near)], now)
         found = [linked, _overlapping(now)]
         newest = [r for r in near if now.stamp_ns - r.stamp_ns <= _MAX_BOX_GAP_NS][-_BOX_STEPS:]
         found += [_link_boxes(state, r, now, linked) for r in newest]
         found += [_link(state, [r], now) for r in beside if r.frame == frame]
         self._links[frame, camera] = _joined(found)
         if len(now.numbers):  # where not every picture has masks, the next that has some is meant
-            self._recent[camera] = [*recent, now][-_STEPS:]
+            self._recent[camera] = [*recent, now][-max(_STEPS) :]
 
     def among(self, pictures: Iterable[tuple[int, int]]) -> MaskLinks:
         """Return the links between the masks of pictures, given by (frame, camera)."""
