@@ -9,6 +9,7 @@ from typing import Any
 
 _POLL_S = 0.1
 _AGAIN_S = 10.0
+_MOST = 3
 
 
 def ask(
@@ -22,7 +23,8 @@ def ask(
 
     A server sends its answer into the void if it has not discovered the client's reader within a
     tenth of a second (rmw_fastrtps: "client will not receive response"), as happens on machines
-    under load to clients that are new. So what may be asked twice is asked again now and then.
+    under load to clients that are new. So what may be asked twice is asked again, but not often:
+    by then the server knows us, and each question that waits there holds one of its threads.
 
     Args:
         client: Of a service that is there.
@@ -44,7 +46,7 @@ def ask(
         now_s = time.monotonic()
         if now_s - start_s > timeout_s or should_give_up():
             break
-        if is_idempotent and now_s - asked_s > wait_s:
+        if is_idempotent and len(futures) < _MOST and now_s - asked_s > wait_s:
             futures.append(client.call_async(request))
             futures[-1].add_done_callback(take)
             asked_s, wait_s = now_s, 2.0 * wait_s

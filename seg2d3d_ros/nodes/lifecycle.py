@@ -26,7 +26,9 @@ from seg2d3d_ros.nodes.graph import is_orphan
 from seg2d3d_ros.nodes.options import NodeOptions
 from seg2d3d_ros.nodes.parameters import declare_parameters, read_config, read_options
 
-_NUM_THREADS = 4
+# Services may wait for each other, and those that wait hold a thread each. Were all of them held,
+# rclpy would spin in place of what is due, at the cost of a whole core.
+_NUM_THREADS = 8
 _SPIN_S = 0.2
 
 #: What our statuses in /diagnostics bear.

@@ -54,6 +54,12 @@ def test_ask_lost_answer_of_what_may_not_be_asked_twice_is_none_in_the_end():
     assert client.removed == client.asked and len(client.asked) == 1
 
 
+def test_ask_of_a_server_that_is_long_at_it_asks_three_times_at_most():
+    client = Client(num_lost=9)
+    assert ask(client, "finish", 2.5, is_idempotent=True) is None
+    assert client.removed == client.asked and len(client.asked) == 3
+
+
 def test_ask_slow_answer_to_the_first_question_is_taken():
     client = Client(num_lost=0, answer_after_s=0.5)
     assert ask(client, "flush", 10.0, is_idempotent=True) == "answer 1 to flush"
