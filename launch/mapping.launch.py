@@ -94,6 +94,12 @@ ARGUMENTS = [
         "ends with any node. It ends with mapping in any case, which holds the map.",
     ),
     DeclareLaunchArgument(
+        "end_timeout_s",
+        default_value="600",
+        description="Longest wait for a node when the launch ends: a long map takes more than "
+        "the five seconds that launch gives by itself, and would be killed while it is written.",
+    ),
+    DeclareLaunchArgument(
         "rviz", default_value="false", choices=["true", "false"], description="Start RViz 2."
     ),
     DeclareLaunchArgument(
@@ -150,6 +156,7 @@ def start_nodes(context):
             output="screen",
             respawn=comes_again,
             respawn_delay=1.0,
+            sigterm_timeout=argument("end_timeout_s"),
         )
         actions.append(node)
         if not comes_again:

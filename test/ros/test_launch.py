@@ -59,6 +59,16 @@ def test_mapping_launch_sets_only_parameters_that_exist():
     assert {key.value for key in table.keys} <= arguments
 
 
+def test_mapping_launch_gives_nodes_time_to_write_the_map():
+    file = ROOT / "launch" / "mapping.launch.py"
+    (node,) = calls(file, "LifecycleNode")
+    given = {k.arg: ast.unparse(k.value) for k in node.keywords}
+    assert given["sigterm_timeout"] == "argument('end_timeout_s')"
+    declared = {c.args[0].value: c.keywords for c in calls(file, "DeclareLaunchArgument")}
+    default = {k.arg: k.value for k in declared["end_timeout_s"]}["default_value"]
+    assert float(ast.literal_eval(default)) >= 300.0
+
+
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
 def test_launch_file_is_understood_by_the_real_launch(file):
     launch = pytest.importorskip(
