@@ -12,6 +12,7 @@ from seg2d3d_ros.accounts import FrameCounts, RunReport
 from seg2d3d_ros.config import Config
 from seg2d3d_ros.nodes.picture_accounts import AFTER_FINISH
 from seg2d3d_ros.nodes.picture_ledger import NODE_ENDED, PictureLedger
+from seg2d3d_ros.segmentation.classes import CITYSCAPES
 from seg2d3d_ros.stage_process import peak_memory_mib
 from seg2d3d_ros.types import Cluster
 
@@ -116,9 +117,9 @@ class LiveAccounts:
 
     @property
     def classes(self) -> dict[int, str]:
-        """Return the names of classes as far as segmentation has told them."""
+        """Return the names of classes: those of Cityscapes, until segmentation has told them."""
         told = self._reports.get("segmentation", {}).get("classes", {})
-        return {int(k): v for k, v in told.items()}
+        return {int(k): v for k, v in told.items()} or dict(CITYSCAPES)
 
     def _frames(self) -> dict[str, FrameCounts]:
         statuses: dict[str, Any] = self._reports.get("segmentation", {}).get("segmentation", {})

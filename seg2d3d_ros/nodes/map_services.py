@@ -101,6 +101,11 @@ class MapServices:
         """Return why there is nothing to write, with what became of the pictures that came."""
         from seg2d3d_ros.io.report import REASONS
 
+        if not self._node.accounts.num_clusters:
+            return (
+                "there is no map yet: not one cluster has come; the first comes after some "
+                "keyframes, or at the end of the run"
+            )
         ledger = self._node.accounts.ledger
         dropped = {camera: ledger.close(camera)[2] for camera in ledger.cameras}
         said = [
@@ -108,9 +113,7 @@ class MapServices:
             for camera, reasons in dropped.items()
             for reason, num in reasons.items()
         ]
-        if not said:
-            return "there is no map yet: not one cluster has come"
-        return f"there is no map: no picture could be used. Dropped: {', '.join(said)}"
+        return f"there is no map: no picture could be used. Dropped: {', '.join(said) or 'none'}"
 
     def _end_run(self, timeout_s: float) -> str:
         """Flush the other nodes and wait for the last cluster; return what went wrong."""

@@ -55,6 +55,13 @@ def test_accounts_overlapping_clusters_count_each_picture_once():
     assert (frames["right"].received, frames["right"].dropped) == (4, {})
 
 
+def test_accounts_classes_bear_the_names_of_cityscapes_until_others_are_told():
+    accounts = LiveAccounts()
+    assert (accounts.classes[11], accounts.classes[23]) == ("building", "sky")
+    accounts.heard("segmentation", {"classes": {"40": "kiosk"}})
+    assert accounts.classes == {40: "kiosk"}
+
+
 def test_accounts_stamps_that_come_again_in_a_new_session_count_again():
     accounts = LiveAccounts()
     accounts.mapped(cluster(10, 20, 30))
