@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -112,26 +114,25 @@ class _Recorder:
     samples: FacadeSamples
 
     def __post_init__(self) -> None:
-        self._others = self._other_items()
-        self._next = next(self._others, None)
+        self._others = deque(self._other_items())
 
     def advance(self, time_s: float) -> None:
         """Record odometry and fixes up to a time, and write what is due by then."""
-        while self._next is not None and self._next[0] <= time_s:
-            self._next[1]()
-            self._next = next(self._others, None)
+        while self._others and self._others[0][0] <= time_s:
+            self._others.popleft()[1]()
         self.bag.advance(self.world.stamp_ns(time_s))
 
-    def _other_items(self) -> Iterator[tuple[float, Callable[[], None]]]:
+    def _other_items(self) -> list[tuple[float, Callable[[], None]]]:
+        """Return what records odometry and fixes, by their times."""
         world, options, bag = self.world, self.options, self.bag
         items: list[tuple[float, Callable[[], None]]] = []
         if options.odometry:
-            for sample in sensors.simulate_odometry(world.drive, options):
-                items.append((sample.time_s, lambda sample=sample: bag.add_odometry(sample)))  # type: ignore[misc]
+            dead_reckoning = sensors.simulate_odometry(world.drive, options)
+            items += [(s.time_s, partial(bag.add_odometry, s)) for s in dead_reckoning]
         if world.place.origin is not None:
-            for fix in sensors.simulate_fixes(world.drive, world.place, options):
-                items.append((fix.time_s, lambda fix=fix: bag.add_fix(fix)))  # type: ignore[misc]
-        yield from sorted(items, key=lambda item: item[0])
+            fixes = sensors.simulate_fixes(world.drive, world.place, options)
+            items += [(f.time_s, partial(bag.add_fix, f)) for f in fixes]
+        return sorted(items, key=lambda item: item[0])
 
     def take(self, shot: Shot) -> None:
         """Record a picture, its masks and their truth."""
