@@ -72,4 +72,6 @@ def _write_colmap(args: argparse.Namespace) -> None:
 
             num = write_pictures(state, open_source(args.recording), args.colmap / "images")
             told += f", {num} of the pictures in images"
+        else:
+            told += "; the pictures themselves are written with --recording SOURCE"
     print(f"{args.colmap}: {told}")

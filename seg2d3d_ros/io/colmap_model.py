@@ -298,10 +298,12 @@ def _depth(model: ColmapModel) -> FloatArray:
 
 
 def _gray(path: Path, camera: Camera) -> np.ndarray:
-    gray = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    # OpenCV would add a warning of its own
+    gray = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) if path.is_file() else None
     if gray is None:
         raise InputError(
-            f"cannot read the picture {path}: name the folder of the model's pictures"
+            f"cannot read the picture {path}: name the folder of the model's pictures; a model "
+            "that was written by `export --colmap` has them if --recording was given"
         )
     if gray.shape != (camera.height_px, camera.width_px):
         raise InputError(
