@@ -11,8 +11,9 @@ from typing import Any
 
 from seg2d3d_ros.config import Config
 from seg2d3d_ros.errors import ResultError
+from seg2d3d_ros.geometry.masks import area
 from seg2d3d_ros.io.sources import Source
-from seg2d3d_ros.segmentation.masks import area, to_coco, to_png
+from seg2d3d_ros.segmentation.masks import to_coco, to_png
 from seg2d3d_ros.segmentation.stage import SegmentationStage
 from seg2d3d_ros.types import Mask, Segmentation, SegmentationStatus
 

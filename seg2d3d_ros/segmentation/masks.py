@@ -1,7 +1,8 @@
 """Making masks: from and to label pictures, PNG and COCO's run-length encoding.
 
 The run encoding itself, and looking keypoints up in it, is `seg2d3d_ros.geometry.masks`: the
-stages that look masks up live beside this room, not above it.
+stages that look masks up live beside this room, not above it. Backends of other packages get
+`encode` from here.
 """
 
 from __future__ import annotations
@@ -12,30 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seg2d3d_ros.geometry.masks import (
-    Box,
-    Runs,
-    area,
-    contains,
-    decode,
-    decode_crop,
-    encode,
-)
+from seg2d3d_ros.geometry.masks import Box, Runs, area, decode, decode_crop, encode
 from seg2d3d_ros.types import Mask
 
-__all__ = [
-    "Box",
-    "Runs",
-    "area",
-    "contains",
-    "decode",
-    "decode_crop",
-    "encode",
-    "encode_labels",
-    "to_coco",
-    "to_label_image",
-    "to_png",
-]
+__all__ = ["encode", "encode_labels", "to_coco", "to_label_image", "to_png"]
 
 
 def encode_labels(labels: NDArray[np.uint16]) -> list[tuple[int, Box, Runs]]:

@@ -11,8 +11,8 @@ import numpy as np
 
 from seg2d3d_ros.config import Config
 from seg2d3d_ros.errors import BackendError, ConfigError, WeightsError
+from seg2d3d_ros.geometry.masks import encode
 from seg2d3d_ros.segmentation.classes import STRUCTURE, STUFF, structure_labels
-from seg2d3d_ros.segmentation.masks import encode
 from seg2d3d_ros.segmentation.memory import (
     MemoryLadder,
     Settings,

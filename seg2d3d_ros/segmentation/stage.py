@@ -12,13 +12,13 @@ from collections.abc import Sequence
 
 from seg2d3d_ros.config import Config
 from seg2d3d_ros.errors import InputError
+from seg2d3d_ros.geometry.masks import area
 from seg2d3d_ros.segmentation.backend import (
     SegmentationBackend,
     choose_backend,
     create_backend,
 )
 from seg2d3d_ros.segmentation.labels import LabelPairing, LabelsBackend, Pair
-from seg2d3d_ros.segmentation.masks import area
 from seg2d3d_ros.types import (
     Frame,
     Item,

@@ -14,6 +14,7 @@ pytest.importorskip("seg2d3d_ros.msg", reason="the messages are not built: make 
 from rclpy.serialization import deserialize_message, serialize_message
 
 from seg2d3d_ros import types
+from seg2d3d_ros.geometry.masks import encode
 from seg2d3d_ros.io.palette import instance_color_rgb
 from seg2d3d_ros.nodes.conversions import (
     clouds,
@@ -23,7 +24,6 @@ from seg2d3d_ros.nodes.conversions import (
     primitives,
     segmentations,
 )
-from seg2d3d_ros.segmentation.masks import encode
 
 PROPERTY = settings(
     max_examples=60,

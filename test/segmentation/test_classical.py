@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 
 from seg2d3d_ros.config import Config
+from seg2d3d_ros.geometry.masks import decode
 from seg2d3d_ros.segmentation.backend import create_backend
 from seg2d3d_ros.segmentation.classical import ClassicalBackend
-from seg2d3d_ros.segmentation.masks import decode
 from seg2d3d_ros.types import Frame
 
 

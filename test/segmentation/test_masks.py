@@ -5,14 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from seg2d3d_ros.segmentation.masks import (
-    decode,
-    encode,
-    encode_labels,
-    to_coco,
-    to_label_image,
-    to_png,
-)
+from seg2d3d_ros.geometry.masks import decode, encode
+from seg2d3d_ros.segmentation.masks import encode_labels, to_coco, to_label_image, to_png
 from seg2d3d_ros.types import Mask
 
 LABELS = arrays(

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from seg2d3d_ros.errors import BackendError, ConfigError
+from seg2d3d_ros.geometry.masks import area, decode
 from seg2d3d_ros.segmentation.backend import create_backend
-from seg2d3d_ros.segmentation.masks import area, decode
 from seg2d3d_ros.segmentation.stage import SegmentationStage
 from seg2d3d_ros.types import Camera, Frame, Rig
 

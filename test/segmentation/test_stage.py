@@ -5,7 +5,7 @@ import pytest
 
 from seg2d3d_ros.config import Config, override
 from seg2d3d_ros.errors import BackendError, InputError
-from seg2d3d_ros.segmentation.masks import decode, encode
+from seg2d3d_ros.geometry.masks import decode, encode
 from seg2d3d_ros.segmentation.stage import SegmentationStage
 from seg2d3d_ros.types import Camera, Frame, LabelImage, Mask, Odometry, Rig
 
