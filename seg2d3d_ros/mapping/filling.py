@@ -9,8 +9,8 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from seg2d3d_ros.geometry import cameras as models
-from seg2d3d_ros.geometry import masks as pixel_masks
 from seg2d3d_ros.geometry import transforms
+from seg2d3d_ros.geometry.masks import MaskStack
 from seg2d3d_ros.mapping import forks
 from seg2d3d_ros.mapping.boxes import SurfaceCells
 from seg2d3d_ros.mapping.facades import CELL_M, Facade, among_like
@@ -181,10 +181,10 @@ class FacadeFiller:
         """Return whose the pixels of the lattice (h, w) are: -1 of nobody, 0 unknown."""
         lattice, shape = self._lattices[c]
         masks = self._state.frames[k].masks[c]
-        inside = pixel_masks.contains_each([(m.bbox_px, m.runs) for m in masks], lattice)
-        area = np.array([pixel_masks.area(m.bbox_px, m.runs) for m in masks])
+        stack = MaskStack([(m.bbox_px, m.runs) for m in masks])
+        inside = stack.contain(lattice)
         owner = np.zeros(len(lattice), dtype=np.int64)
-        for j in np.argsort(-area, kind="stable").tolist():
+        for j in np.argsort(-stack.areas, kind="stable").tolist():
             class_id = masks[j].class_id
             instance = named[j].instance if class_id else 0
             owner[inside[j]] = _NOBODY if class_id in _BEHIND_ALL else instance
