@@ -135,7 +135,8 @@ def followed_together(followed: InMasks, instances: IntArray) -> sparse.csr_arra
     known = np.isin(instance, instances)
     picture = mask[known] // _MASKS_PER_PICTURE
     column = np.searchsorted(instances, instance[known])
-    picture, column = np.unique(np.stack([picture, column]), axis=1)
+    size = max(len(instances), 1)
+    picture, column = np.divmod(np.unique(picture * size + column), size)
     return _together(picture, column, len(instances))
 
 

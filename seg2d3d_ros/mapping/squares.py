@@ -12,6 +12,8 @@ from seg2d3d_ros.types import IntArray
 
 # A square is 256 of the smallest voxels wide (51 m of 0.2 m), and holds whole ones of every size.
 _SQUARE_BITS = 8
+# More than there are in a row.
+_NUM_SQUARES = 1 << 20
 _TABLES = ("voxels", "parents", "votes")
 
 
@@ -25,7 +27,7 @@ class SquareSums:
     def __init__(self, store: BlockStore) -> None:
         """Start without sums; in the store they stay until the `with` block ends."""
         self._store = store
-        self._chunks_in: dict[tuple[int, int], list[str]] = {}
+        self._chunks_in: dict[int, list[str]] = {}
         self._num_chunks = 0
         self._edge_m = 0.0
 
@@ -42,14 +44,14 @@ class SquareSums:
     def add(self, chunk: Chunk) -> None:
         """Take sums in, all of one edge."""
         squares = {n: _squares(getattr(chunk, n), n == "parents") for n in _TABLES}
-        for x, y in np.unique(squares["voxels"], axis=0).tolist():
-            name = f"sums/{x}_{y}/{self._num_chunks:06d}"
+        for square in np.unique(squares["voxels"]).tolist():
+            name = f"sums/{square}/{self._num_chunks:06d}"
             arrays: Table = {}
             for n in _TABLES:
-                rows = np.flatnonzero((squares[n] == (x, y)).all(axis=1))
+                rows = np.flatnonzero(squares[n] == square)
                 arrays |= {f"{n} {k}": column[rows] for k, column in getattr(chunk, n).items()}
             self._store.put(name, arrays)
-            self._chunks_in.setdefault((x, y), []).append(name)
+            self._chunks_in.setdefault(square, []).append(name)
         self._num_chunks += 1
         self._edge_m = chunk.edge_m
 
@@ -67,6 +69,7 @@ class SquareSums:
 
 
 def _squares(table: Table, is_doubled: bool) -> IntArray:
-    """Return the square (n, 2) of each row of a table."""
+    """Return the square of each row of a table (n,), as one number: by x, then by y."""
     level, cell = ground_cells(table["key"])
-    return cell << (level + is_doubled)[:, None] >> _SQUARE_BITS
+    x, y = (cell << (level + is_doubled)[:, None] >> _SQUARE_BITS).T
+    return x * _NUM_SQUARES + y + _NUM_SQUARES // 2
