@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -106,6 +107,7 @@ class MappingNode(StageNode):
         # Onto a map that was loaded a run may go on or begin.
         self._next_sequence: int | None = None if self.is_loaded else 0
         self.is_saved = True
+        self._refined: Callable[[], MapUpdate | None] = lambda: None
         self.has_last = threading.Event()
 
     def _drop_blocks(self) -> None:
@@ -202,8 +204,9 @@ class MappingNode(StageNode):
         """Refine what has come so far, publish and return it; clusters wait meanwhile."""
         with self.stage() as stage:
             full = stage.finish()
-        if self.has_map:
+        if self.has_map and full is not self._refined():  # not each time that somebody asks
             self._publish(full)
+            self._refined = weakref.ref(full)
         return full
 
     def report_map(self) -> tuple[MapUpdate, RunReport]:

@@ -90,11 +90,15 @@ def test_finish_is_idempotent_and_save_map_writes_the_result_folder(
     feed(clusters)
     assert eventually(lambda: len(peer.heard["mapping/instances"]) == len(clusters))
     first = peer.call(Finish, "mapping/finish", timeout_s=5.0)
+    heard = peer.heard["mapping/instances"]
+    assert eventually(lambda: heard[-1].is_full)
+    num_heard = len(heard)
     again = peer.call(Finish, "mapping/finish", timeout_s=5.0)
     assert again.num_points == first.num_points > 0
     assert again.success and again.message == "the map is finished"
     saved = peer.call(SaveMap, "mapping/save_map", folder=str(tmp_path / "out"))
     assert saved.success, saved.message
+    assert len(heard) == num_heard  # who asks again gets the answer, nobody the map once more
     poses = np.loadtxt(tmp_path / "out" / "trajectory.tum")
     assert len(poses) == len({s for c in clusters for f in c.frames for s in f.picture_stamps_ns})
 
