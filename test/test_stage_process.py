@@ -160,19 +160,24 @@ def test_stage_process_leaves_signals_to_its_owner(stage, number):
     assert stage.call("add", 1) == 4
 
 
-def test_stage_process_goes_when_its_owner_is_killed():
-    code = (
-        f"import sys; sys.path[:0] = {[str(Path(__file__).parent)]!r}\n"
-        "from small_stage import SmallStage\n"
-        "from seg2d3d_ros.stage_process import StageProcess\n"
-        "stage = StageProcess(SmallStage)\n"
-        "print(stage.call('pid'), flush=True)\n"
-        "stage.call('sleep', 0.5)\n"
-        "import time; time.sleep(60)\n"
+def owner_of_a_stage(*lines):
+    """Start a Python of its own that makes a stage and goes on with some lines."""
+    made = (
+        f"import sys; sys.path[:0] = {[str(Path(__file__).parent)]!r}",
+        "from small_stage import SmallStage",
+        "from seg2d3d_ros.stage_process import StageProcess",
+        "stage = StageProcess(SmallStage)",
     )
+    command = [sys.executable, "-c", "\n".join([*made, *lines])]
     root = Path(__file__).parents[1]
-    with subprocess.Popen(
-        [sys.executable, "-c", code], cwd=root, stdout=subprocess.PIPE, text=True
+    return subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True)
+
+
+def test_stage_process_goes_when_its_owner_is_killed():
+    with owner_of_a_stage(
+        "print(stage.call('pid'), flush=True)",
+        "stage.call('sleep', 0.5)",
+        "import time; time.sleep(60)",
     ) as owner:
         pid = int(owner.stdout.readline())
         owner.kill()
@@ -180,17 +185,9 @@ def test_stage_process_goes_when_its_owner_is_killed():
 
 
 def test_stage_process_goes_with_its_forks_when_its_owner_is_killed_within_a_long_call():
-    code = (
-        f"import sys; sys.path[:0] = {[str(Path(__file__).parent)]!r}\n"
-        "from small_stage import SmallStage\n"
-        "from seg2d3d_ros.stage_process import StageProcess\n"
-        "stage = StageProcess(SmallStage)\n"
-        "print(stage.call('pid'), stage.call('fork'), flush=True)\n"
-        "stage.call('sleep', 60)\n"
-    )
-    root = Path(__file__).parents[1]
-    with subprocess.Popen(
-        [sys.executable, "-c", code], cwd=root, stdout=subprocess.PIPE, text=True
+    with owner_of_a_stage(
+        "print(stage.call('pid'), stage.call('fork'), flush=True)",
+        "stage.call('sleep', 60)",
     ) as owner:
         pids = [int(pid) for pid in owner.stdout.readline().split()]
         time.sleep(0.2)
