@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import gc
 import importlib
 import importlib.util
 import logging
@@ -20,6 +21,7 @@ from typing import NoReturn, TextIO
 from seg2d3d_ros import __version__
 from seg2d3d_ros.cli import arguments
 from seg2d3d_ros.errors import Seg2D3DError
+from seg2d3d_ros.stage_process import RARELY
 
 COMMANDS = (
     "replay",
@@ -74,6 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     # Small products are many here: BLAS threads would spin for half of the processor time.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    gc.set_threshold(RARELY)
     try:
         return _run(argv)
     except SystemExit as stop:

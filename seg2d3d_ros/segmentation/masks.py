@@ -40,30 +40,32 @@ def encode_labels(labels: NDArray[np.uint16]) -> list[tuple[int, Box, Runs]]:
     order = np.argsort(value, kind="stable")
     order = order[np.searchsorted(value[order], 0, side="right") :]
     value, length = value[order], length[order]
+    if not len(value):
+        return []
     row, column = np.divmod(start[order], w)
-    first = np.flatnonzero(value[1:] != value[:-1]) + 1
-    bounds = np.concatenate(([0], first, [len(value)])) if len(value) else np.zeros(1, np.int64)
+    end_column = column + length
+    first = np.flatnonzero(np.concatenate(([True], value[1:] != value[:-1])))
+    last = np.append(first[1:], len(value)) - 1
+    x0, x1 = np.minimum.reduceat(column, first), np.maximum.reduceat(end_column, first)
+    y0, y1 = row[first], row[last] + 1
+    mask = np.repeat(np.arange(len(first)), last + 1 - first)
+    begin = (row - y0[mask]) * (x1 - x0)[mask] - x0[mask]
+    begin, end = begin + column, begin + end_column
+    # Runs that touch across the end of a row of their box are one.
+    is_apart = np.ones(len(begin) + 1, bool)
+    np.not_equal(begin[1:], end[:-1], out=is_apart[1:-1])
+    is_apart[first] = True
+    runs = np.stack((begin[is_apart[:-1]], end[is_apart[1:]]), axis=1).astype(np.uint32).ravel()
+    bounds = 2 * np.append(np.cumsum(is_apart[:-1])[first] - 1, len(runs) // 2)
+    # The boundary at the end of a box is left out.
+    stop = bounds[1:] - (end[last] == (x1 - x0) * (y1 - y0))
+    boxes = np.stack((x0, y0, x1, y1), axis=1).tolist()
     return [
-        (int(value[a]), *_encode_rows(row[a:b], column[a:b], length[a:b]))
-        for a, b in zip(bounds[:-1], bounds[1:], strict=True)
+        (number, (left, top, right, bottom), runs[a:b])
+        for number, (left, top, right, bottom), a, b in zip(
+            value[first].tolist(), boxes, bounds[:-1].tolist(), stop.tolist(), strict=True
+        )
     ]
-
-
-def _encode_rows(
-    row: NDArray[np.int64], column: NDArray[np.int64], length: NDArray[np.int64]
-) -> tuple[Box, Runs]:
-    """Encode horizontal runs in reading order; runs that touch across a row's end become one."""
-    x0, y0 = int(column.min()), int(row[0])
-    x1, y1 = int((column + length).max()), int(row[-1]) + 1
-    width = x1 - x0
-    start = (row - y0) * width + column - x0
-    end = start + length
-    is_apart = np.ones(len(start) + 1, bool)
-    np.not_equal(start[1:], end[:-1], out=is_apart[1:-1])
-    runs = np.stack((start[is_apart[:-1]], end[is_apart[1:]]), axis=1).ravel()
-    if runs[-1] == width * (y1 - y0):
-        runs = runs[:-1]
-    return (x0, y0, x1, y1), runs.astype(np.uint32)
 
 
 def to_label_image(masks: Sequence[Mask], shape: tuple[int, int]) -> NDArray[np.uint16]:
