@@ -115,7 +115,8 @@ def find_patches(
 def sheet_of(patches: NDArray[np.uint8], size: tuple[int, ...]) -> NDArray[np.uint8]:
     """Return patches (n, k, k) side by side in a picture of that height and width."""
     n, k = len(patches), patches.shape[1]
-    rows, columns = size[0] // k, size[1] // k
+    columns = size[1] // k
+    rows = -(-n // columns)
     full = np.zeros((rows * columns, k, k), dtype=patches.dtype)
     full[:n] = patches
     sheet = np.zeros(size, dtype=patches.dtype)
