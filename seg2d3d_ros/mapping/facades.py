@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
-from scipy.ndimage import binary_dilation, convolve
 
 from seg2d3d_ros.mapping.lines import Line, Scatter, find_headed_line, find_line
 from seg2d3d_ros.mapping.plane_sweep import SweptWall
@@ -133,8 +133,10 @@ class Facade:
 
 def among_like(cells: np.ndarray) -> np.ndarray:
     """Return which of cells (a, h) bool have three of their like or more around them."""
-    around = convolve(cells.astype(np.int64), np.ones((3, 3), np.int64), mode="constant")
-    return cells & (around > _MIN_NEIGHBOURS)
+    around = cv2.boxFilter(
+        cells.astype(np.uint8), -1, (3, 3), normalize=False, borderType=cv2.BORDER_CONSTANT
+    )
+    return np.asarray(cells & (around > _MIN_NEIGHBOURS))
 
 
 @dataclass(frozen=True)
@@ -301,6 +303,7 @@ def _make_facade(
     measured = np.zeros(cell.max(axis=0) + 1 + margin, dtype=bool)
     measured[cell[:, 0], cell[:, 1]] = True
     disk = np.hypot(*np.mgrid[-margin : margin + 1, -margin : margin + 1]) <= margin
+    around = cv2.dilate(measured.astype(np.uint8), disk.astype(np.uint8))
     order = np.argsort(near.edge_m)
     half = np.searchsorted(np.cumsum(near.area_m2[order]), near.area_m2.sum() / 2.0)
     return Facade(
@@ -311,6 +314,6 @@ def _make_facade(
         start_m=start,
         measured=measured,
         dense=among_like(measured),
-        cells=binary_dilation(measured, disk),
+        cells=around.astype(bool),
         is_fine=bool(near.edge_m[order][half] < _FINE_EDGE_M and measured.sum() > _FINE_CELLS),
     )

@@ -103,11 +103,13 @@ def find_mount_errors(state: MapState) -> tuple[MountError, ...]:
     """
     if state.rig is None:
         return ()
+    has_odometry = state.rig.has_odometry and bool(state.odometry)
+    if len(state.cameras) < 2 and not has_odometry:
+        return ()
     found = forks.in_order(measure_mounts, _stretches(state))
     evidence = _Evidence.of([e for e in found if e is not None])
     if evidence is None:
         return ()
-    has_odometry = state.rig.has_odometry and bool(state.odometry)
     suspects, errors = list(range(len(state.cameras))), []
     while len(suspects) > 1:
         worst = evidence.worst_of(suspects)

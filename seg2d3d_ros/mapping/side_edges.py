@@ -31,6 +31,8 @@ _LEAST_SHARE, _MOST_RMS_PX, _LEAST_RMS_PX = 0.7, 1.6, 0.7
 _LEAST_ANGLE_RAD = np.deg2rad(0.5)
 _LEAST_RANGE_M, _BEHIND_PX = 1.0, 1e3
 _STEPS = 8
+# Of the rays of a mask, where those begin that go to its ends halfway up, and to its outermost.
+_HALFWAY, _OUTERMOST = 0, 2
 
 
 @dataclass(frozen=True)
@@ -89,62 +91,73 @@ class EdgeFinder:
         """Return the edges of all buildings with masks but some, as far as many masks agree."""
         count = Counter(a.instance for named in self._names.values() for a in named)
         wanted = {i for i, num in count.items() if i > 0 and num >= _LEAST_VIEWS}
-        ends: dict[tuple[int, bool], list[_End]] = {}
-        for end in self._ends(wanted.difference(known)):
-            ends.setdefault((end.instance, end.is_left), []).append(end)
+        ends: dict[tuple[int, bool], list[tuple[int, int, int]]] = {}
+        for mask, instance, is_left in self._ends(wanted.difference(known)):
+            ends.setdefault((instance, is_left), []).append(mask)
+        some = {key: _thinned(masks) for key, masks in sorted(ends.items())}
+        # Frame by frame: those that are frozen lie on disk.
+        looks = {m: self._look(*m) for m in sorted({m for masks in some.values() for m in masks})}
         out: dict[int, list[SideEdge]] = {}
-        for (instance, is_left), some in sorted(ends.items()):
-            halfway, outermost = (_sightings(some, which) for which in (0, 1))
-            edge = triangulate_edge(halfway, is_left) or triangulate_edge(outermost, is_left)
+        for (instance, is_left), masks in some.items():
+            found = [looks[m] for m in masks]
+            edge = _edge(found, is_left, _HALFWAY) or _edge(found, is_left, _OUTERMOST)
             if edge is not None:
                 out.setdefault(instance, []).append(edge)
         return out
 
-    def _ends(self, wanted: Set[int]) -> Iterator[_End]:
-        """Yield where masks of some buildings end inside of their pictures."""
+    def _ends(self, wanted: Set[int]) -> Iterator[tuple[tuple[int, int, int], int, bool]]:
+        """Yield masks (frame, camera, position) that end inside of their pictures.
+
+        Beside each its instance, and whether it is its left end.
+        """
         for (k, c), named in sorted(self._names.items()):
-            some = [j for j, a in enumerate(named) if a.instance in wanted]
-            if not some:
-                continue
-            frame, camera = self._state.frames[k], self._state.cameras[c]
-            T_world_cam = frame.T_world_base @ camera.T_base_cam
-            for j in some:
-                mask = frame.masks[c][j]
-                left, _, right, _ = mask.bbox_px
-                rays = _rays(camera, T_world_cam, _extremes(mask))
-                flat = np.linalg.norm(rays[:, :2], axis=1)
-                plan, slopes = rays[:, :2] / flat[:, None], rays[4:, 2] / flat[4:]
-                row = T_world_cam[:3, 3], slopes, models.focal_px(camera)
+            for j, assigned in enumerate(named):
+                if assigned.instance not in wanted:
+                    continue
+                left, _, right, _ = self._state.frames[k].masks[c][j].bbox_px
                 if left > _MARGIN_PX:
-                    yield _End(named[j].instance, True, plan[[0, 2]], plan[1], *row)
-                if right < camera.width_px - _MARGIN_PX:
-                    yield _End(named[j].instance, False, plan[[1, 3]], plan[0], *row)
+                    yield (k, c, j), assigned.instance, True
+                if right < self._state.cameras[c].width_px - _MARGIN_PX:
+                    yield (k, c, j), assigned.instance, False
+
+    def _look(self, k: int, c: int, j: int) -> _Ends:
+        frame, camera = self._state.frames[k], self._state.cameras[c]
+        T_world_cam = frame.T_world_base @ camera.T_base_cam
+        rays = _rays(camera, T_world_cam, _extremes(frame.masks[c][j]))
+        flat = np.linalg.norm(rays[:, :2], axis=1)
+        plan, slopes = rays[:, :2] / flat[:, None], rays[4:, 2] / flat[4:]
+        return _Ends(plan[:4], T_world_cam[:3, 3], slopes, models.focal_px(camera))
 
 
 @dataclass(frozen=True)
-class _End:
-    """One row of `Sightings`, but with two rays: halfway up, and to its outermost pixel."""
+class _Ends:
+    """Where a mask ends: rays in the plan to the left and right, halfway up and outermost (4, 2).
 
-    instance: int
-    is_left: bool
+    Else as a row of `Sightings`.
+    """
+
     rays: FloatArray
-    other: FloatArray
     center: FloatArray
     slopes: FloatArray
     focal_px: float
 
 
-def _sightings(ends: list[_End], which: int) -> Sightings:
-    """Return the sightings of one building by one of their two rays, thinned evenly."""
-    places = np.linspace(0, len(ends) - 1, min(len(ends), _MOST_VIEWS)).astype(np.int64)
-    some = [ends[k] for k in places.tolist()]
-    return Sightings(
-        centers=np.stack([e.center for e in some]),
-        rays=np.stack([e.rays[which] for e in some]),
-        others=np.stack([e.other for e in some]),
-        slopes=np.stack([e.slopes for e in some]),
-        focal_px=np.array([e.focal_px for e in some]),
+def _thinned(masks: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
+    """Return some masks, evenly."""
+    places = np.linspace(0, len(masks) - 1, min(len(masks), _MOST_VIEWS)).astype(np.int64)
+    return [masks[k] for k in places.tolist()]
+
+
+def _edge(ends: list[_Ends], is_left: bool, height: int) -> SideEdge | None:
+    """Triangulate where masks end to one side, by rays halfway up or to their outermost pixel."""
+    seen = Sightings(
+        centers=np.stack([e.center for e in ends]),
+        rays=np.stack([e.rays[height + (not is_left)] for e in ends]),
+        others=np.stack([e.rays[int(is_left)] for e in ends]),
+        slopes=np.stack([e.slopes for e in ends]),
+        focal_px=np.array([e.focal_px for e in ends]),
     )
+    return triangulate_edge(seen, is_left)
 
 
 def _extremes(mask: Mask) -> FloatArray:
