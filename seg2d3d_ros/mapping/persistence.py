@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Iterable
 from enum import Enum
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -24,8 +26,8 @@ from seg2d3d_ros.mapping.archive import Arrays, BlockStore
 VERSION = 7
 
 _PACKAGE = "seg2d3d_ros."
-_PLAIN = (bool, int, float, str)
-_plain = json.JSONEncoder().encode
+_PLAIN = frozenset((bool, int, float, str, type(None)))
+_json = json.JSONEncoder().encode
 _DICTS: dict[str, Callable[[], dict]] = {
     "dict": dict,
     "Counter": Counter,
@@ -83,7 +85,7 @@ class _Writer:
         self._alive: list[Any] = []
 
     def node(self, v: Any, path: str) -> str:
-        if v is None or type(v) in _PLAIN:
+        if type(v) in _PLAIN:
             return _plain(v)
         if v is self._outside:
             return _node("store")
@@ -137,13 +139,17 @@ class _Writer:
         return _node("dict", name, inner=flat)
 
     def _object(self, v: Any, path: str) -> str:
-        slots = [s for c in type(v).__mro__ for s in getattr(c, "__slots__", ())]
-        names = tuple(n for n in (*slots, *getattr(v, "__dict__", ())) if hasattr(v, n))
+        slots = (n for n in _slots(type(v)) if hasattr(v, n))  # type: ignore[arg-type]
+        names = (*slots, *getattr(v, "__dict__", ()))
         key = (type(v), names)
         if key not in self._class_at:
             self._class_at[key] = len(self.classes)
             self.classes.append([*_name(type(v)), *names])
-        inner = [self.node(getattr(v, n), f"{path}.{n}") for n in names]
+        values = [getattr(v, n) for n in names]
+        inner = [
+            _plain(x) if type(x) in _PLAIN else self.node(x, f"{path}.{n}")
+            for n, x in zip(names, values, strict=True)
+        ]
         return _node("object", self._class_at[key], inner=inner)
 
     def _pool(self, v: NDArray[Any]) -> tuple[str, int]:
@@ -152,6 +158,20 @@ class _Writer:
         self.pools.setdefault(kind, []).append(np.ascontiguousarray(v).ravel())
         self._size[kind] += v.size
         return kind, at
+
+
+@cache
+def _slots(of: type) -> tuple[str, ...]:
+    return tuple(s for c in of.__mro__ for s in getattr(c, "__slots__", ()))
+
+
+def _plain(v: None | bool | float | str) -> str:
+    """Return a plain value as JSON; that of numbers, which most are, the encoder makes slowly."""
+    if type(v) is int:
+        return int.__repr__(v)
+    if type(v) is float and math.isfinite(v):
+        return float.__repr__(v)
+    return _json(v)
 
 
 def _node(kind: str, *numbers: Any, inner: Iterable[str] = ()) -> str:
