@@ -17,8 +17,10 @@ def normalize(camera: Camera, uv_px: np.ndarray) -> FloatArray:
     if len(uv) == 0:
         return uv
     if camera.distortion == Distortion.NONE:
-        focal = np.array([camera.K[0, 0], camera.K[1, 1]])
-        return (uv - camera.K[:2, 2]) / focal
+        out = np.empty_like(uv)
+        for axis in range(2):
+            out[:, axis] = (uv[:, axis] - camera.K[axis, 2]) / camera.K[axis, axis]
+        return out
     if camera.distortion == Distortion.EQUIDISTANT:
         return cv2.fisheye.undistortPoints(uv[:, None], camera.K, camera.D).reshape(-1, 2)
     # undistortPoints of OpenCV 4 takes no criteria and stops after five rounds; this one does.
@@ -43,12 +45,16 @@ def project(camera: Camera, points_cam: FloatArray) -> tuple[FloatArray, np.ndar
     """
     uv, inside = np.full((len(points_cam), 2), np.nan), np.zeros(len(points_cam), dtype=bool)
     front = np.flatnonzero(points_cam[:, 2] > 0.05)
-    xy = points_cam[front, :2] / points_cam[front, 2:]
-    if camera.distortion != Distortion.NONE:
+    x, y, z = points_cam.take(front, axis=0).T
+    x, y = x / z, y / z
+    if camera.distortion == Distortion.NONE:
+        u, v = x * camera.K[0, 0] + camera.K[0, 2], y * camera.K[1, 1] + camera.K[1, 2]
+    else:
+        xy = np.stack([x, y], axis=1)
         near = np.linalg.norm(xy, axis=1) < radius_limit(camera)
-        front, xy = front[near], xy[near]
-    uv[front] = found = distort(camera, xy)
-    u, v = found[:, 0], found[:, 1]
+        front = front[near]
+        u, v = distort(camera, xy[near]).T
+    uv[front, 0], uv[front, 1] = u, v
     inside[front] = (
         (u > -0.5) & (v > -0.5) & (u < camera.width_px - 0.5) & (v < camera.height_px - 0.5)
     )

@@ -106,17 +106,21 @@ class MaskStack:
         """Stack masks, m pairs of box and runs."""
         self._boxes = np.array([box for box, _ in masks], dtype=np.int64).reshape(-1, 4)
         x0, y0, x1, y1 = self._boxes.T
-        # With the boundary at the end of the crop, so that foreground runs are pairs throughout.
-        closed = [_closed(*mask) for mask in masks]
-        num_runs = np.array([len(runs) for runs in closed], dtype=np.int64)
-        self._first = np.cumsum(num_runs) - num_runs
         self._width, size = x1 - x0, (x1 - x0) * (y1 - y0)
+        # With the boundary at the end of the crop, so that foreground runs are pairs throughout.
+        closed = [np.zeros(0, np.uint32)]
+        for (_, runs), end in zip(masks, size.tolist(), strict=True):
+            closed += [runs, np.array([end], np.uint32)] if len(runs) % 2 else [runs]
+        num_runs = np.array([len(runs) + len(runs) % 2 for _, runs in masks], dtype=np.int64)
+        self._first = np.cumsum(num_runs) - num_runs
         base = np.cumsum(size) - size
-        runs = np.concatenate([np.zeros(0, np.uint32), *closed])
-        self._boundaries = runs + np.repeat(base, num_runs)
+        self._size = int(size.sum())
+        # Half as long numbers are found in three quarters of the time.
+        kind = _kind(self._size)
+        self._boundaries = np.concatenate(closed).astype(kind)
+        self._boundaries += np.repeat(base.astype(kind), num_runs)
         # Where (0, 0) would be, were the row of the box as long as that.
         self._origin = base - y0 * self._width - x0
-        self._size = int(size.sum())
 
     @classmethod
     def joined(cls, stacks: Sequence[MaskStack]) -> MaskStack:
@@ -132,9 +136,10 @@ class MaskStack:
         out._first = first + np.repeat(num_before, per_stack)
         origin = np.concatenate([out._origin, *(s._origin for s in stacks)])
         out._origin = origin + np.repeat(size_before, per_stack)
-        boundaries = np.concatenate([out._boundaries, *(s._boundaries for s in stacks)])
-        out._boundaries = boundaries + np.repeat(size_before, numbers)
         out._size = int(sizes.sum())
+        kind = _kind(out._size)
+        boundaries = np.concatenate([out._boundaries, *(s._boundaries for s in stacks)])
+        out._boundaries = boundaries.astype(kind) + np.repeat(size_before.astype(kind), numbers)
         return out
 
     def __len__(self) -> int:
@@ -201,7 +206,7 @@ class MaskStack:
         x0, y0, x1, y1 = self._boxes[mask].T
         in_box = (left >= x0) & (left + 2 * half < x1) & (row >= y0) & (row < y1)
         index = row * self._width[mask] + left + self._origin[mask]
-        place = np.searchsorted(self._boundaries, index, side="right")
+        place = self._place(index)
         end = np.append(self._boundaries, 0)[place]
         is_inside = in_box & ((place & 1) == 1) & (index + 2 * half < end)
         return np.asarray((is_inside | (room < 0)).all(axis=0))
@@ -212,17 +217,24 @@ class MaskStack:
         Args:
             uv_px: (n, 2) pixels anywhere, or (m, n, 2), n for each mask; NaN lies in no mask.
         """
-        x0, y0, x1, y1 = self._boxes.T[:, :, None]
         u, v = uv_px[..., 0] + 0.5, uv_px[..., 1] + 0.5
+        x0, y0, x1, y1 = self._boxes.T[:, :, None].astype(u.dtype)
         in_box = (u >= x0) & (u < x1)
-        in_box &= (v >= y0) & (v < y1)
-        mask, pixel = np.nonzero(in_box)
-        at = pixel if uv_px.ndim == 2 else (mask, pixel)
-        column, row = u[at].astype(np.int64), v[at].astype(np.int64)
-        index = row * self._width[mask] + column + self._origin[mask]
-        place = np.searchsorted(self._boundaries, index, side="right") - self._first[mask]
+        in_box &= v >= y0
+        in_box &= v < y1
+        pair = np.flatnonzero(in_box)
+        mask = pair // max(u.shape[-1], 1)
+        pixel = pair - mask * u.shape[-1]
+        at = pixel if uv_px.ndim == 2 else pair
+        column, row = (axis.ravel()[at].astype(np.int64) for axis in (u, v))
+        # Each mask has an even number of boundaries.
+        place = self._place(row * self._width[mask] + column + self._origin[mask])
         is_inside = (place & 1).astype(bool)
         return mask[is_inside], pixel[is_inside]
+
+    def _place(self, index: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return how many boundaries lie at or before places in the stack (n,)."""
+        return self._boundaries.searchsorted(index.astype(self._boundaries.dtype), side="right")
 
     def contain(self, uv_px: NDArray[np.floating]) -> NDArray[np.bool_]:
         """Return which pixels (n, 2) lie in which mask, (m, n)."""
@@ -263,10 +275,9 @@ def is_deep(bbox_px: Box, runs: Runs, uv_px: ArrayLike, depth_px: float) -> NDAr
     return MaskStack([(bbox_px, runs)]).are_deep(mask, uv, np.array([depth_px]))
 
 
-def _closed(bbox_px: Box, runs: Runs) -> Runs:
-    """Return runs with the boundary at the end of the crop, where it was left out."""
-    x0, y0, x1, y1 = bbox_px
-    return np.append(runs, np.uint32((x1 - x0) * (y1 - y0))) if len(runs) % 2 else runs
+def _kind(size: int) -> type[np.signedinteger]:
+    """Return integers that places in a stack of so many pixels fit into."""
+    return np.int32 if size < 1 << 31 else np.int64
 
 
 def _root(value: ArrayLike) -> NDArray[np.int64]:

@@ -47,7 +47,8 @@ def incidence(
     belongs to what lies behind, at a hole to what stands before. In small masks close is closer.
     """
     stack = MaskStack([(m.bbox_px, m.runs) for m in masks])
-    order = sorted(range(len(masks)), key=lambda k: (-int(stack.areas[k]), masks[k].label))
+    areas = stack.areas.tolist()
+    order = sorted(range(len(masks)), key=lambda k: (-areas[k], masks[k].label))
     turn = np.empty(len(masks), dtype=np.int64)
     turn[order] = np.arange(len(masks))
     mask, point = stack.hits(uv_px)
@@ -56,8 +57,8 @@ def incidence(
     smallest[point[by_turn]] = mask[by_turn]  # the last one written stays
     # The last entry is for those outside all masks.
     class_id = np.array([*(m.class_id for m in masks), -1], dtype=np.int64)
-    is_building = np.isin(class_id[:-1], list(building_classes))
-    found = np.flatnonzero(np.append(is_building, False)[smallest])
+    is_building = np.array([*(m.class_id in building_classes for m in masks), False])
+    found = np.flatnonzero(is_building[smallest])
     margin_px = np.clip(_EDGE_RATIO * np.sqrt(stack.areas), 1.0, _MAX_EDGE_PX)
     found = found[stack.are_deep(smallest[found], uv_px[found], margin_px)]
     return Incidence(ids[found], smallest[found], ids, class_id[smallest])
