@@ -21,7 +21,7 @@ from seg2d3d_ros.mapping.visibility import (
     hidden_by_neighbours,
     show,
 )
-from seg2d3d_ros.types import IntArray
+from seg2d3d_ros.types import FloatArray, IntArray
 
 _TRACKED_WEIGHT = 0.75
 _ENOUGH_TRACKED = 6.0
@@ -69,23 +69,20 @@ def weigh_picture(
     if not named:
         return out
     stack = MaskStack([(m.bbox_px, m.runs) for m in masks])
-    samples = _samples(stack, named)
     shown = show(state, picture.frame, picture.camera, labelled, range_m)
     inside = stack.contain(shown.uv_px)
     rows = _facing(shown, inside, stack.areas, named)
     followed, held = _followed(state, picture, instance_of, len(masks))
     shown = shown.take(rows).joined(followed)
     inside = np.concatenate([inside[:, rows], held], axis=1)
-    is_free = ~inside.any(axis=0)
-    total = Counter(shown.instances[inside[named].any(axis=0)].tolist())
-    for k, pixels in zip(named, samples, strict=True):
-        own = instance_of[picture.seen.mask == k]
-        out[k].update(_tracked(own[own > 0]))
-        reach_px = max(_LEAST_COVER_PX, _COVER_REACH * math.sqrt(stack.areas[k]))
-        out[k].update(_covered(pixels, shown, inside[k] | is_free, reach_px))
-        here = Counter(shown.instances[inside[k]].tolist())
-        shares = {i: n / total[i] * min(n / _ENOUGH_SHOWN, 1.0) for i, n in here.items()}
-        out[k].update(Counter(shares))  # type: ignore[arg-type]
+    is_there = np.bincount(np.concatenate([[0], instance_of, shown.instances])) > 0
+    column, instances = np.cumsum(is_there) - 1, np.flatnonzero(is_there).tolist()
+    shape, owner = (len(masks), len(instances)), column[shown.instances]
+    votes = _tracked(_counted(picture.seen.mask, column[instance_of], shape))[named]
+    votes += _covered(stack, named, shown.uv_px, inside, owner, len(instances))
+    votes += _contained(inside[named], owner, len(instances))
+    for k, row in zip(named, votes.tolist(), strict=True):
+        out[k].update({i: vote for i, vote in zip(instances, row, strict=True) if vote})
     return out
 
 
@@ -106,6 +103,8 @@ def _followed(
     T_world_cam = frame.T_world_base @ state.cameras[picture.camera].T_base_cam
     depth = (state.points(ids) - T_world_cam[:3, 3]) @ T_world_cam[:3, 2]
     unsure = ~are_sure(state.sigma(ids), depth)
+    if not unsure.any():
+        return Shown(np.zeros((0, 2)), np.zeros(0), rows[:0]), np.zeros((num_masks, 0), dtype=bool)
     rows, ids, depth = rows[unsure], ids[unsure], depth[unsure]
     here = np.flatnonzero(frame.camera == picture.camera)
     known = state.canonical(frame.ids[here])
@@ -128,10 +127,36 @@ def _facing(shown: Shown, inside: np.ndarray, areas: IntArray, named: list[int])
     return np.flatnonzero(~hidden_by_neighbours(shown, mask, reach))
 
 
-def _tracked(instances: IntArray) -> Evidence:
-    """Return shares of the landmarks tracked in a mask; a few weigh less than many."""
-    weight = _TRACKED_WEIGHT * min(len(instances) / _ENOUGH_TRACKED, 1.0)
-    return Counter({i: weight * n / len(instances) for i, n in _counted(instances)})
+def _tracked(num: IntArray) -> FloatArray:
+    """Return shares (m, i) of the landmarks tracked in masks; a few weigh less than many.
+
+    Args:
+        num: (m, i) how many of each instance; the first is none.
+    """
+    num[:, 0] = 0
+    total = num.sum(axis=1, keepdims=True)
+    weight = _TRACKED_WEIGHT * np.minimum(total / _ENOUGH_TRACKED, 1.0)
+    return np.asarray(weight * num / np.maximum(total, 1))
+
+
+def _contained(inside: NDArray[np.bool_], owner: IntArray, size: int) -> FloatArray:
+    """Return shares (m, size) of the points of instances that lie in masks; of a few, less.
+
+    Args:
+        inside: (m, n) which points lie in which masks.
+        owner: (n,) instance of each point.
+        size: How many instances there are.
+    """
+    mask, point = np.nonzero(inside)
+    num = _counted(mask, owner[point], (len(inside), size))
+    total = np.bincount(owner[inside.any(axis=0)], minlength=size)
+    return np.asarray(num / np.maximum(total, 1) * np.minimum(num / _ENOUGH_SHOWN, 1.0))
+
+
+def _counted(row: IntArray, column: IntArray, shape: tuple[int, int]) -> IntArray:
+    """Return how often each pair of row (n,) and column (n,) is there."""
+    num = np.bincount(row * shape[1] + column, minlength=shape[0] * shape[1])
+    return num.reshape(shape)
 
 
 def _samples(stack: MaskStack, some: list[int]) -> list[NDArray[np.int64]]:
@@ -145,19 +170,32 @@ def _samples(stack: MaskStack, some: list[int]) -> list[NDArray[np.int64]]:
 
 
 def _covered(
-    pixels: NDArray[np.int64], shown: Shown, may_count: NDArray[np.bool_], reach_px: float
-) -> Evidence:
-    """Return shares of a mask's pixels (m, 2), each going to the nearest of the points allowed."""
-    rows = np.flatnonzero(may_count)
-    if not len(rows):
-        return Counter()
-    squared = cdist(pixels, shown.uv_px[rows], "sqeuclidean")  # a tree takes twice the time
-    nearest = squared.argmin(axis=1)
-    is_near = squared[np.arange(len(pixels)), nearest] < reach_px**2
-    found = shown.instances[rows[nearest[is_near]]]
-    return Counter({i: n / len(pixels) for i, n in _counted(found)})
+    stack: MaskStack,
+    named: list[int],
+    uv_px: FloatArray,
+    inside: NDArray[np.bool_],
+    owner: IntArray,
+    size: int,
+) -> FloatArray:
+    """Return shares (k, size) of the pixels of some masks, each going to the nearest point.
 
-
-def _counted(instances: IntArray) -> list[tuple[int, int]]:
-    """Return how often each instance (n,) is there, in ascending order: sorting few is slow."""
-    return sorted(Counter(instances.tolist()).items())
+    Args:
+        stack: All masks, m of them.
+        named: Which of them, k.
+        uv_px: (n, 2) points.
+        inside: (m, n) which of them lie in which mask; those in other masks alone do not count.
+        owner: (n,) instance of each point.
+        size: How many instances there are.
+    """
+    out = np.zeros((len(named), size))
+    is_free = ~inside.any(axis=0)
+    for row, k, pixels in zip(out, named, _samples(stack, named), strict=True):
+        rows = np.flatnonzero(inside[k] | is_free)
+        if len(rows):
+            squared = cdist(pixels, uv_px[rows], "sqeuclidean")  # a tree takes twice the time
+            nearest = squared.argmin(axis=1)
+            reach_px = max(_LEAST_COVER_PX, _COVER_REACH * math.sqrt(stack.areas[k]))
+            is_near = squared[np.arange(len(pixels)), nearest] < reach_px**2
+            found = owner[rows[nearest[is_near]]]
+            row[:] = np.bincount(found, minlength=size) / len(pixels)
+    return out
