@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from seg2d3d_ros.geometry.masks import contains_each
+from seg2d3d_ros.geometry.masks import MaskStack
 from seg2d3d_ros.mapping import forks
 from seg2d3d_ros.mapping.consensus import InMasks, mask_key
 from seg2d3d_ros.mapping.identities import Picture
@@ -74,12 +74,11 @@ class SharedMasks:
             return _NONE, _NONE
         reach = _RANGE_M * self._state.unit
         shown = show(self._state, picture.frame, picture.camera, labelled, reach)
-        runs = [(masks[j].bbox_px, masks[j].runs) for j in places]
-        rows, owners = [_NONE], [_NONE]
-        for j, inside in zip(places, contains_each(runs, shown.uv_px), strict=True):
-            depth = shown.depth_m[inside]
-            if len(depth):
-                found = shown.instances[inside][are_in_front(depth)]
-                rows.append(mask_key(number, np.full(len(found), j)))
-                owners.append(found)
-        return np.concatenate(rows), np.concatenate(owners)
+        stack = MaskStack([(masks[j].bbox_px, masks[j].runs) for j in places])
+        mask, point = stack.hits(shown.uv_px)
+        if not len(mask):
+            return _NONE, _NONE
+        of_mask = np.split(shown.depth_m[point], np.flatnonzero(np.diff(mask)) + 1)
+        is_in_front = np.concatenate([are_in_front(depth) for depth in of_mask])
+        mask, point = mask[is_in_front], point[is_in_front]
+        return mask_key(number, np.array(places)[mask]), shown.instances[point]

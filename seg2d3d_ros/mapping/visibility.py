@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial import cKDTree
+from scipy.spatial.distance import cdist
 
 from seg2d3d_ros.geometry import cameras as models
 from seg2d3d_ros.geometry import transforms
@@ -15,7 +15,7 @@ from seg2d3d_ros.types import FloatArray, IntArray
 
 LAYER_RATIO = 1.35
 _CELL_PX = 12
-_TILE_M = 25.0
+_TILE_M = 15.0
 _SPACING_M = 1.5
 _STEPS_OF_DOUBT = 4.0
 _MAX_RELATIVE_SIGMA = 0.03
@@ -71,8 +71,8 @@ class LabelledPoints:
         meets &= np.hypot(offset[:, 0], offset[:, 1]) <= range_m + self.radii
         found = [self.tiles[t] for t in np.flatnonzero(meets)]
         rows = np.sort(np.concatenate([np.zeros(0, dtype=np.int64), *found]))
-        away = self.points_world[rows, :2] - T_world_cam[:2, 3]
-        return rows[np.einsum("ni,ni->n", away, away) <= range_m**2]
+        x, y, _ = self.points_world.take(rows, axis=0).T
+        return rows[(x - T_world_cam[0, 3]) ** 2 + (y - T_world_cam[1, 3]) ** 2 <= range_m**2]
 
 
 def labelled_points(
@@ -154,13 +154,15 @@ def show(
     near = labelled.in_cone(T_world_cam, half_angle_rad, range_m)
     if not len(near):
         return nothing
-    p_cam = transforms.apply(transforms.invert(T_world_cam), labelled.points_world[near])
+    points = labelled.points_world.take(near, axis=0)
+    p_cam = transforms.apply(transforms.invert(T_world_cam), points)
     uv, inside = models.project(model, p_cam)
     inside &= are_sure(labelled.sigma_m[near], p_cam[:, 2])
     if not inside.any():
         return nothing
-    near, uv, depth = near[inside], uv[inside], p_cam[inside, 2]
-    column, row = (uv.T // _CELL_PX).astype(np.int64) + 1
+    found = np.flatnonzero(inside)
+    near, uv, depth = near[found], uv.take(found, axis=0), p_cam[found, 2]
+    column, row = np.floor(uv.T / _CELL_PX).astype(np.int64) + 1
     cell = row * (model.width_px // _CELL_PX + 2) + column
     nearest = np.full(cell.max() + 1, np.inf)
     np.minimum.at(nearest, cell, depth)
@@ -198,12 +200,13 @@ def hidden_by_neighbours(shown: Shown, mask: IntArray, reach_px: FloatArray) -> 
     behind = rows[_may_be_hidden(shown, mask, rows)]
     if not len(behind):
         return hidden
-    num = min(_NUM_NEIGHBOURS + 1, len(rows))
-    distance, near = cKDTree(shown.uv_px[rows]).query(shown.uv_px[behind], k=num)
-    near = rows[near]
-    in_front = (distance <= reach_px[behind, None]) & (mask[near] == mask[behind, None])
-    in_front &= shown.instances[near] != shown.instances[behind, None]
-    in_front &= _IN_FRONT_RATIO * shown.depth_m[near] < shown.depth_m[behind, None]
+    squared = cdist(shown.uv_px[behind], shown.uv_px[rows], "sqeuclidean")
+    last = min(_NUM_NEIGHBOURS, len(rows) - 1)  # each is its own nearest neighbour
+    farthest = np.minimum(np.partition(squared, last, axis=1)[:, last], reach_px[behind] ** 2)
+    in_front = squared <= farthest[:, None]
+    in_front &= mask[rows] == mask[behind, None]
+    in_front &= shown.instances[rows] != shown.instances[behind, None]
+    in_front &= _IN_FRONT_RATIO * shown.depth_m[rows] < shown.depth_m[behind, None]
     hidden[behind] = in_front.sum(axis=1) >= _NUM_IN_FRONT
     return hidden
 
