@@ -16,7 +16,6 @@ import numpy as np
 
 from seg2d3d_ros.config import Config
 from seg2d3d_ros.geometry import transforms
-from seg2d3d_ros.mapping import forks
 from seg2d3d_ros.mapping.attraction import attracted
 from seg2d3d_ros.mapping.consensus import (
     MaskTable,
@@ -38,7 +37,7 @@ from seg2d3d_ros.mapping.votes import PlacedLandmarks, VoteGraph, place_keys
 from seg2d3d_ros.types import EventKind, FloatArray, InstanceEvent, IntArray
 
 _MIN_STEP_M = 0.25
-_PICTURES_AT_A_TIME, _WORTH_A_FORK = 512, 64
+_PICTURES_AT_A_TIME = 512
 _PLACES_AT_A_TIME = 20_000
 _NONE = np.zeros(0, dtype=np.int64)
 
@@ -186,8 +185,7 @@ class Associator(Association):
         placed, reach_m = self._placed(state, voting), self._options.vote_reach_m
         for k in range(0, len(voting), _PICTURES_AT_A_TIME):
             some = [p.seen for p in voting[k : k + _PICTURES_AT_A_TIME]]
-            votes = forks.in_order(partial(placed.votes_of, reach_m=reach_m), some, _WORTH_A_FORK)
-            touched.append(self._graph.add(votes))
+            touched.append(self._graph.add([placed.votes_of(seen, reach_m) for seen in some]))
         return np.unique(np.concatenate(touched))
 
     def _placed(self, state: MapState, pictures: list[Picture]) -> PlacedLandmarks:

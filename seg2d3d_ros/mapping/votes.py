@@ -117,7 +117,8 @@ def picture_votes(
     other = _neighbours(places, _RANKS[_RANKS < len(keys)])
     a, b = np.repeat(np.arange(len(keys)), other.shape[1]), other.ravel()
     # Where places coincide, the nearest one need not be the place itself.
-    near = (np.linalg.norm(places[a] - places[b], axis=1) <= reach[a]) & (a != b)
+    x, y, z = (places.take(a, axis=0) - places.take(b, axis=0)).T
+    near = (np.sqrt(x * x + y * y + z * z) <= reach[a]) & (a != b)
     a, b = a[near], b[near]
     low, high = np.minimum(a, b), np.maximum(a, b)
     low, high = _once(low, high, len(keys))
@@ -151,7 +152,9 @@ def _neighbours(points: FloatArray, ranks: IntArray) -> IntArray:
         return np.asarray(cKDTree(points).query(points, k=ranks + 1)[1])
     centred = points - points.mean(axis=0)
     square = (centred**2).sum(axis=1)
-    distance2 = np.maximum(square[:, None] + square - 2.0 * centred @ centred.T, 0.0)
+    distance2 = square[:, None] + square
+    distance2 -= 2.0 * centred @ centred.T
+    np.maximum(distance2, 0.0, out=distance2)
     # Positive floats are in the order of their bits; the lowest ones make room for the number.
     room = (1 << size.bit_length()) - 1
     key = (distance2.astype(np.float32).view(np.int32) & ~room) | np.arange(size, dtype=np.int32)

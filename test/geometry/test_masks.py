@@ -1,5 +1,6 @@
 import cv2
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -82,6 +83,17 @@ def test_hits_joined_stacks_with_pixels_for_each_mask_agree_with_one_by_one(stac
     found[MaskStack.joined([MaskStack(masks) for masks in encoded]).hits(uv_px)] = True
     expected = [contains(*one, uv) for one, uv in zip(flat, uv_px, strict=True)]
     np.testing.assert_array_equal(found, np.array(expected, bool).reshape(len(flat), 20))
+
+
+@pytest.mark.parametrize("width", [40_000, 50_000])  # 2 ** 31 pixels lie in between
+def test_hits_masks_of_very_many_pixels_agree_with_one_by_one(width):
+    runs = np.array([7 * width + 5, 7 * width + 9, width * width - 3], np.uint32)
+    box = (0, 0, width, width)
+    uv_px = np.array(
+        [[4, 7], [5, 7], [8, 7], [9, 7], [width - 4, width - 1], [width - 1, width - 1]]
+    )
+    inside = contains_each([(box, runs)], uv_px.astype(float))
+    assert inside.tolist() == [[False, True, True, False, False, True]]
 
 
 def test_contains_empty_mask_and_no_pixels():
