@@ -27,7 +27,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the command; verify returns 1 if a file of a named model is missing or wrong."""
+    """Run the command; verify returns 1 if a file is wrong, or what is asked for not there.
+
+    That is every file of the models that are named, or of one model at least where none is.
+    """
     config = load(args.params_file, _arguments(args))
     models = (
         [find_model(config, name) for name in args.models]
@@ -70,17 +73,11 @@ def _where(config: Config, models: Sequence[Model]) -> int:
 
 
 def _verify(config: Config, models: Sequence[Model], are_named: bool) -> int:
-    is_good = True
-    seen = set()
-    for model in models:
-        for check in check_model(config, model):
-            is_bad = check.state in ("missing", "wrong")
-            is_refused = check.state == "unpinned" and config.segmentation.require_pinned
-            is_present_or_named = are_named or check.state != "missing"
-            is_good &= not ((is_bad or is_refused) and is_present_or_named)
-            if check.path not in seen:
-                seen.add(check.path)
-                print(
-                    f"{check.state:8}  {check.path}" + (f"  {check.reason}" * bool(check.reason))
-                )
-    return 0 if is_good else 1
+    refused = {"wrong", "unpinned"} if config.segmentation.require_pinned else {"wrong"}
+    checks = [list(check_model(config, model)) for model in models]
+    for check in {c.path: c for of_model in checks for c in of_model}.values():
+        print(f"{check.state:8}  {check.path}" + (f"  {check.reason}" * bool(check.reason)))
+    states = [{c.state for c in of_model} for of_model in checks]
+    is_whole = ["missing" not in of_model for of_model in states]
+    is_enough = all(is_whole) if are_named else any(is_whole)
+    return 1 if not is_enough or any(refused & of_model for of_model in states) else 0

@@ -64,6 +64,14 @@ def test_models_verify_prints_the_hash_and_fails_when_the_file_is_gone(one_model
     assert capsys.readouterr().out.startswith("missing")
 
 
+def test_models_verify_without_a_name_fails_when_no_model_is_whole(one_model, capsys):
+    options, file = one_model
+    assert run("verify", *options) == 0  # the others are not asked for
+    file.unlink()
+    assert run("verify", *options) == 1
+    assert {line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]} >= {"missing"}
+
+
 def test_models_verify_damaged_file_fails_even_when_not_named(one_model):
     options, file = one_model
     file.write_text("")
