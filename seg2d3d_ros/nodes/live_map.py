@@ -22,7 +22,8 @@ class LiveMap:
         """Start empty; `tile_m` is the edge of the tiles, metres."""
         self._tile_m = tile_m
         self._tiles: dict[int, PointCloud] = {}
-        self._tile_of: dict[int, int] = {}
+        # Where each point is, by ascending id: a dict would take four times the memory.
+        self._ids, self._tile_at = np.zeros((2, 0), dtype=np.int64)
         self._poses: dict[int, tuple[FloatArray, bool]] = {}
         self.instances: dict[int, Instance] = {}
         self.stamp_ns = 0
@@ -45,9 +46,9 @@ class LiveMap:
 
     def apply(self, update: MapUpdate) -> PointCloud:
         """Take an update in; return all points of the tiles in which anything changed."""
-        gone = update.removed_points.tolist()
+        gone = update.removed_points
         if update.is_full:
-            gone = list(self._tile_of.keys() - set(update.cloud.ids.tolist()))
+            gone = self._ids
             self._poses.clear()
             self.instances.clear()
         for id in update.removed_instances:
@@ -61,19 +62,23 @@ class LiveMap:
         self.stamp_ns = max(self.stamp_ns, update.stamp_ns)
         return _joined([self._tiles[t] for t in self._put(update.cloud, gone) if t in self._tiles])
 
-    def _put(self, cloud: PointCloud, gone: list[int]) -> list[int]:
-        """Put points where they are now, and take others away; return the tiles that changed."""
-        ids = cloud.ids.tolist()
-        left = {t for t in (self._tile_of.pop(i, None) for i in (*ids, *gone)) if t is not None}
-        away = np.concatenate([cloud.ids, np.array(gone, dtype=np.int64)])
+    def _put(self, cloud: PointCloud, gone: IntArray) -> list[int]:
+        """Take points (n,) away, and put others where they are; return the tiles that changed."""
+        away = np.union1d(cloud.ids, gone)
+        rows = np.searchsorted(self._ids, away)
+        rows = rows[np.append(self._ids, -1)[rows] == away]
+        left = np.unique(self._tile_at[rows]).tolist()
         for tile in left:
             kept = _take(self._tiles[tile], ~np.isin(self._tiles[tile].ids, away))
             if len(kept.ids):
                 self._tiles[tile] = kept
             else:
                 del self._tiles[tile]
-        into = self._tile(cloud.points_map)
-        self._tile_of.update(zip(ids, into.tolist(), strict=True))
+        into, order = self._tile(cloud.points_map), np.argsort(cloud.ids)
+        ids, tile_at = np.delete(self._ids, rows), np.delete(self._tile_at, rows)
+        at = np.searchsorted(ids, cloud.ids[order])
+        self._ids = np.insert(ids, at, cloud.ids[order])
+        self._tile_at = np.insert(tile_at, at, into[order])
         entered = np.unique(into).tolist()
         for tile in entered:
             new = _take(cloud, into == tile)

@@ -21,6 +21,7 @@ from seg2d3d_ros.io.saved_map import load_stage
 from seg2d3d_ros.mapping.stage import MappingStage
 from seg2d3d_ros.nodes.conversions.clusters import from_cluster
 from seg2d3d_ros.nodes.edit_services import EditServices
+from seg2d3d_ros.nodes.heap import keep_little
 from seg2d3d_ros.nodes.lifecycle import HARDWARE_ID, StageNode, run
 from seg2d3d_ros.nodes.live_accounts import LiveAccounts, say_lost
 from seg2d3d_ros.nodes.map_output import MapOutput
@@ -259,6 +260,7 @@ class MappingNode(StageNode):
 
 def main(args: list[str] | None = None) -> int:
     """Run the mapping node."""
+    keep_little()  # not the others, whose memory does not grow and whose pictures are as large
     # Imported in the midst of a run it would take SIGTERM from us: killed, the map not written.
     import cv2  # noqa: F401
     import pycolmap  # noqa: F401
