@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from seg2d3d_ros.mapping.incidence import Incidence
+from seg2d3d_ros.mapping.reserve import enlarged
 from seg2d3d_ros.types import IntArray
 
 
@@ -50,10 +51,6 @@ class LabelVotes:
 
     def _row(self, class_id: int, ids: IntArray) -> np.ndarray:
         size = int(ids.max()) + 1 if len(ids) else 1
-        row = self._votes.get(class_id)
-        if row is None or len(row) < size:
-            grown = np.zeros(max(size, 2 * (0 if row is None else len(row))), dtype=np.int32)
-            if row is not None:
-                grown[: len(row)] = row
-            row = self._votes[class_id] = grown
-        return row
+        row = self._votes.get(class_id, np.zeros(0, dtype=np.int32))
+        self._votes[class_id] = enlarged(row, size)
+        return self._votes[class_id]

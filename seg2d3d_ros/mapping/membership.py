@@ -11,6 +11,7 @@ from seg2d3d_ros.mapping.edits import Edits
 from seg2d3d_ros.mapping.identities import Association
 from seg2d3d_ros.mapping.labels import LabelVotes
 from seg2d3d_ros.mapping.owners import take_out
+from seg2d3d_ros.mapping.reserve import enlarged
 from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.types import EventKind, IntArray
 
@@ -160,10 +161,8 @@ class Membership:
         self._place[ids] = now
 
     def _reserve(self, size: int) -> None:
-        grow = max(size - len(self._owner), len(self._owner))
-        if size > len(self._owner):
-            self._owner = np.concatenate([self._owner, np.zeros(grow, dtype=np.int64)])
-            self._place = np.concatenate([self._place, np.full(grow, _NO_PLACE, dtype=np.int64)])
+        self._owner = enlarged(self._owner, size)
+        self._place = enlarged(self._place, size, _NO_PLACE)
 
 
 def _grouped(ids: IntArray, keys: IntArray) -> Iterator[tuple[int, list[int]]]:

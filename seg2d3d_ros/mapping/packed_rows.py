@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
+from seg2d3d_ros.mapping.reserve import enlarged
 from seg2d3d_ros.types import IntArray
 
 _MIN_GAPS = 1 << 16
@@ -45,7 +46,7 @@ class PackedRows:
 
     def grow(self, num_rows: int) -> None:
         """Have at least so many rows; new ones are empty."""
-        self._start, self._size = (_enlarged(a, num_rows) for a in (self._start, self._size))
+        self._start, self._size = (enlarged(a, num_rows) for a in (self._start, self._size))
         self._num_rows = max(self._num_rows, num_rows)
 
     def take(self, numbers: IntArray) -> sparse.csr_array:
@@ -60,9 +61,7 @@ class PackedRows:
         """Replace some rows (n, len), each named once."""
         end = self._end + rows.nnz
         if end > len(self._values):
-            self._columns, self._values = (
-                _enlarged(a, end) for a in (self._columns, self._values)
-            )
+            self._columns, self._values = (enlarged(a, end) for a in (self._columns, self._values))
         self._columns[self._end : end] = rows.indices
         self._values[self._end : end] = rows.data
         self._num_entries += rows.nnz - int(self._size[numbers].sum())
@@ -83,12 +82,3 @@ class PackedRows:
 def _ranges(start: IntArray, size: IntArray, bounds: IntArray) -> IntArray:
     """Return start .. start + size - 1 of each range (n,), one after another."""
     return np.repeat(start - bounds[:-1], size) + np.arange(bounds[-1])
-
-
-def _enlarged(a: np.ndarray, size: int) -> np.ndarray:
-    """Return an array of at least this size, with room for more, the new part zero."""
-    if size <= len(a):
-        return a
-    out = np.zeros(max(size, len(a) + len(a) // 2), dtype=a.dtype)
-    out[: len(a)] = a
-    return out

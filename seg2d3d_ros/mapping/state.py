@@ -19,6 +19,7 @@ from seg2d3d_ros.mapping.map_frame import (
     mount_base,
     strain,
 )
+from seg2d3d_ros.mapping.reserve import enlarged
 from seg2d3d_ros.types import (
     Camera,
     Cluster,
@@ -277,13 +278,11 @@ class MapState:
             self._at_hand.difference_update(block)
 
     def _reserve(self, size: int) -> None:
-        if size > len(self._points):
-            grow = max(size - len(self._points), len(self._points))
-            self._points = np.concatenate([self._points, np.full((grow, 3), np.nan)])
-            self._colors = np.concatenate([self._colors, np.zeros((grow, 3), dtype=np.uint8)])
-            self._sigma = np.concatenate([self._sigma, np.full(grow, np.inf, dtype=np.float32)])
-            self._num_views = np.concatenate([self._num_views, np.zeros(grow, dtype=np.uint32)])
-            self._anchor = np.concatenate([self._anchor, np.zeros(grow, dtype=np.int32)])
+        self._points = enlarged(self._points, size, np.nan)
+        self._colors = enlarged(self._colors, size)
+        self._sigma = enlarged(self._sigma, size, np.inf)
+        self._num_views = enlarged(self._num_views, size)
+        self._anchor = enlarged(self._anchor, size)
 
     def settle(self, before: Sequence[FloatArray] | None = None) -> None:
         """Carry the frames between keyframes along with the keyframe they hang on.

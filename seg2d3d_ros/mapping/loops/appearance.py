@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from seg2d3d_ros.mapping.reserve import enlarged
 from seg2d3d_ros.types import IntArray
 
 SIZE = 128
@@ -28,13 +29,10 @@ class Appearance:
         """
         if descriptors.shape[1] != SIZE or not len(ids):
             return np.zeros((0, SIZE), dtype=np.uint8)
-        self._reserve(int(ids.max()) + 1)
+        self._row = enlarged(self._row, int(ids.max()) + 1, _NONE)
         rows = np.flatnonzero(descriptors.any(axis=1) & ~self.has(ids))
         end = self._num + len(rows)
-        while end > len(self._descriptors):
-            self._descriptors = np.concatenate(
-                [self._descriptors, np.zeros_like(self._descriptors)]
-            )
+        self._descriptors = enlarged(self._descriptors, end)
         self._descriptors[self._num : end] = descriptors[rows]
         self._row[ids[rows]] = np.arange(self._num, end)
         self._num = end
@@ -50,8 +48,3 @@ class Appearance:
     def of(self, ids: IntArray) -> NDArray[np.uint8]:
         """Return descriptors (n, 128) of landmarks that have one."""
         return self._descriptors[self._row[ids]]
-
-    def _reserve(self, size: int) -> None:
-        if size > len(self._row):
-            grow = max(size - len(self._row), len(self._row))
-            self._row = np.concatenate([self._row, np.full(grow, _NONE, dtype=np.int32)])

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg2d3d_ros.mapping.loops.vocabulary import Vocabulary
+from seg2d3d_ros.mapping.reserve import enlarged
 from seg2d3d_ros.types import FloatArray, IntArray
 
 _MIN_WAY_M = 30.0
@@ -38,10 +39,8 @@ class PlaceIndex:
 
     def add(self, frame: int, ids: IntArray, vector: NDArray[np.float16]) -> int:
         """Add the place where a frame saw landmarks (n,); return its number."""
-        if len(self) == len(self._vectors):
-            for name in ("_vectors", "_centers", "_way_m", "_group"):
-                array = getattr(self, name)
-                setattr(self, name, np.concatenate([array, np.zeros_like(array)]))
+        for name in ("_vectors", "_centers", "_way_m", "_group"):
+            setattr(self, name, enlarged(getattr(self, name), len(self) + 1))
         self._vectors[len(self)] = vector
         self.frame.append(frame)
         self.ids.append(ids)
