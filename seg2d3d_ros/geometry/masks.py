@@ -114,33 +114,12 @@ class MaskStack:
         num_runs = np.array([len(runs) + len(runs) % 2 for _, runs in masks], dtype=np.int64)
         self._first = np.cumsum(num_runs) - num_runs
         base = np.cumsum(size) - size
-        self._size = int(size.sum())
         # Half as long numbers are found in three quarters of the time.
-        kind = _kind(self._size)
+        kind: type[np.signedinteger] = np.int32 if size.sum() < 1 << 31 else np.int64
         self._boundaries = np.concatenate(closed).astype(kind)
         self._boundaries += np.repeat(base.astype(kind), num_runs)
         # Where (0, 0) would be, were the row of the box as long as that.
         self._origin = base - y0 * self._width - x0
-
-    @classmethod
-    def joined(cls, stacks: Sequence[MaskStack]) -> MaskStack:
-        """Return all masks of some stacks, in their order."""
-        out = cls([])
-        out._boxes = np.concatenate([out._boxes, *(s._boxes for s in stacks)])
-        out._width = np.concatenate([out._width, *(s._width for s in stacks)])
-        sizes = np.array([s._size for s in stacks], dtype=np.int64)
-        numbers = np.array([len(s._boundaries) for s in stacks], dtype=np.int64)
-        size_before, num_before = np.cumsum(sizes) - sizes, np.cumsum(numbers) - numbers
-        per_stack = [len(s) for s in stacks]
-        first = np.concatenate([out._first, *(s._first for s in stacks)])
-        out._first = first + np.repeat(num_before, per_stack)
-        origin = np.concatenate([out._origin, *(s._origin for s in stacks)])
-        out._origin = origin + np.repeat(size_before, per_stack)
-        out._size = int(sizes.sum())
-        kind = _kind(out._size)
-        boundaries = np.concatenate([out._boundaries, *(s._boundaries for s in stacks)])
-        out._boundaries = boundaries.astype(kind) + np.repeat(size_before.astype(kind), numbers)
-        return out
 
     def __len__(self) -> int:
         """Return the number of masks."""
@@ -215,18 +194,17 @@ class MaskStack:
         """Return the mask (k,) and the pixel (k,), by position, of all that lie in masks.
 
         Args:
-            uv_px: (n, 2) pixels anywhere, or (m, n, 2), n for each mask; NaN lies in no mask.
+            uv_px: (n, 2) pixels anywhere; NaN lies in no mask.
         """
-        u, v = uv_px[..., 0] + 0.5, uv_px[..., 1] + 0.5
+        u, v = uv_px[:, 0] + 0.5, uv_px[:, 1] + 0.5
         x0, y0, x1, y1 = self._boxes.T[:, :, None].astype(u.dtype)
         in_box = (u >= x0) & (u < x1)
         in_box &= v >= y0
         in_box &= v < y1
         pair = np.flatnonzero(in_box)
-        mask = pair // max(u.shape[-1], 1)
-        pixel = pair - mask * u.shape[-1]
-        at = pixel if uv_px.ndim == 2 else pair
-        column, row = (axis.ravel()[at].astype(np.int64) for axis in (u, v))
+        mask = pair // max(len(u), 1)
+        pixel = pair - mask * len(u)
+        column, row = u[pixel].astype(np.int64), v[pixel].astype(np.int64)
         # Each mask has an even number of boundaries.
         place = self._place(row * self._width[mask] + column + self._origin[mask])
         is_inside = (place & 1).astype(bool)
@@ -273,11 +251,6 @@ def is_deep(bbox_px: Box, runs: Runs, uv_px: ArrayLike, depth_px: float) -> NDAr
     uv = np.asarray(uv_px).reshape(-1, 2)
     mask = np.zeros(len(uv), dtype=np.int64)
     return MaskStack([(bbox_px, runs)]).are_deep(mask, uv, np.array([depth_px]))
-
-
-def _kind(size: int) -> type[np.signedinteger]:
-    """Return integers that places in a stack of so many pixels fit into."""
-    return np.int32 if size < 1 << 31 else np.int64
 
 
 def _root(value: ArrayLike) -> NDArray[np.int64]:

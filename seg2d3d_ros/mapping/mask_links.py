@@ -254,12 +254,13 @@ def _shares_then(
     picture = np.repeat(np.arange(len(others)), len(now.owner))
     owner = (picture * num + np.tile(now.owner, len(others)))[inside]
     total = np.bincount(owner, minlength=num * len(others)).reshape(len(others), num)
-    of_mask = np.repeat(np.arange(len(others)), [len(r.numbers) for r in others])
-    mask, sample = MaskStack.joined([r.stack for r in others]).hits(
-        uv.reshape(len(others), len(now.owner), 2)[of_mask]
-    )
-    count = np.bincount(mask * num + now.owner[sample], minlength=len(of_mask) * num)
-    return count.reshape(len(of_mask), num) / _enough(total, few)[of_mask]
+    counts = []
+    for r, px in zip(others, uv.reshape(len(others), len(now.owner), 2), strict=True):
+        mask, sample = r.stack.hits(px)
+        count = np.bincount(mask * num + now.owner[sample], minlength=len(r.numbers) * num)
+        counts.append(count.reshape(len(r.numbers), num))
+    of_mask = np.repeat(np.arange(len(others)), [len(c) for c in counts])
+    return np.concatenate(counts) / _enough(total, few)[of_mask]
 
 
 def _link_boxes(state: MapState, then: _Regions, now: _Regions, linked: MaskLinks) -> MaskLinks:

@@ -73,18 +73,6 @@ def test_contains_each_any_masks_agrees_with_one_by_one(masks, seed):
     )
 
 
-@given(st.lists(st.lists(ANY_MASK, max_size=3), max_size=3), st.integers(0, 2**32 - 1))
-@settings(max_examples=100, deadline=None)
-def test_hits_joined_stacks_with_pixels_for_each_mask_agree_with_one_by_one(stacks, seed):
-    encoded = [[encode(mask) for mask in masks] for masks in stacks]
-    flat = [one for masks in encoded for one in masks]
-    uv_px = np.random.default_rng(seed).uniform(-2, 14, (len(flat), 20, 2))
-    found = np.zeros((len(flat), 20), bool)
-    found[MaskStack.joined([MaskStack(masks) for masks in encoded]).hits(uv_px)] = True
-    expected = [contains(*one, uv) for one, uv in zip(flat, uv_px, strict=True)]
-    np.testing.assert_array_equal(found, np.array(expected, bool).reshape(len(flat), 20))
-
-
 @pytest.mark.parametrize("width", [40_000, 50_000])  # 2 ** 31 pixels lie in between
 def test_hits_masks_of_very_many_pixels_agree_with_one_by_one(width):
     runs = np.array([7 * width + 5, 7 * width + 9, width * width - 3], np.uint32)
