@@ -170,14 +170,14 @@ def _push_all(
     pipeline: Pipeline, source: Source, args: argparse.Namespace, feed: Feed, room: DiskRoom
 ) -> None:
     """Push every item, until the end, the wanted length, a SIGTERM or what ends the map early."""
-    from seg2d3d_ros.io.sources import clip, prefetch
+    from seg2d3d_ros.io.sources import clip
 
     is_clipped = args.start_s > 0 or args.duration_s is not None
     items = clip(source, args.start_s, args.duration_s) if is_clipped else source
     pipeline.makes_updates = False
     with progress("mapping", None if is_clipped else source.num_pictures) as advance:
         try:
-            for item in _until_stopped(prefetch(items), feed, room):
+            for item in _until_stopped(items, feed, room):
                 pipeline.push(item)
                 if isinstance(item, Frame | Dropped):
                     feed.num_frames += isinstance(item, Frame)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import queue
-import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
@@ -95,46 +93,3 @@ def clip(items: Iterable[Item], start_s: float, duration_s: float | None) -> Ite
             return
         if at_s >= start_s:
             yield item
-
-
-def prefetch(items: Iterable[Item], depth: int = 8) -> Iterator[Item]:
-    """Yield items read ahead in one background thread: same items, same order, same errors.
-
-    Args:
-        items: Iterated in the background thread only.
-        depth: Most items held ahead.
-    """
-    ahead: queue.Queue[tuple[str, object]] = queue.Queue(maxsize=depth)
-    is_closed = threading.Event()
-
-    def put(kind: str, value: object) -> None:
-        while not is_closed.is_set():
-            try:
-                return ahead.put((kind, value), timeout=0.1)
-            except queue.Full:
-                continue
-
-    def read() -> None:
-        try:
-            for item in items:
-                put("item", item)
-                if is_closed.is_set():
-                    return
-            put("end", None)
-        except BaseException as error:  # handed over and raised where the items are used
-            put("error", error)
-
-    thread = threading.Thread(target=read, name="prefetch", daemon=True)
-    thread.start()
-    try:
-        while True:
-            kind, value = ahead.get()
-            if kind == "error":
-                assert isinstance(value, BaseException)
-                raise value
-            if kind == "end":
-                return
-            yield value  # type: ignore[misc]
-    finally:
-        is_closed.set()
-        thread.join()
