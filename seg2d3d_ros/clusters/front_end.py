@@ -259,6 +259,8 @@ class FrontEnd:
     ) -> None:
         """Make it a keyframe: new corners, matches across cameras, landmarks, adjustment."""
         frame.is_keyframe = True
+        for last in self.map.keyframes[-1:]:
+            last.in_doubt = [tracker.ended_in_doubt for tracker in self._tracks.trackers]
         self.map.keyframes.append(frame)
         self._policy.add(frame)
         self._corners.supply(frame, moment, self.map.landmarks, self._tracks.exclusion)

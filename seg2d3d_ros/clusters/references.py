@@ -42,11 +42,17 @@ _MAX_STEP_PX = (_KEPT_PX // 2) / (DRAWN_PX // 2)
 
 
 class ReferencePatches:
-    """The first pictures of one camera's corners, by ascending id."""
+    """The first pictures of one camera's corners, by ascending id.
+
+    Attributes:
+        ids: The corners.
+        misfits: Those that `align` could not put back, ascending.
+    """
 
     def __init__(self) -> None:
         """Start without any."""
         self.ids: IntArray = np.zeros(0, dtype=np.int64)
+        self.misfits: IntArray = np.zeros(0, dtype=np.int64)
         self._patches: NDArray[np.uint8] = np.zeros((0, _KEPT_PX, _KEPT_PX), dtype=np.uint8)
         self._center_px: FloatArray = np.zeros((0, 2))
         self._T_cam_local: FloatArray = np.zeros((0, 4, 4))
@@ -111,6 +117,7 @@ class ReferencePatches:
             (n, 2) pixels.
         """
         self.keep(ids)
+        self.misfits = self.ids[:0]
         order = np.argsort(ids)
         rows = order[np.searchsorted(ids, self.ids, sorter=order)]
         zoom = self._zoom(points_local[rows], T_cam_local)
@@ -122,7 +129,8 @@ class ReferencePatches:
             T_first_cam = self._T_cam_local @ transforms.invert(T_cam_local)
             low, lying = _lying(camera, uv_px[near], points_cam, T_first_cam)
             facing = np.eye(2) / zoom[is_near, None, None]
-            out[near] = self._fit_either(image, uv_px[near], facing, low, lying)
+            out[near], misfit = self._fit_either(image, uv_px[near], facing, low, lying)
+            self.misfits = self.ids[np.isinf(misfit)]
         else:
             self.keep(self.ids[:0])
         self.add(image, ids[others], uv_px[others], T_cam_local)
@@ -141,8 +149,8 @@ class ReferencePatches:
         facing: FloatArray,
         low: IntArray,
         lying: FloatArray,
-    ) -> FloatArray:
-        """Return the pixels (n, 2) at which all patches fit, or `uv_px`.
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return the pixels (n, 2) at which all patches fit, or `uv_px`, and how badly (n,).
 
         Each is drawn by its steps `facing` (n, 2, 2), some rows `low` (k,) by `lying` (k, 2, 2),
         too; what fits better counts.
@@ -152,9 +160,9 @@ class ReferencePatches:
         steps = np.concatenate([facing, lying])
         fitted, misfit = self._fit(image, uv_px[rows], rows, steps)
         is_better = misfit[n:] < misfit[low]
-        out = fitted[:n]
-        out[low[is_better]] = fitted[n:][is_better]
-        return out
+        out, least = fitted[:n], misfit[:n]
+        out[low[is_better]], least[low[is_better]] = fitted[n:][is_better], misfit[n:][is_better]
+        return out, least
 
     def _fit(
         self, image: np.ndarray, uv_px: FloatArray, rows: IntArray, steps: FloatArray

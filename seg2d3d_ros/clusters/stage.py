@@ -213,7 +213,7 @@ class ClusterStage:
 
     def _landmarks(self, frames: list[LocalFrame]) -> tuple[Landmarks, Observations]:
         table = self._front_end.map.landmarks
-        seen = [f.seen for f in frames]
+        seen = [f.told for f in frames]
         ids = np.concatenate([s.ids for s in seen]) if seen else np.zeros(0, dtype=np.int64)
         frame = (
             np.concatenate([np.full(len(s.ids), k) for k, s in enumerate(seen)]) if seen else ids

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from seg2d3d_ros.clusters.landmarks import is_among
 from seg2d3d_ros.clusters.references import ReferencePatches
 from seg2d3d_ros.types import Camera, FloatArray, IntArray
 
@@ -99,6 +100,12 @@ class Tracker:
     def image(self) -> np.ndarray | None:
         """Return the grey picture the tracks were last seen in."""
         return self._image
+
+    @property
+    def ended_in_doubt(self) -> IntArray:
+        """Return tracks, ascending, that did not fit at the last keyframe and have ended since."""
+        misfits = self._references.misfits
+        return misfits[~is_among(np.sort(self.ids), misfits)]
 
     def advance(self, gray: np.ndarray, guess_px: FloatArray) -> None:
         """Follow all tracks into the next picture from guesses (n, 2); those that fail end."""

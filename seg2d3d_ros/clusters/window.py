@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
 
-from seg2d3d_ros.clusters.landmarks import LandmarkTable
+from seg2d3d_ros.clusters.landmarks import LandmarkTable, is_among
 from seg2d3d_ros.clusters.motion import Motion
 from seg2d3d_ros.config import ClustersConfig
 from seg2d3d_ros.geometry import bundle, local_bundle, transforms
@@ -56,6 +57,9 @@ class LocalFrame:
     Attributes:
         since_prev: Of a keyframe: the motion since the one before it, told by anything but common
             landmarks: odometry, a turn on the spot, or velocity where cameras fire in turn.
+        in_doubt: Of a keyframe: by camera, tracks (n,), ascending, that did not look as at first
+            there and ended right after. What is about to be covered by something nearer is
+            dragged along by it, so the map is not told where they were.
     """
 
     stamp_ns: int
@@ -67,6 +71,15 @@ class LocalFrame:
     status: str = "tracked"
     since_prev: Motion | None = None
     T_ref_base: FloatArray = field(default_factory=lambda: np.eye(4))
+    in_doubt: Sequence[IntArray] = ()
+
+    @property
+    def told(self) -> Seen:
+        """Return what was seen but that which is in doubt."""
+        is_told = np.ones(len(self.seen.ids), dtype=bool)
+        for c, ids in enumerate(self.in_doubt):
+            is_told &= (self.seen.camera != c) | ~is_among(ids, self.seen.ids)
+        return self.seen.rows(is_told)
 
 
 class LocalMap:

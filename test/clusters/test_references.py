@@ -142,3 +142,24 @@ def test_realign_ends_the_drift_of_flow(picture, uv):
         aligned.realign(np.full((len(aligned.ids), 3), np.nan), T_CAM_LOCAL, CAMERA)
     wrong = [np.sqrt(((t.uv_px - uv[t.ids]) ** 2).mean()) for t in (flowing, aligned)]
     assert wrong[1] < 0.6 * wrong[0]
+
+
+def test_misfits_are_what_looks_otherwise_and_in_doubt_once_it_ended(picture, uv):
+    tracker = Tracker(len(uv), 5)
+    tracker.advance(picture, tracker.uv_px)
+    tracker.add(np.arange(len(uv)), uv)
+    tracker.remember(T_CAM_LOCAL)
+    other = picture.copy()
+    other[:, :150] = 255 - other[:, :150]  # no gain above 0 makes a patch its negative
+    looks_otherwise = np.flatnonzero(uv[:, 0] < 140)
+    assert len(looks_otherwise) > 10
+    tracker.advance(picture, tracker.uv_px)
+    tracker._image = other
+    tracker.realign(np.full((len(uv), 3), np.nan), T_CAM_LOCAL, CAMERA)
+    assert not len(tracker.ended_in_doubt)
+    is_ended = tracker.ids % 2 == 0
+    tracker.keep(~is_ended)
+    expected = looks_otherwise[looks_otherwise % 2 == 0]
+    np.testing.assert_array_equal(tracker.ended_in_doubt, expected)
+    tracker.realign(np.full((len(tracker.ids), 3), np.nan), T_CAM_LOCAL, CAMERA)
+    assert not len(tracker.ended_in_doubt)

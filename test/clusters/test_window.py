@@ -230,3 +230,17 @@ def test_rays_of_seen_pixels_pass_through_their_points(rig, points):
     np.testing.assert_allclose(
         offset / np.linalg.norm(offset, axis=1, keepdims=True), rays, atol=1e-9
     )
+
+
+def test_told_leaves_out_what_is_in_doubt_by_the_camera_that_followed_it(rig, points):
+    local, ids = build(rig, points, num=1)
+    frame = local.keyframes[0]
+    both = np.intersect1d(*(frame.seen.ids[frame.seen.camera == c] for c in (0, 1)))
+    assert len(both) > 4
+    frame.in_doubt = [both[:3], both[3:4]]
+    told = frame.told
+    for c, doubtful in enumerate(frame.in_doubt):
+        seen = frame.seen.ids[frame.seen.camera == c]
+        rows = told.camera == c
+        np.testing.assert_array_equal(told.ids[rows], seen[~np.isin(seen, doubtful)])
+    assert len(frame.seen.ids) == len(told.ids) + 4
