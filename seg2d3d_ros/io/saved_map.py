@@ -39,7 +39,11 @@ def load_stage(folder: str | Path, store: FolderStore) -> MappingStage:
         ResultError: the map is missing, damaged, of another version, or only to be looked at.
     """
     copy_map(folder, store)
-    return MappingStage.restore(store)
+    try:
+        return MappingStage.restore(store)
+    except ResultError as error:  # the copy is as damaged as the map, and will be gone
+        told = str(error).replace(str(store.folder), str(find_map(folder)))
+        raise ResultError(told) from error
 
 
 def copy_map(folder: str | Path, store: FolderStore) -> None:

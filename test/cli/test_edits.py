@@ -215,3 +215,10 @@ def test_replay_onto_a_result_that_is_killed_leaves_it_and_can_be_repeated(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["both", "result"]
     assert content(result) == before
     assert len(read_result(out).stamps_ns) == 2 * len(read_result(result).stamps_ns)
+
+
+def test_merge_on_a_damaged_map_names_the_file_that_is_damaged(result, capsys):
+    state = result / "map" / "stage" / "state.npz"
+    state.write_bytes(state.read_bytes()[:200])
+    assert main(["merge", str(result), "1", "2"]) == 1
+    assert f"{state} is damaged" in capsys.readouterr().err
