@@ -301,15 +301,22 @@ def load(path: str | Path | None = None, arguments: dict[str, Any] | None = None
     return override(config, arguments or {})
 
 
+def check_for_nodes(path: str | Path) -> None:
+    """Check that a YAML file is one that ROS 2 nodes take; they take no bare tree, as `load` does.
+
+    Raises:
+        ConfigError: the file cannot be read or is none.
+    """
+    tree = _read_tree(Path(path))
+    if tree and not any(_is_ros(v) for v in tree.values()):
+        raise ConfigError(
+            f"{path} has sections without 'ros__parameters', which nodes need: write '/**:' and "
+            "below it 'ros__parameters:' above them, as config/default.yaml does"
+        )
+
+
 def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        tree = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"cannot read the configuration {path}: {error}") from error
-    if tree is None:
-        return {}
-    if not isinstance(tree, dict):
-        raise ConfigError(f"{path} holds a {type(tree).__name__}; a mapping of sections is needed")
+    tree = _read_tree(path)
     flat: dict[str, Any] = {}
     parameters = [v["ros__parameters"] for v in tree.values() if _is_ros(v)] or [tree]
     for section in parameters:
@@ -321,6 +328,16 @@ def _read_yaml(path: Path) -> dict[str, Any]:
             else:
                 flat[key] = value
     return flat
+
+
+def _read_tree(path: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"cannot read the configuration {path}: {error}") from error
+    if tree is not None and not isinstance(tree, dict):
+        raise ConfigError(f"{path} holds a {type(tree).__name__}; a mapping of sections is needed")
+    return tree or {}
 
 
 def _is_ros(value: Any) -> bool:

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from seg2d3d_ros import config as configuration
 from seg2d3d_ros.cli import arguments, settings
 from seg2d3d_ros.cli.progress import progress
 from seg2d3d_ros.cli.stopping import stop_on_signals
@@ -86,6 +87,8 @@ def _options(args: argparse.Namespace) -> GraphOptions:
     from seg2d3d_ros.nodes.graph import GraphOptions
 
     settings.load(args)
+    if args.params_file is not None:
+        configuration.check_for_nodes(args.params_file)
     values = settings.values(args)
     if args.out is not None:
         values["node.output_dir"] = str(args.out.absolute())

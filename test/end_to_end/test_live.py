@@ -206,13 +206,25 @@ def test_live_interrupted_before_any_picture_says_there_is_nothing_to_save(live,
     assert not any(child.is_running() for child in children)
 
 
-def test_live_wrong_params_file_is_found_before_a_node_is_started(ros_domain, tmp_path):
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (
+            "/**:\n  ros__parameters:\n    clusters:\n      max_feature: 3\n",
+            "did you mean 'clusters.max_features'?",
+        ),
+        ("clusters:\n  max_features: 700\n", "sections without 'ros__parameters'"),
+    ],
+)
+def test_live_wrong_params_file_is_found_before_a_node_is_started(
+    ros_domain, tmp_path, content, told
+):
     wrong = tmp_path / "params.yaml"
-    wrong.write_text("/**:\n  ros__parameters:\n    clusters:\n      max_feature: 3\n")
+    wrong.write_text(content)
     command = [sys.executable, "-m", "seg2d3d_ros.cli.main", "live", "--params-file", wrong]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
-    assert "did you mean 'clusters.max_features'?" in done.stderr
+    assert told in done.stderr
 
 
 @pytest.mark.slow
