@@ -132,7 +132,7 @@ def _map(
     from seg2d3d_ros.io.result import write_result
 
     pictures: list[bytes] = []
-    room = DiskRoom([blocks.folder.parent, args.out.absolute().parent])
+    room = DiskRoom(blocks.folder, [blocks.folder.parent, args.out.absolute().parent])
     try:
         _push_all(pipeline, source, args, feed, room)
         if not feed.num_frames:

@@ -201,11 +201,12 @@ def test_replay_recording_with_damage_in_the_middle_maps_all_around_it(tmp_path,
 def test_replay_disk_that_runs_full_ends_the_map_while_there_is_room_for_it(
     tmp_path, pipeline, monkeypatch, capsys
 ):
-    free = itertools.chain([500, 500], itertools.repeat(180))
-    monkeypatch.setattr(disk_room, "_free_mib", lambda _: float(next(free)))
+    written = itertools.chain([0, 0], itertools.repeat(320))
+    monkeypatch.setattr(disk_room, "_size_mib", lambda _: float(next(written)))
+    monkeypatch.setattr(disk_room, "_free_mib", lambda _: 180.0)
     bag = write_bag(tmp_path / "b", drive(num=400))
     assert main(["replay", str(bag), "--out", str(tmp_path / "o")]) == 1
-    # begun with 500 MiB: of 320 MiB written four times as much is due, which 180 are not
+    # of 320 MiB written four times as much is due, which 180 are not
     assert len(pipeline.last.items) == 100
     captured = capsys.readouterr()
     assert "only 180 MiB are free" in captured.err and "1280 MiB are needed" in captured.err
