@@ -26,9 +26,6 @@ from seg2d3d_ros.errors import StageError
 
 _PACKAGE = __package__
 _START = "import sys; sys.path[:] = {path!r}; from {module} import serve; serve({descriptor})"
-# New objects between two looks for garbage in cycles. We make next to none, and to look through
-# all that is alive as often as Python does by itself takes a fiftieth of the time of a replay.
-RARELY = 20_000
 _END_S = 10.0
 _LOOK_S = 1.0
 
@@ -56,7 +53,8 @@ class StageProcess:
                 pass_fds=[theirs.fileno()],
                 process_group=0,  # Ctrl-C is for its owner
             )
-        self._send((logging.getLogger(_PACKAGE).getEffectiveLevel(), make))
+        level = logging.getLogger(_PACKAGE).getEffectiveLevel()
+        self._send((level, gc.get_threshold(), make))
 
     def wait_until_made(self) -> None:
         """Wait for the stage; the first call does so, too.
@@ -170,11 +168,11 @@ def serve(descriptor: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):  # its owner decides what they mean
         signal.signal(number, signal.SIG_IGN)
     _end_with(os.getppid())
-    gc.set_threshold(RARELY)
     connection = Connection(descriptor)
     outlet = _Outlet(connection)
     try:
-        level, make = connection.recv()
+        level, thresholds, make = connection.recv()
+        gc.set_threshold(*thresholds)  # garbage is looked for as often as its owner does
         logging.basicConfig(handlers=[outlet])
         logging.getLogger(_PACKAGE).setLevel(level)
         stage = _answer(outlet, make, is_told=False)

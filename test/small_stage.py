@@ -1,5 +1,6 @@
 """A stage of nothing but Python, for the tests of stage_process: importing it costs nothing."""
 
+import gc
 import logging
 import os
 import signal
@@ -20,6 +21,9 @@ class SmallStage:
         self.total += num
         LOG.info("added %d", num)
         return self.total
+
+    def garbage_threshold(self):
+        return gc.get_threshold()
 
     def pid(self):
         return os.getpid()

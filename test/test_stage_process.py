@@ -1,3 +1,4 @@
+import gc
 import logging
 import os
 import signal
@@ -43,6 +44,19 @@ def test_stage_process_answers_calls_and_attributes_from_elsewhere(stage):
     assert [stage.call("add", n) for n in (4, 5)] == [7, 12]
     assert stage.call("total") == 12
     assert stage.call("pid") != os.getpid()
+
+
+def test_stage_process_looks_for_garbage_as_often_as_its_owner():
+    usual = gc.get_threshold()
+    gc.set_threshold(12_345)
+    try:
+        stage = StageProcess(partial(SmallStage, 3))
+    finally:
+        gc.set_threshold(*usual)
+    try:
+        assert stage.call("garbage_threshold")[0] == 12_345
+    finally:
+        stage.end()
 
 
 def test_stage_process_asked_works_while_its_owner_does_something_else(stage):

@@ -21,7 +21,6 @@ from typing import NoReturn, TextIO
 from seg2d3d_ros import __version__
 from seg2d3d_ros.cli import arguments
 from seg2d3d_ros.errors import Seg2D3DError
-from seg2d3d_ros.stage_process import RARELY
 
 COMMANDS = (
     "replay",
@@ -41,6 +40,9 @@ COMMANDS = (
     "align",
 )
 GOOD, MENDABLE, OUR_FAULT, INTERRUPTED = 0, 1, 2, 130
+# New objects between two looks for garbage in cycles. We make next to none, and to look through
+# all that is alive as often as Python does by itself takes a fiftieth of the time of a replay.
+_RARELY = 20_000
 # What disks, rights and pipes refuse; any other OSError is our fault.
 _REFUSALS = {
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO),
@@ -76,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     # Small products are many here: BLAS threads would spin for half of the processor time.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    gc.set_threshold(RARELY)
+    gc.set_threshold(_RARELY)
     try:
         return _run(argv)
     except SystemExit as stop:
