@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
 _SPIN_S = 0.2
@@ -38,5 +38,7 @@ class Spinner:
         try:
             while not self._stopped.is_set():
                 self._executor.spin_once(timeout_sec=_SPIN_S)
-        except ExternalShutdownException:
-            return  # rclpy was shut down before us: nobody is to be heard any more
+        except Exception:  # by how far rclpy had come: ExternalShutdown, InvalidHandle, RCLError
+            if self._executor.context.ok():
+                raise
+            # rclpy was shut down before us: nobody is to be heard any more
