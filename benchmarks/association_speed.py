@@ -31,7 +31,7 @@ from rich.table import Table
 from scipy import sparse
 
 from seg2d3d_ros.config import Config
-from seg2d3d_ros.mapping.association import Associator
+from seg2d3d_ros.mapping.association.association import Associator
 from seg2d3d_ros.mapping.paper import DEFAULTS, associate_as_paper
 from seg2d3d_ros.mapping.state import MapState
 

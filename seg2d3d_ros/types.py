@@ -462,7 +462,7 @@ class InstanceEvent:
         kind: What happened.
         instance: The id it happened to (the survivor of a merge, the origin of a split).
         other: The id absorbed or split off; 0 where there is none.
-        evidence: Numbers behind the decision by name, listed in `mapping/evidence.py`.
+        evidence: Numbers behind the decision by name, listed in `mapping/association/evidence.py`.
     """
 
     sequence: int

@@ -29,6 +29,20 @@ for _room in ("simulation", "evaluation"):
     BELOW[_room] = BELOW["io"] | {"io"}
 BELOW["nodes"] = BELOW["io"] | {"io", "simulation", "evaluation"}
 BELOW["cli"] = BELOW["nodes"] | {"nodes"}
+# the folders of mapping, and the modules beside them that stand on top; all others on the bottom
+OF_MAPPING = {
+    "refinement": set(),
+    "masks": set(),
+    "surface": set(),
+    "loops": {"refinement"},
+    "placing": {"refinement"},
+    "association": {"masks"},
+    "naming": {"masks", "association"},
+    "instances": {"masks", "surface", "association", "naming"},
+    "paper": {"association", "naming", "instances"},
+    "presets": {"association", "instances", "paper"},
+    "stage": {"refinement", "surface", "loops", "placing", "association", "instances", "presets"},
+}
 # these make or speak to the ROS graph; every other command runs without ROS
 COMMANDS_WITH_NODES = {"play", "live", "demo", "doctor"}
 INTERFACES = {"msg", "srv"}
@@ -91,6 +105,17 @@ def test_imports_point_downwards(path):
     if room(path) == "nodes":
         allowed = allowed | INTERFACES
     assert own(path) <= allowed, f"{relative(path)} imports {own(path) - allowed}"
+
+
+def test_folders_of_mapping_import_downwards():
+    inside = [p for p in FILES if room(p) == "mapping"]
+    found = {p: p.relative_to(PACKAGE / "mapping").parts[0].removesuffix(".py") for p in inside}
+    assert set(OF_MAPPING) <= set(found.values())
+    for path, own_folder in found.items():
+        parts = [name.split(".") for _, name in imports(path)]
+        inner = {p[2] for p in parts if p[:2] == ["seg2d3d_ros", "mapping"] and len(p) > 2}
+        above = inner & set(OF_MAPPING) - {own_folder} - OF_MAPPING.get(own_folder, set())
+        assert not above, f"{relative(path)} imports {above}"
 
 
 def test_stages_never_import_each_other():

@@ -20,8 +20,8 @@ import matplotlib.pyplot as plt
 from scipy import sparse
 
 from seg2d3d_ros.config import MappingConfig
+from seg2d3d_ros.mapping.association.votes import VoteGraph, picture_votes
 from seg2d3d_ros.mapping.partition import Edges, greedy_partition
-from seg2d3d_ros.mapping.votes import VoteGraph, picture_votes
 
 COLUMNS, ROWS, BORDER, STEP_M = 10, 4, 5, 1.0
 COLORS = ("#d1495b", "#00798c", "#edae49", "#66a182")

@@ -10,7 +10,7 @@ from seg2d3d_ros.cli import arguments
 from seg2d3d_ros.errors import EditError
 
 if TYPE_CHECKING:
-    from seg2d3d_ros.mapping.cut import Cut
+    from seg2d3d_ros.mapping.association.cut import Cut
     from seg2d3d_ros.types import Instance, MapUpdate
 
 HELP = "part an instance of a result by hand: by a line, by masks, or by the votes of its masks"
@@ -84,7 +84,7 @@ def _cut(args: argparse.Namespace, map: MapUpdate) -> Cut:
     import numpy as np
 
     from seg2d3d_ros.geometry.geodesy import geodetic_to_enu
-    from seg2d3d_ros.mapping.cut import Cut
+    from seg2d3d_ros.mapping.association.cut import Cut
 
     if args.line_lonlat is not None:
         if map.origin is None:

@@ -12,8 +12,8 @@ import pycolmap
 from seg2d3d_ros.errors import ResultError
 from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.io.colmap_camera import CORNER_PX, write_camera
-from seg2d3d_ros.mapping.acceptance import errors_px
-from seg2d3d_ros.mapping.sightings import observed
+from seg2d3d_ros.mapping.refinement.acceptance import errors_px
+from seg2d3d_ros.mapping.refinement.sightings import observed
 from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.types import FloatArray, Frame, IntArray, Item
 

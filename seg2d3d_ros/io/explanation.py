@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from seg2d3d_ros.io.tables import class_name, number, numbers
-from seg2d3d_ros.mapping.explanation import Explanation
+from seg2d3d_ros.mapping.instances.explanation import Explanation
 from seg2d3d_ros.types import EventKind, InstanceEvent
 
 _VERBS = {

@@ -17,12 +17,12 @@ from scipy import sparse
 
 from seg2d3d_ros.config import Config
 from seg2d3d_ros.geometry.masks import contains
-from seg2d3d_ros.mapping.agreement import Name
-from seg2d3d_ros.mapping.edits import Edits
-from seg2d3d_ros.mapping.identities import Association, Picture
+from seg2d3d_ros.mapping.association.identities import Association, Picture
+from seg2d3d_ros.mapping.association.labels import LabelVotes
 from seg2d3d_ros.mapping.incidence import Incidence, incidence
-from seg2d3d_ros.mapping.labels import LabelVotes
-from seg2d3d_ros.mapping.roster import Roster
+from seg2d3d_ros.mapping.instances.edits import Edits
+from seg2d3d_ros.mapping.instances.roster import Roster
+from seg2d3d_ros.mapping.naming.agreement import Name
 from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.types import EventKind, InstanceEvent, IntArray, Mask, MaskAssignment
 

@@ -14,6 +14,7 @@ from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Iterable
 from enum import Enum
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -262,7 +263,18 @@ def _name(of: type) -> tuple[str, str]:
 
 def _class(module: str, name: str) -> Any:
     """Return a class of this package by name; nothing else is ever made."""
-    found = getattr(importlib.import_module(module), name) if module.startswith(_PACKAGE) else None
-    if not isinstance(found, type) or found.__module__ != module:
+    home = _home(module) if module.startswith(_PACKAGE) else ""
+    found = getattr(importlib.import_module(home), name) if home else None
+    if not isinstance(found, type) or found.__module__ != home:
         raise KeyError(f"{module}.{name}")
     return found
+
+
+@cache
+def _home(module: str) -> str:
+    """Return where a module is by now: it may have gone to another folder since it was written."""
+    root, parts = Path(__file__).parents[1], module.removeprefix(_PACKAGE).split(".")
+    found = list((root / parts[0]).rglob(f"{parts[-1]}.py"))
+    if len(found) != 1:
+        return module
+    return _PACKAGE + ".".join(found[0].relative_to(root).with_suffix("").parts)

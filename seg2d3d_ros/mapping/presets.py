@@ -6,12 +6,12 @@ from dataclasses import replace
 
 from seg2d3d_ros.config import Config
 from seg2d3d_ros.errors import ConfigError
-from seg2d3d_ros.mapping.association import Associator
-from seg2d3d_ros.mapping.edits import Edits
-from seg2d3d_ros.mapping.identities import Association
-from seg2d3d_ros.mapping.labels import LabelVotes
+from seg2d3d_ros.mapping.association.association import Associator
+from seg2d3d_ros.mapping.association.identities import Association
+from seg2d3d_ros.mapping.association.labels import LabelVotes
+from seg2d3d_ros.mapping.instances.edits import Edits
+from seg2d3d_ros.mapping.instances.roster import Roster
 from seg2d3d_ros.mapping.paper import PaperAssociator, PaperRoster
-from seg2d3d_ros.mapping.roster import Roster
 from seg2d3d_ros.mapping.state import MapState
 
 ASSOCIATIONS = ("votes", "seg2d3d_paper")

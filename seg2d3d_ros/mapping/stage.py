@@ -13,26 +13,26 @@ import numpy as np
 from seg2d3d_ros.config import Config
 from seg2d3d_ros.errors import ResultError
 from seg2d3d_ros.mapping.archive import Archive, BlockStore, MemoryStore
-from seg2d3d_ros.mapping.boxes import SurfaceCells, draw_boxes
+from seg2d3d_ros.mapping.association.cut import Cut
+from seg2d3d_ros.mapping.association.evidence import testify
+from seg2d3d_ros.mapping.association.identities import Picture
+from seg2d3d_ros.mapping.association.labels import LabelVotes
 from seg2d3d_ros.mapping.continuation import Continuation
-from seg2d3d_ros.mapping.cut import Cut
-from seg2d3d_ros.mapping.editor import Editor
-from seg2d3d_ros.mapping.edits import Edits
-from seg2d3d_ros.mapping.evidence import testify
-from seg2d3d_ros.mapping.explanation import Explanation
-from seg2d3d_ros.mapping.georeference import GeoReference
-from seg2d3d_ros.mapping.identities import Picture
-from seg2d3d_ros.mapping.labels import LabelVotes
+from seg2d3d_ros.mapping.instances.editor import Editor
+from seg2d3d_ros.mapping.instances.edits import Edits
+from seg2d3d_ros.mapping.instances.explanation import Explanation
 from seg2d3d_ros.mapping.loops.closer import LoopCloser
 from seg2d3d_ros.mapping.persistence import decode, encode
-from seg2d3d_ros.mapping.placing import Placing
+from seg2d3d_ros.mapping.placing.georeference import GeoReference
+from seg2d3d_ros.mapping.placing.placing import Placing
 from seg2d3d_ros.mapping.presets import make_association
 from seg2d3d_ros.mapping.publication import differs, landmark_cloud, trajectory_of
-from seg2d3d_ros.mapping.refinement import retriangulate
-from seg2d3d_ros.mapping.regions import refine_map
-from seg2d3d_ros.mapping.sensor_check import SensorCheck
+from seg2d3d_ros.mapping.refinement.refinement import retriangulate
+from seg2d3d_ros.mapping.refinement.regions import refine_map
+from seg2d3d_ros.mapping.refinement.sensor_check import SensorCheck
 from seg2d3d_ros.mapping.state import MapIncrement, MapState
-from seg2d3d_ros.mapping.surface import Names, Surface, SurfaceMap, join
+from seg2d3d_ros.mapping.surface.boxes import SurfaceCells, draw_boxes
+from seg2d3d_ros.mapping.surface.surface import Names, Surface, SurfaceMap, join
 from seg2d3d_ros.types import (
     Cluster,
     EventKind,

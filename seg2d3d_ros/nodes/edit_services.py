@@ -10,7 +10,7 @@ import numpy as np
 
 from seg2d3d_ros.errors import EditError, Seg2D3DError
 from seg2d3d_ros.io.explanation import explanation_record, explanation_text
-from seg2d3d_ros.mapping.cut import Cut
+from seg2d3d_ros.mapping.association.cut import Cut
 from seg2d3d_ros.mapping.stage import MappingStage
 from seg2d3d_ros.nodes.conversions.instances import to_event
 from seg2d3d_ros.srv import ExplainInstance, MergeInstances, SplitInstance, Undo

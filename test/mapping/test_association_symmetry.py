@@ -20,7 +20,7 @@ from street_maker import (
 
 from seg2d3d_ros.config import Config, override
 from seg2d3d_ros.geometry import masks, transforms
-from seg2d3d_ros.mapping.association import Associator
+from seg2d3d_ros.mapping.association.association import Associator
 from seg2d3d_ros.mapping.stage import MappingStage
 from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.types import Landmarks, Observations

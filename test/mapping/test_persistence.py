@@ -12,7 +12,7 @@ from test_editor import content
 from seg2d3d_ros.config import Config
 from seg2d3d_ros.errors import ResultError
 from seg2d3d_ros.mapping.archive import MemoryStore
-from seg2d3d_ros.mapping.owners import PlaceOwners
+from seg2d3d_ros.mapping.association.owners import PlaceOwners
 from seg2d3d_ros.mapping.persistence import VERSION, decode, encode
 from seg2d3d_ros.mapping.stage import MappingStage
 from seg2d3d_ros.types import EventKind, View
@@ -93,6 +93,15 @@ def test_decode_makes_nothing_but_classes_of_this_package(name):
     text = np.frombuffer(json.dumps(graph).encode(), dtype=np.uint8)
     with pytest.raises(ResultError, match="another version"):
         decode({"json": text}, MemoryStore())
+
+
+def test_decode_finds_a_class_whose_module_has_gone_to_another_folder():
+    arrays = encode(PlaceOwners(), MemoryStore())
+    now, before = b"mapping.association.owners", b"mapping.owners"
+    text = arrays["json"].tobytes()
+    assert now in text
+    arrays["json"] = np.frombuffer(text.replace(now, before), dtype=np.uint8)
+    assert isinstance(decode(arrays, MemoryStore()), PlaceOwners)
 
 
 def test_restored_stage_holds_the_same_map_and_log(drive):

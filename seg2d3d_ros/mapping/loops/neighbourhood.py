@@ -10,9 +10,9 @@ import numpy as np
 
 from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.geometry.bundle import PositionPrior
-from seg2d3d_ros.mapping.acceptance import Factors, Judge
 from seg2d3d_ros.mapping.loops.loop import Loop
-from seg2d3d_ros.mapping.regions import (
+from seg2d3d_ros.mapping.refinement.acceptance import Factors, Judge
+from seg2d3d_ros.mapping.refinement.regions import (
     REGION_SOLVER,
     FactorsByFrame,
     Region,
@@ -20,7 +20,7 @@ from seg2d3d_ros.mapping.regions import (
     adjust_region,
     region_problem,
 )
-from seg2d3d_ros.mapping.sightings import keyframes_of
+from seg2d3d_ros.mapping.refinement.sightings import keyframes_of
 from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.types import FloatArray, IntArray
 

@@ -7,7 +7,7 @@ from landmark_drive_maker import Drive, facades, line, pose
 from seg2d3d_ros.config import Config, override
 from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.mapping.stage import MappingStage
-from seg2d3d_ros.mapping.surface import SurfaceMap
+from seg2d3d_ros.mapping.surface.surface import SurfaceMap
 from seg2d3d_ros.types import EventKind
 
 CONFIG = override(Config(), {"mapping.refine": False})

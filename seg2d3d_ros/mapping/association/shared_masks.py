@@ -1,0 +1,84 @@
+"""Which instances lie in which masks: by landmarks followed, and by what should be seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from seg2d3d_ros.geometry.masks import MaskStack
+from seg2d3d_ros.mapping import forks
+from seg2d3d_ros.mapping.association.consensus import InMasks, mask_key
+from seg2d3d_ros.mapping.association.identities import Picture
+from seg2d3d_ros.mapping.masks.visibility import LabelledPoints, are_in_front, show
+from seg2d3d_ros.mapping.state import MapState
+from seg2d3d_ros.types import IntArray
+
+_PICTURES_AT_A_TIME = 64
+_RANGE_M = 60.0
+_NONE = np.zeros(0, dtype=np.int64)
+
+
+class SharedMasks:
+    """Landmarks of all instances, in the masks of the pictures that vote."""
+
+    def __init__(
+        self,
+        state: MapState,
+        pictures: list[Picture],
+        instances_of: Callable[[IntArray], IntArray],
+        building_classes: frozenset[int],
+    ) -> None:
+        """Look up whose the landmarks are.
+
+        Args:
+            state: The map.
+            pictures: All pictures with their incidences.
+            instances_of: Returns the instance (n,) of landmarks (n,), 0 for none.
+            building_classes: Masks of other classes say nothing.
+        """
+        self._state, self._pictures, self._classes = state, pictures, building_classes
+        self.ids = state.landmark_ids()
+        self.owner = instances_of(self.ids)
+        self.followed = self._followed(instances_of)
+
+    def _followed(self, instances_of: Callable[[IntArray], IntArray]) -> InMasks:
+        """Return the masks that landmarks were followed in."""
+        voting = [(k, p.seen) for k, p in enumerate(self._pictures) if p.is_voting]
+        rows = np.concatenate([_NONE, *(mask_key(k, seen.mask) for k, seen in voting)])
+        ids = np.concatenate([_NONE, *(seen.ids for _, seen in voting)])
+        known, index = np.unique(ids, return_inverse=True)
+        return rows, instances_of(known)[index]
+
+    def projected(self) -> InMasks:
+        """Return the masks that landmarks should be seen in, in every picture of the drive.
+
+        So parts of one building meet that were never followed at the same time.
+        """
+        ids, owner = self.ids[self.owner > 0], self.owner[self.owner > 0]
+        labelled = LabelledPoints.of(self._state.points(ids), self._state.sigma(ids), owner)
+        numbers = [k for k, p in enumerate(self._pictures) if p.is_voting]
+
+        def look(number: int) -> InMasks:
+            return self._projected_into(labelled, number)
+
+        found = forks.in_order(look, numbers, _PICTURES_AT_A_TIME)
+        rows, owners = zip((_NONE, _NONE), *found, strict=True)
+        return np.concatenate(rows), np.concatenate(owners)
+
+    def _projected_into(self, labelled: LabelledPoints, number: int) -> InMasks:
+        picture = self._pictures[number]
+        masks = self._state.frames[picture.frame].masks[picture.camera]
+        places = [j for j, m in enumerate(masks) if m.class_id in self._classes]
+        if len(places) < 2:
+            return _NONE, _NONE
+        reach = _RANGE_M * self._state.unit
+        shown = show(self._state, picture.frame, picture.camera, labelled, reach)
+        stack = MaskStack([(masks[j].bbox_px, masks[j].runs) for j in places])
+        mask, point = stack.hits(shown.uv_px)
+        if not len(mask):
+            return _NONE, _NONE
+        of_mask = np.split(shown.depth_m[point], np.flatnonzero(np.diff(mask)) + 1)
+        is_in_front = np.concatenate([are_in_front(depth) for depth in of_mask])
+        mask, point = mask[is_in_front], point[is_in_front]
+        return mask_key(number, np.array(places)[mask]), shown.instances[point]

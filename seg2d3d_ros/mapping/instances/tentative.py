@@ -1,0 +1,151 @@
+"""Instances known from masks alone: blank facades on which no landmark lives, slivers far away."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from seg2d3d_ros.mapping.association.labels import may_join
+from seg2d3d_ros.mapping.instances.instances import Support, describe
+from seg2d3d_ros.mapping.masks.mask_links import frames_of, mask_at, pictures_of, samples_of
+from seg2d3d_ros.mapping.naming.agreement import Evidence
+from seg2d3d_ros.mapping.state import MapState
+from seg2d3d_ros.types import (
+    EventKind,
+    FloatArray,
+    Instance,
+    InstanceEvent,
+    InstanceState,
+    IntArray,
+)
+
+_NEW = 0
+_OWN_VOTE = 1.0
+_NUM_SAMPLED_MASKS = 5
+_RELATIVE_SIGMA = 0.2
+_MAX_COMMON_PICTURES = 0.5
+# Of the score that an instance with landmarks would have.
+_CREDIT = 0.25
+
+
+@dataclass(frozen=True)
+class _Region:
+    """Masks by keys (m,), their class, points on some of them (n, 3), world, with sigma (n,)."""
+
+    keys: IntArray
+    class_id: int
+    points: FloatArray
+    sigma_m: FloatArray
+
+
+class TentativeInstances:
+    """Linked masks that nothing on the map explains, seen at enough moments.
+
+    They have no landmarks. Their place is that of their pixels, as deep as the landmarks around.
+
+    Attributes:
+        survivors: What instances were merged into by hand; others stand for themselves.
+    """
+
+    def __init__(self, state: MapState, min_moments: int) -> None:
+        """Start with none; what was seen at fewer moments is no instance."""
+        self._state, self._min_moments = state, min_moments
+        self._masks: dict[int, IntArray] = {}
+        self._id_of: dict[int, int] = {}
+        self._untold: list[tuple[EventKind, int, float]] = []
+        self.survivors: dict[int, int] = {}
+
+    @property
+    def ids(self) -> frozenset[int]:
+        """Return the instances that are known from masks alone."""
+        return frozenset(self._masks)
+
+    def class_of(self, instance: int) -> int:
+        """Return the class of an instance's masks, which are of one."""
+        return mask_at(self._state, int(self._masks[instance][0])).class_id
+
+    def testify(self, keys: IntArray, evidence: list[Evidence]) -> list[Evidence]:
+        """Return the evidence of masks (n,), each tentative instance speaking for its own."""
+        if not self._id_of:
+            return evidence
+        of = [self._id_of.get(k, 0) for k in keys.tolist()]
+        owners = [self._stands_for(i) for i in of]
+        return [
+            Counter({**e, i: _OWN_VOTE}) if i else e for e, i in zip(evidence, owners, strict=True)
+        ]
+
+    def adopt(self, groups: list[IntArray], issue_id: Callable[[], int]) -> None:
+        """Make instances of groups of linked masks, given by their keys.
+
+        Groups of one class at one place that are hardly ever seen together become one, and those
+        at the place of an instance become part of it.
+        """
+        found = [(i, self._region(keys)) for i, keys in sorted(self._masks.items())]
+        for keys in sorted(groups, key=lambda g: (-len(g), int(g.min()))):
+            if len(np.unique(frames_of(keys))) < self._min_moments:
+                continue
+            region = self._region(keys)
+            same = next((k for k, (_, r) in enumerate(found) if _is_same(r, region)), None)
+            if same is not None:
+                instance, other = found[same]
+                found[same] = instance, self._region(np.concatenate([other.keys, keys]))
+            elif len(region.points):
+                found.append((_NEW, region))
+        for known, region in found:
+            instance = issue_id() if known == _NEW else known
+            self._masks[instance] = region.keys
+            self._id_of.update(dict.fromkeys(region.keys.tolist(), instance))
+            if known == _NEW:
+                self._untold.append((EventKind.CREATED, instance, float(len(region.keys))))
+
+    def keep_only(self, named: Collection[int]) -> None:
+        """Forget the instances that are not among the names of masks any more."""
+        merged = {i for i, survivor in self.survivors.items() if i != survivor}
+        for instance in sorted(self._masks.keys() - named - merged):
+            keys = self._masks.pop(instance)
+            for key in keys.tolist():
+                del self._id_of[key]
+            self._untold.append((EventKind.GONE, instance, float(len(keys))))
+
+    def take_events(self, stamp_ns: int) -> list[InstanceEvent]:
+        """Return what became of whom since the last call, with the number of masks."""
+        told = [
+            InstanceEvent(0, stamp_ns, kind, i, 0, {"masks": n}) for kind, i, n in self._untold
+        ]
+        self._untold.clear()
+        return told
+
+    def describe(self, instance: int, support: Support) -> Instance:
+        """Sum an instance up from its masks; the box is as rough as the depths are."""
+        own = [m for i, m in sorted(self._masks.items()) if self._stands_for(i) == instance]
+        region = self._region(np.concatenate(own))
+        found = describe(instance, region.points, region.sigma_m, support)
+        score = found.score * _CREDIT
+        return replace(found, state=InstanceState.TENTATIVE, num_points=0, score=score)
+
+    def _stands_for(self, instance: int) -> int:
+        return self.survivors.get(instance, instance)
+
+    def _region(self, keys: IntArray) -> _Region:
+        keys = np.sort(keys)
+        some = np.unique(np.linspace(0, len(keys) - 1, _NUM_SAMPLED_MASKS).astype(int))
+        points, depth = zip(
+            *(samples_of(self._state, k) for k in keys[some].tolist()), strict=True
+        )
+        class_id = mask_at(self._state, int(keys[0])).class_id
+        sigma_m = _RELATIVE_SIGMA * np.concatenate(depth)
+        return _Region(keys, class_id, np.concatenate(points), sigma_m)
+
+
+def _is_same(a: _Region, b: _Region) -> bool:
+    """Return whether two regions lie at one place and are hardly ever seen in one picture."""
+    if not len(a.points) or not len(b.points) or not may_join(a.class_id, b.class_id):
+        return False
+    seen_a, seen_b = (np.unique(pictures_of(r.keys)) for r in (a, b))
+    common = np.isin(seen_a, seen_b).sum() / min(len(seen_a), len(seen_b))
+    gap = np.median(cKDTree(a.points).query(b.points)[0])
+    return bool(common <= _MAX_COMMON_PICTURES and gap <= np.median(b.sigma_m))
