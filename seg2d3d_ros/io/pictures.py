@@ -6,6 +6,7 @@ exception: it is counted and the drive goes on.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,8 @@ _ENCODINGS: dict[str, tuple[int, int, int | None]] = {
     **{f"bayer_{p}8": (1, 1, code) for p, code in _BAYER.items()},
     **{f"bayer_{p}16": (1, 2, code) for p, code in _BAYER.items()},
 }
+
+_FORMATS = frozenset({"jpeg", "jpg", "png", "webp", "tif", "tiff", "bmp"})
 
 
 def decode_image(message: Any) -> tuple[Picture | None, str]:
@@ -103,13 +106,20 @@ def _rows(message: Any, channels: int, depth: int) -> NDArray[Any] | None:
 
 
 def decode_compressed(message: Any) -> tuple[Picture | None, str]:
-    """Return the picture of a sensor_msgs/CompressedImage (JPEG, PNG), or None and the reason."""
+    """Return the picture of a sensor_msgs/CompressedImage (JPEG, PNG), or None and the reason.
+
+    A film (H.264 and the like), of which a picture is no whole, is an unknown encoding.
+    """
     if "compresseddepth" in message.format.lower().replace(" ", ""):
         return None, "unknown_encoding"
     data = np.frombuffer(memoryview(message.data), dtype=np.uint8)
     if not len(data):
         return None, "bad_size"
-    return _as_bgr(_quietly(cv2.imdecode, data))
+    image, reason = _as_bgr(_quietly(cv2.imdecode, data))
+    words = set(re.findall(r"\w+", message.format.lower()))
+    if image is None and words and not words & _FORMATS:
+        return None, "unknown_encoding"
+    return image, reason
 
 
 def read_picture(path: Path) -> tuple[Picture | None, str]:

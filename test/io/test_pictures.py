@@ -93,6 +93,11 @@ def test_decode_compressed_png_is_lossless_and_jpeg_near():
     assert np.abs(a - b).mean() < 3
 
 
+def test_decode_compressed_readable_pixels_matter_more_than_the_name_of_the_format():
+    png = cv2.imencode(".png", BGR)[1].tobytes()
+    np.testing.assert_array_equal(pictures.decode_compressed(compressed(1, png, "x")[1])[0], BGR)
+
+
 def test_decode_compressed_grey_png_stays_grey_and_alpha_is_dropped():
     png = cv2.imencode(".png", GREY)[1].tobytes()
     np.testing.assert_array_equal(pictures.decode_compressed(compressed(1, png)[1])[0], GREY)
@@ -105,7 +110,11 @@ def test_decode_compressed_grey_png_stays_grey_and_alpha_is_dropped():
     [
         (b"", "jpeg", "bad_size"),
         (b"\xff\xd8\xff\xe0rubbish", "jpeg", "decode_error"),
+        (b"rubbish", "rgb8; png compressed bgr8", "decode_error"),
+        (b"rubbish", "", "decode_error"),
         (b"abc", "16UC1; compressedDepth png", "unknown_encoding"),
+        (b"\0\0\0\1\x67\x42", "h264", "unknown_encoding"),
+        (b"\xff\x0a\x12", "rgb8; jpegxl compressed bgr8", "unknown_encoding"),
     ],
 )
 def test_decode_compressed_broken_gives_reason(data, format, reason):
