@@ -1,10 +1,13 @@
-"""Sensors whose stamps come from another clock than those of the pictures."""
+"""Odometry that says nothing of the pictures: its stamps come from another clock, or it is NaN."""
 
 from __future__ import annotations
 
 import logging
 from typing import Any
 
+import numpy as np
+
+from seg2d3d_ros.io.dead_reckoning import DeadReckoning
 from seg2d3d_ros.io.rosbag_file import RosbagFile
 
 log = logging.getLogger(__name__)
@@ -13,9 +16,10 @@ _MAX_APART_S = 60.0
 
 
 def first_odometry(bag: RosbagFile, topic: str, pictures: str, remarks: list[str]) -> Any | None:
-    """Return the first odometry; None if there is none, or it has another clock than pictures.
+    """Return the first odometry; None if none is usable, or it has another clock than pictures.
 
     Odometry that never overlaps the pictures says nothing of them, and they would wait for it.
+    Neither does odometry without a number, and poses that nothing is known of would rest on it.
 
     Args:
         bag: The recording.
@@ -23,20 +27,33 @@ def first_odometry(bag: RosbagFile, topic: str, pictures: str, remarks: list[str
         pictures: Topic of the pictures of a camera.
         remarks: Gets a sentence if odometry is there and is not used.
     """
-    odometry = bag.first(topic) if topic else None
-    picture = None if odometry is None else bag.first(pictures)
-    if odometry is None or picture is None:
+    if not topic or bag.first(topic) is None:
+        return None
+    odometry, picture = _first_usable(bag, topic), bag.first(pictures)
+    if odometry is None:
+        fault = "not one of its messages holds a pose, or a twist, that is finite"
+    elif picture is None:
         return odometry
-    stamps_s = [_stamp_s(message) for message in (odometry, picture)]
-    ahead_s = stamps_s[0] - stamps_s[1]
-    if abs(ahead_s) <= bag.duration_s + _MAX_APART_S or min(stamps_s) <= 0:
-        return odometry
-    remark = (
-        f"{topic} is {ahead_s:+.0f} s off the pictures in a recording of {bag.duration_s:.0f} s: "
-        "its clock is another, and it is not used"
-    )
-    log.warning("%s", remark)
-    remarks.append(remark)
+    else:
+        stamps_s = [_stamp_s(message) for message in (odometry, picture)]
+        ahead_s = stamps_s[0] - stamps_s[1]
+        if abs(ahead_s) <= bag.duration_s + _MAX_APART_S or min(stamps_s) <= 0:
+            return odometry
+        fault = (
+            f"it is {ahead_s:+.0f} s off the pictures in a recording of {bag.duration_s:.0f} s: "
+            "its clock is another"
+        )
+    remarks.append(f"odometry of {topic} is not used: {fault}")
+    log.warning("%s", remarks[-1])
+    return None
+
+
+def _first_usable(bag: RosbagFile, topic: str) -> Any | None:
+    wheels = DeadReckoning(np.eye(4))
+    for _, msgtype, raw in bag.messages([topic]):
+        message = bag.parse(raw, msgtype)
+        if message is not None and not isinstance(wheels.item(message, 0), str):
+            return message
     return None
 
 

@@ -13,8 +13,9 @@ from seg2d3d_ros.types import FloatArray, Odometry
 class DeadReckoning:
     """Makes the messages of one odometry topic into poses; one object per pass over the topic.
 
-    Some drivers fill in the twist only and leave every pose as it was made: zero. Taken at its
-    word that would be a vehicle at rest. So until a pose is anything else, twists are integrated.
+    Some drivers fill in the twist only and leave every pose as it was made: zero, or at least its
+    quaternion. Taken at its word that would be a vehicle at rest, or none. So until a pose is
+    anything else, twists are integrated.
     """
 
     def __init__(self, T_child_base: FloatArray) -> None:
@@ -52,7 +53,7 @@ class DeadReckoning:
 
 def _is_unfilled(pose: Any) -> bool:
     p, q = pose.position, pose.orientation
-    return not any((p.x, p.y, p.z, q.x, q.y, q.z)) and q.w in (0.0, 1.0)
+    return not any((q.x, q.y, q.z)) and (q.w == 0 or (q.w == 1 and not any((p.x, p.y, p.z))))
 
 
 def odometry_item(message: Any, T_child_base: FloatArray, stamp_ns: int) -> Odometry | str:

@@ -18,11 +18,12 @@ from seg2d3d_ros.io.clocks import first_odometry
 from seg2d3d_ros.io.frames import FrameTree, parse_link
 from seg2d3d_ros.io.rosbag_file import RosbagFile
 from seg2d3d_ros.io.rosbag_topics import IMAGE, CameraTopics, Layout, Topic
-from seg2d3d_ros.types import Camera, FloatArray, Rig
+from seg2d3d_ros.types import Camera, Distortion, FloatArray, Rig
 
 log = logging.getLogger(__name__)
 
 _NUM_TRIES = 20
+_STEEPEST_DEG = 60.0
 _DEPTH_ENCODINGS = ("16uc1", "32fc1")
 
 
@@ -232,8 +233,21 @@ def _mounted_by_tf(
             T_base_cam = T_base_cam @ transforms.invert(calibration.rectification(info))
             if frame_ids.count(info.header.frame_id) > 1:  # a stereo pair named by its left camera
                 T_base_cam = T_base_cam @ _shift(info)
+        _check_view(camera, T_base_cam, info.header.frame_id)
         cameras.append(dataclasses.replace(camera, T_base_cam=T_base_cam))
     return cameras
+
+
+def _check_view(camera: Camera, T_base_cam: FloatArray, frame_id: str) -> None:
+    """Refuse a camera that sees but the sky: what TF names is not its optical frame."""
+    elevation_deg = np.rad2deg(np.arcsin(np.clip(T_base_cam[2, 2], -1.0, 1.0)))
+    if elevation_deg > _STEEPEST_DEG and camera.distortion is not Distortion.EQUIDISTANT:
+        raise CalibrationError(
+            f"camera '{camera.name}' looks up, {elevation_deg:.0f} deg above the horizon, by the "
+            f"transform of its frame '{frame_id}'. Needed is its optical frame (x right, y down, "
+            "z ahead; the body's has x ahead and z up): publish that and name it in camera_info, "
+            "state it by inputs.transforms, or leave the camera out by inputs.cameras"
+        )
 
 
 def _shift(info: Any) -> FloatArray:

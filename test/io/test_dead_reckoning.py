@@ -33,6 +33,14 @@ def test_item_poses_never_filled_in_integrates_twists(quat):
     assert wheels.num_integrated == num
 
 
+def test_item_places_without_any_quaternion_are_no_poses_and_twists_are_integrated():
+    messages = [odometry(stamp(k), (9.0 * k, 0, 0), (0,) * 4, vw=(1.0, 0)) for k in range(5)]
+    wheels, items = read(messages)
+    ways = [i.T_odom_base[0, 3] for i in items]
+    np.testing.assert_allclose(ways, np.arange(5) / RATE_HZ, atol=1e-12)
+    assert wheels.num_integrated == 4
+
+
 def test_item_speed_that_changes_counts_by_its_mean():
     messages = [odometry(stamp(k), (0, 0, 0), vw=(0.1 * k, 0)) for k in range(101)]
     _, items = read(messages)

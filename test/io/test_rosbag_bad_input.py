@@ -16,13 +16,15 @@ from bag_maker import (
     WIDTH,
     camera_info,
     drive,
+    odometry,
     picture,
+    transforms_message,
     write_bag,
 )
 
 from seg2d3d_ros.errors import CalibrationError, InputError
 from seg2d3d_ros.io.sources import open_source
-from seg2d3d_ros.types import Dropped, Frame
+from seg2d3d_ros.types import Dropped, Frame, Odometry
 
 
 def outcomes(path):
@@ -126,6 +128,34 @@ def test_nan_calibration_beside_a_good_camera_is_left_out_and_said(tmp_path):
     source = open_source(write_bag(tmp_path / "bag", messages))
     assert [c.name for c in source.rig.cameras] == ["good"]
     assert any("'bad'" in r and "NaN" in r for r in source.rig.remarks)
+
+
+@pytest.mark.parametrize("pitch_deg", [-80, -90, -100])
+def test_camera_whose_frame_is_not_the_optical_one_is_an_error_that_says_so(tmp_path, pitch_deg):
+    half = np.deg2rad(pitch_deg + 90) / 2  # of a body whose x is ahead: its z is up
+    link = ("base_link", "cam_optical", (1, 0, 1), (0, np.sin(half), 0, np.cos(half)))
+    messages = [("/tf_static", START_NS, transforms_message(link)), *drive(tf=False)]
+    with pytest.raises(CalibrationError, match=r"'cam' looks up, [89]0 deg .*'cam_optical'"):
+        open_source(write_bag(tmp_path / "bag", messages))
+
+
+def test_odometry_without_one_usable_message_is_not_used_and_said(tmp_path):
+    messages = drive()
+    for i in range(5):
+        t = START_NS + i * STEP_NS
+        messages.append(("/odom", t, odometry(t, (np.nan, 0, 0), vw=(1.0, 0.0))))
+    source = open_source(write_bag(tmp_path / "bag", messages))
+    assert not source.rig.has_odometry
+    assert any(r.startswith("odometry of /odom is not used: not one") for r in source.rig.remarks)
+
+
+def test_odometry_whose_first_messages_are_nan_is_used(tmp_path):
+    messages = drive()
+    for i in range(5):
+        t = START_NS + i * STEP_NS
+        messages.append(("/odom", t, odometry(t, (np.nan if i < 3 else i, 0, 0))))
+    source = open_source(write_bag(tmp_path / "bag", messages))
+    assert [i.T_odom_base[0, 3] for i in source if isinstance(i, Odometry)] == [3, 4]
 
 
 def test_bag_without_pictures_names_what_it_holds(tmp_path):
