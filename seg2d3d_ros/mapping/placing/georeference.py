@@ -15,6 +15,7 @@ from seg2d3d_ros.types import Fix, FloatArray, Origin
 _MIN_FIXES = 4
 _MIN_EXTENT_SIGMAS = 8.0
 _MIN_SIGMA_M = 0.01
+_LEAST_OF_WAY = 0.5
 # What a track may drift per metre, where it knows its metres and where it does not.
 _DRIFT, _DRIFT_WITHOUT_SCALE = 0.03, 0.1
 _MOST_COMPARED = 200
@@ -64,6 +65,13 @@ class GeoReference:
         extent = float(np.linalg.norm(np.ptp(path[:, :2], axis=0)))
         typical = float(np.median(sigma))
         if extent < max(_MIN_EXTENT_SIGMAS * typical / np.sqrt(max(len(rows) / 4, 1.0)), 5.0):
+            return None
+        went = float(np.linalg.norm(np.ptp(enu[:, :2], axis=0)))
+        if went < _LEAST_OF_WAY * extent:
+            self.remarks = (
+                f"GNSS fixes stay within {went:.1f} m while the track spans {extent:.1f} m: the "
+                "receiver repeats itself, and they are not used",
+            )
             return None
         believed = np.ones(len(rows), dtype=bool)
         if not with_scale and len(rows) <= _MOST_COMPARED:

@@ -149,6 +149,14 @@ def test_fit_standing_still_or_hardly_moving_tells_no_heading(step_m, with_scale
         assert pushed(found).fit(state, with_scale) is None
 
 
+def test_fit_receiver_that_repeats_its_first_fix_tells_no_heading_and_is_told():
+    state = drive()
+    found = fixes(state, similarity(40.0))
+    reference = pushed([replace(found[0], stamp_ns=f.stamp_ns) for f in found])
+    assert reference.fit(state, with_scale=False) is None
+    assert any("stay within 0.0 m while the track spans" in r for r in reference.remarks)
+
+
 def test_fit_extent_must_exceed_the_noise():
     state = drive(num=20)
     for sigma_m, is_enough in ((0.5, True), (10.0, False)):
