@@ -266,18 +266,25 @@ def read_result(folder: str | Path) -> Result:
     folder = Path(folder)
     run = read_run(folder)
     stamps_ns, T_map_base = read_tum(folder / "trajectory.tum")
-    keyframes = tables.read_csv(folder / "keyframes.csv", tables.KEYFRAME_COLUMNS)
     instances = tables.read_json(folder / "instances.json")
     return Result(
         stamps_ns=stamps_ns,
         T_map_base=T_map_base,
-        keyframe_stamps_ns=np.array([int(row["stamp_ns"]) for row in keyframes], dtype=np.int64),
+        keyframe_stamps_ns=_read_keyframes(folder / "keyframes.csv"),
         points=read_ply(folder / "points.ply"),
         observations=_read_observations(folder / "observations.csv"),
         instances=instances["instances"],
         events=tables.read_csv(folder / "events.csv", tables.EVENT_COLUMNS),
         run=run,
     )
+
+
+def _read_keyframes(path: Path) -> NDArray[np.int64]:
+    rows = tables.read_csv(path, tables.KEYFRAME_COLUMNS)
+    try:
+        return np.array([int(row["stamp_ns"]) for row in rows], dtype=np.int64)
+    except ValueError as error:
+        raise ResultError(f"{path} holds a row that cannot be read: {error}") from error
 
 
 def _read_observations(path: Path) -> NDArray[Any]:

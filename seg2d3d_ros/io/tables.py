@@ -43,7 +43,7 @@ def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     """Return the rows of a table that has at least these columns.
 
     Raises:
-        ResultError: the file is missing or lacks a column.
+        ResultError: the file is missing or lacks a column, or a row is not whole.
     """
     try:
         with path.open(newline="") as file:
@@ -54,6 +54,9 @@ def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     missing = [c for c in columns if c not in (reader.fieldnames or ())]
     if missing:
         raise ResultError(f"{path} lacks the columns {', '.join(missing)}")
+    for line, row in enumerate(rows, 2):
+        if None in row or None in row.values():
+            raise ResultError(f"{path} is cut off or damaged: line {line} is no whole row")
     return rows
 
 

@@ -10,6 +10,7 @@ from map_maker import START_NS, make_map, make_report
 from seg2d3d_ros.errors import ResultError
 from seg2d3d_ros.io import report
 from seg2d3d_ros.io.result import check_target, read_result, write_result
+from seg2d3d_ros.io.tables import KEYFRAME_COLUMNS, OBSERVATION_COLUMNS
 
 FILES = {
     "trajectory.tum",
@@ -23,6 +24,8 @@ FILES = {
     "report.html",
     "map",
 }
+OBSERVATIONS = ",".join(OBSERVATION_COLUMNS).encode()
+KEYFRAMES = ",".join(KEYFRAME_COLUMNS).encode()
 
 
 @pytest.fixture(scope="module")
@@ -262,6 +265,10 @@ def test_check_target_a_file_or_unwritable_place_is_refused(tmp_path):
         ("trajectory.tum", b"1.0 2 3\n", "no trajectory"),
         ("points.ply", b"solid cube", "no PLY"),
         ("observations.csv", b"a,b\n1,2\n", "lacks the columns stamp_ns"),
+        ("observations.csv", OBSERVATIONS + b"\n1,front,11001,3", "observations.csv .*line 2 "),
+        ("observations.csv", OBSERVATIONS + b"\n1,front,11001,3,11,.5,9,9", "line 2 is no whole"),
+        ("observations.csv", OBSERVATIONS + b"\n1,front,x,3,11,.5,9", "row that cannot be read"),
+        ("keyframes.csv", KEYFRAMES + b"\n1x,0,0,0,0,0,0,1", "row that cannot be read"),
     ],
 )
 def test_read_result_of_a_damaged_folder_names_the_file(tmp_path, name, content, said):
