@@ -53,6 +53,11 @@ def write_colmap(state: MapState, folder: str | Path) -> str:
         model.write(str(folder))
     except (OSError, ValueError) as error:
         raise ResultError(f"cannot write the COLMAP model {folder}: {error}") from error
+    # COLMAP does not look whether its writing succeeds. Its last file tells: a number, then for
+    # each point 51 bytes and 8 for each picture of its track.
+    needed = 8 + 51 * len(point) + 8 * len(keep)
+    if (folder / "points3D.bin").stat().st_size != needed:
+        raise ResultError(f"cannot write the COLMAP model {folder}: is the disk full?")
     return f"{model.num_reg_images()} pictures, {model.num_points3D()} points"
 
 

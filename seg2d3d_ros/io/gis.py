@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -122,7 +123,8 @@ def export(result: Result, path: Path) -> str:
     """Write a result in the format of the path's suffix; return a sentence about what was written.
 
     Raises:
-        ResultError: the suffix is of no format we write, or the file cannot be written.
+        ResultError: the suffix is of no format we write, or the file cannot be written; one that
+            was there before is then as it was.
     """
     write = WRITERS.get(path.suffix.lower())
     if write is None:
@@ -130,10 +132,16 @@ def export(result: Result, path: Path) -> str:
         raise ResultError(
             f"'{path.name}' has the suffix '{path.suffix}'; one of {known} is needed"
         )
+    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
     try:
-        return write(result, path)
+        told = write(result, partial)
+        partial.replace(path)
     except OSError as error:
-        raise ResultError(f"{path} cannot be written: {error}") from error
+        raise ResultError(f"{path} cannot be written: {error.strerror or error}") from error
+    finally:
+        with suppress(OSError):
+            partial.unlink()
+    return told
 
 
 def _ring(record: dict[str, Any]) -> FloatArray:

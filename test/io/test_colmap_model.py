@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pycolmap
 import pytest
+from full_disk import no_room_beyond
 from landmark_drive_maker import RIG, STEP_M, Drive, facades, line
 
 from seg2d3d_ros.accounts import RunReport
@@ -253,6 +254,13 @@ def test_write_colmap_points_reproject_to_where_they_were_seen(written):
         errors.append(np.linalg.norm(told - np.array([p.xy for p in seen]), axis=1))
     # two axes of 0.3 px
     assert np.sqrt(np.mean(np.concatenate(errors) ** 2)) == pytest.approx(0.42, abs=0.03)
+
+
+def test_write_colmap_without_room_on_the_disk_says_so(street, tmp_path):
+    _, points, looks, route = street
+    state = mapped(Drive(points, looks, seed=8, stamp=1_700_000_000_000_000_000), route)
+    with no_room_beyond(2_000), pytest.raises(ResultError, match="is the disk full"):
+        write_colmap(state, tmp_path)
 
 
 def test_write_colmap_empty_map_is_refused(tmp_path):

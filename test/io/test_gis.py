@@ -7,6 +7,7 @@ import laspy
 import numpy as np
 import pyproj
 import pytest
+from full_disk import no_room_beyond
 from map_maker import make_map, make_report
 from shapely.geometry import shape
 
@@ -90,6 +91,17 @@ def test_las_points_carry_instances_in_utm_or_in_the_map(written, tmp_path, suff
         assert las.header.parse_crs() is None
     # millimetres of LAS beside those of the float32 in points.ply
     np.testing.assert_allclose(las.xyz, expected, atol=2e-3)
+
+
+@pytest.mark.parametrize("suffix", ["geojson", "kml", "las", "laz"])
+def test_export_that_cannot_be_written_whole_leaves_what_was_there(written, tmp_path, suffix):
+    folder, _, is_placed = written
+    result, path = read_result(folder), tmp_path / f"a.{suffix}"
+    path.write_text("before")
+    told = "cannot be written" if is_placed or suffix != "kml" else "needs a georeferenced map"
+    with no_room_beyond(300), pytest.raises(ResultError, match=told):
+        export(result, path)
+    assert path.read_text() == "before" and list(tmp_path.iterdir()) == [path]
 
 
 def test_export_of_an_unknown_suffix_names_the_known_ones(written, tmp_path, capsys):
