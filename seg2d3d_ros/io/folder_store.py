@@ -12,7 +12,7 @@ import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Self
@@ -103,14 +103,33 @@ class FolderStore:
         path = self.path(name)
         try:
             with path.open("rb") as file:
-                if self.digests.get(name) not in (None, _digest(file)):
-                    raise ResultError(f"{path} is damaged: its hash is not the one that was noted")
+                self._verify(name, file)
                 with np.load(file, allow_pickle=False) as loaded:
                     return {key: loaded[key] for key in loaded.files}
         except FileNotFoundError:
             raise KeyError(name) from None
         except (OSError, ValueError, zipfile.BadZipFile) as error:
             raise ResultError(f"{path} cannot be read: {error!r}") from error
+
+    def check(self, names: Iterable[str]) -> None:
+        """Look whether groups are as they were written.
+
+        Raises:
+            ResultError: the file of one is missing, cannot be read or is damaged.
+        """
+        for name in names:
+            path = self.path(name)
+            try:
+                with path.open("rb") as file:
+                    self._verify(name, file)
+            except OSError as error:
+                raise ResultError(f"{path} cannot be read: {error.strerror}") from error
+
+    def _verify(self, name: str, file: BinaryIO) -> None:
+        if self.digests.get(name) not in (None, _digest(file)):
+            raise ResultError(
+                f"{self.path(name)} is damaged: its hash is not the one that was noted"
+            )
 
     def drop(self, name: str) -> None:
         """Delete a group, and the folders that are left empty; KeyError where there is none."""

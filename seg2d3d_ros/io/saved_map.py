@@ -39,20 +39,18 @@ def load_stage(folder: str | Path, store: FolderStore) -> MappingStage:
         ResultError: the map is missing, damaged, of another version, or only to be looked at.
     """
     copy_map(folder, store)
-    try:
-        return MappingStage.restore(store)
-    except ResultError as error:  # the copy is as damaged as the map, and will be gone
-        told = str(error).replace(str(store.folder), str(find_map(folder)))
-        raise ResultError(told) from error
+    return MappingStage.restore(store)
 
 
 def copy_map(folder: str | Path, store: FolderStore) -> None:
     """Copy what a saved map rests on into a store.
 
     Raises:
-        ResultError: the map is missing or of another version.
+        ResultError: the map is missing, damaged or of another version.
     """
-    copy_groups(open_blocks(find_map(folder)), store, without=(_STATE,))
+    blocks = open_blocks(find_map(folder))
+    blocks.check(sorted(blocks.digests.keys() - {_STATE}))  # the copy would be as damaged, and go
+    copy_groups(blocks, store, without=(_STATE,))
 
 
 @contextmanager

@@ -217,8 +217,14 @@ def test_replay_onto_a_result_that_is_killed_leaves_it_and_can_be_repeated(
     assert len(read_result(out).stamps_ns) == 2 * len(read_result(result).stamps_ns)
 
 
-def test_merge_on_a_damaged_map_names_the_file_that_is_damaged(result, capsys):
+@pytest.mark.parametrize("command", ["merge", "replay"])
+def test_damaged_map_is_told_by_the_name_of_its_file(drive, result, command, tmp_path, capsys):
     state = result / "map" / "stage" / "state.npz"
     state.write_bytes(state.read_bytes()[:200])
-    assert main(["merge", str(result), "1", "2"]) == 1
+    onto = [str(drive / "bag"), "--onto", str(result), "--out", str(tmp_path / "both")]
+    words = onto if command == "replay" else [str(result), "1", "2"]
+    assert main([command, *words]) == 1
     assert f"{state} is damaged" in capsys.readouterr().err
+    state.unlink()
+    assert main([command, *words]) == 1
+    assert f"{state} cannot be read: No such file" in capsys.readouterr().err
