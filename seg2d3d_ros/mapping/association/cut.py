@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from scipy import sparse
@@ -16,6 +17,9 @@ from seg2d3d_ros.types import FloatArray, IntArray
 
 _REACH_M = 8.0
 
+MaskName: TypeAlias = tuple[int, str, int]
+"""(stamp_ns, camera, label)."""
+
 
 @dataclass(frozen=True)
 class Cut:
@@ -24,11 +28,12 @@ class Cut:
     Attributes:
         line_map: (2, 2) two points x y of a vertical plane, metres; what lies left of it, looking
             from the first to the second, is split off.
-        masks: (stamp_ns, camera, label) of masks whose landmarks are split off.
+        masks: (stamp_ns, camera, label) of masks whose landmarks are split off, or of an instance
+            that is known from masks alone.
     """
 
     line_map: FloatArray | None = None
-    masks: tuple[tuple[int, str, int], ...] = ()
+    masks: tuple[MaskName, ...] = ()
 
 
 def choose(state: MapState, pictures: Sequence[Picture], ids: IntArray, cut: Cut) -> np.ndarray:
@@ -50,6 +55,25 @@ def choose(state: MapState, pictures: Sequence[Picture], ids: IntArray, cut: Cut
     return _by_votes(state, pictures, ids)
 
 
+def choose_masks(own: Set[MaskName], cut: Cut) -> frozenset[MaskName]:
+    """Return which masks of an instance without landmarks are to be split off.
+
+    Args:
+        own: Its masks.
+        cut: Some of them.
+
+    Raises:
+        EditError: the cut names no mask, one that is not its own, or all of them.
+    """
+    wanted = frozenset(cut.masks)
+    if not wanted:
+        raise EditError("it is known from masks alone and has no landmarks: part it by masks")
+    _refuse(wanted - own)
+    if wanted == own:
+        raise EditError(f"these are all of its {len(own)} masks: none would stay")
+    return wanted
+
+
 def _left_of(line: FloatArray, points: FloatArray) -> np.ndarray:
     if line.shape != (2, 2) or not np.isfinite(line).all():
         raise EditError(f"a line is two points of two finite numbers; this is {line.tolist()}")
@@ -61,7 +85,7 @@ def _left_of(line: FloatArray, points: FloatArray) -> np.ndarray:
 
 
 def _in_masks(
-    state: MapState, pictures: Sequence[Picture], masks: tuple[tuple[int, str, int], ...]
+    state: MapState, pictures: Sequence[Picture], masks: tuple[MaskName, ...]
 ) -> IntArray:
     wanted, found = set(masks), [np.zeros(0, dtype=np.int64)]
     for picture in pictures:
@@ -74,13 +98,17 @@ def _in_masks(
             if (stamp, camera, mask.label) in wanted:
                 wanted.discard((stamp, camera, mask.label))
                 found.append(picture.seen.ids[picture.seen.mask == k])
-    if wanted:
-        stamp, camera, label = min(wanted)
+    _refuse(wanted)
+    return np.unique(np.concatenate(found))
+
+
+def _refuse(strangers: Set[MaskName]) -> None:
+    if strangers:
+        stamp, camera, label = min(strangers)
         raise EditError(
             f"mask {label} of {camera} at {stamp} does not show this instance; "
             "observations.csv lists the masks of each"
         )
-    return np.unique(np.concatenate(found))
 
 
 def _by_votes(state: MapState, pictures: Sequence[Picture], ids: IntArray) -> np.ndarray:

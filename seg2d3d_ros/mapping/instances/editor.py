@@ -8,15 +8,16 @@ from dataclasses import replace
 import numpy as np
 
 from seg2d3d_ros.errors import EditError
-from seg2d3d_ros.mapping.association.cut import Cut, choose
+from seg2d3d_ros.mapping.association.cut import Cut, choose, choose_masks
 from seg2d3d_ros.mapping.association.evidence import PictureIndex, compare
 from seg2d3d_ros.mapping.association.identities import Association, Picture
 from seg2d3d_ros.mapping.instances.edits import Edit, Edits, NamesByPicture
 from seg2d3d_ros.mapping.instances.explanation import Explanation, explain
 from seg2d3d_ros.mapping.instances.history import whereabouts
 from seg2d3d_ros.mapping.instances.roster import Roster
+from seg2d3d_ros.mapping.masks.mask_links import mask_keys
 from seg2d3d_ros.mapping.state import MapState
-from seg2d3d_ros.types import EventKind, InstanceEvent, InstanceState, IntArray
+from seg2d3d_ros.types import EventKind, InstanceEvent, IntArray
 
 
 class Editor:
@@ -53,13 +54,17 @@ class Editor:
     def split(self, instance: int, cut: Cut) -> int:
         """Part an instance; the larger part keeps the id unless the cut says which one goes.
 
+        Of one known from masks alone the masks of the cut go, and no others.
+
         Returns:
             The id of the part split off, never used before.
 
         Raises:
-            EditError: it is not on the map, or a part would have too few landmarks to stay on it.
+            EditError: it is not on the map, or a part would have too few landmarks, or no masks.
         """
-        self._check_landmarks(instance)
+        self._check(instance)
+        if self._roster.is_bare(instance):
+            return self._split_masks(instance, cut)
         ids = self._roster.members(instance)
         pictures = self._pictures_of(ids)
         is_other = choose(self._state, pictures, ids, cut)
@@ -123,6 +128,33 @@ class Editor:
         }
         self._rename(edit, names)
 
+    def _split_masks(self, instance: int, cut: Cut) -> int:
+        """Part an instance that has no landmarks: masks change hands, and nothing else."""
+        tentative, frames = self._roster.tentative, self._roster.frames_of([instance])
+        pictures = {p: named for p, named in self._roster.assignments.items() if p[0] in frames}
+        key_of = {
+            (a.stamp_ns, a.camera, a.label): key
+            for p, named in pictures.items()
+            for a, key in zip(named, mask_keys(*p, np.arange(len(named))).tolist(), strict=True)
+            if a.instance == instance
+        }
+        masks = tentative.masks_of(instance)
+        goes = choose_masks({name for name, key in key_of.items() if key in masks}, cut)
+        other = self._associator.issue_id()
+        event = self._record(EventKind.SPLIT, instance, other, {"masks": float(len(goes))})
+        edit = Edit(EventKind.SPLIT, event.sequence, event.sequence, instance, other)
+        self._edits.journal.append(edit)
+        tentative.hand_over(instance, other, np.array([key_of[name] for name in goes]))
+        names = {
+            picture: [
+                replace(a, instance=other) if (a.stamp_ns, a.camera, a.label) in goes else a
+                for a in named
+            ]
+            for picture, named in pictures.items()
+        }
+        self._rename(edit, names)
+        return other
+
     def _split_names(self, edit: Edit) -> NamesByPicture:
         """Look again at the masks of an instance that was parted: each shows one of the parts.
 
@@ -147,6 +179,9 @@ class Editor:
 
     def _undo_one(self) -> None:
         edit = self._edits.journal.pop()
+        if edit.parts_masks:
+            masks = self._roster.tentative.masks_of(edit.other)
+            self._roster.tentative.hand_over(edit.other, edit.keeper, masks)
         members = [self._roster.members(i) for i in (edit.keeper, edit.other)]
         self._look_again(np.concatenate([*members, edit.keeper_ids, edit.other_ids]))
         # Masks named since know nothing of the time before: they are named anew.
@@ -168,14 +203,6 @@ class Editor:
     def _check(self, instance: int) -> None:
         if instance not in self._roster.shown:
             raise EditError(whereabouts(instance, self._events, self._roster.shown))
-
-    def _check_landmarks(self, instance: int) -> None:
-        self._check(instance)
-        if self._roster.shown[instance].state == InstanceState.TENTATIVE:
-            raise EditError(
-                f"instance {instance} is tentative: it is known from masks alone and has no "
-                "landmarks that a split could keep apart; it can be merged into another one"
-            )
 
     def _look_again(self, ids: IntArray) -> None:
         self._roster.touch(ids)

@@ -32,7 +32,8 @@ class Edit:
         operation: Sequence of the first event of the operation it belongs to, undone as a whole.
         keeper: Id of the survivor, or of the part that kept the id.
         other: Id that was absorbed, or of the part split off.
-        keeper_ids: (n,) landmarks that the keeper had then, or kept; a tentative one has none.
+        keeper_ids: (n,) landmarks that the keeper had then, or kept; one known from masks alone
+            has none.
         other_ids: (m,) landmarks of the other.
         names_before: Names of the masks of every picture that the edit renamed, (frame, camera).
     """
@@ -42,9 +43,14 @@ class Edit:
     operation: int
     keeper: int
     other: int
-    keeper_ids: IntArray
-    other_ids: IntArray
+    keeper_ids: IntArray = field(default_factory=_NONE.copy)
+    other_ids: IntArray = field(default_factory=_NONE.copy)
     names_before: NamesByPicture = field(default_factory=dict)
+
+    @property
+    def parts_masks(self) -> bool:
+        """Return whether it is a split of masks alone: neither side had landmarks."""
+        return self.kind == EventKind.SPLIT and not len(self.keeper_ids)
 
 
 class Edits:
@@ -133,10 +139,14 @@ class Edits:
             rows = np.flatnonzero(np.isin(now, (edit.keeper, edit.other)))
             if edit.kind == EventKind.MERGED:
                 now[rows] = edit.keeper
-            elif len(rows):
+            elif len(rows) and not edit.parts_masks:
                 is_other = _is_nearer_to_other(edit, points[rows], positions)
                 now[rows] = np.where(is_other, edit.other, edit.keeper)
         return now
+
+    def parted_masks(self) -> frozenset[int]:
+        """Return the instances without landmarks that were parted by hand, and what was parted."""
+        return frozenset(i for e in self.journal if e.parts_masks for i in (e.keeper, e.other))
 
     def owners_of_anchors(self, automatic: Callable[[IntArray], IntArray]) -> tuple[int, ...]:
         """Return which automatic instances the edits are about; a change touches their members."""

@@ -168,10 +168,11 @@ class Roster:
         return [names[p.frame, p.camera] for p in pictures]
 
     def follow_edits(self) -> None:
-        """Let tentative instances stand for what they were merged into by hand."""
+        """Tell tentative instances what by hand they were merged into, and which were parted."""
         bare = np.array(sorted(self.tentative.ids), dtype=np.int64)
         survivors = self.membership.survivors(bare)
         self.tentative.survivors = dict(zip(bare.tolist(), survivors.tolist(), strict=True))
+        self.tentative.parted = self._edits.parted_masks()
 
     def weigh_again(self, pictures: list[Picture]) -> None:
         """Look again at pictures whose evidence is kept, after instances changed by hand."""
@@ -322,7 +323,7 @@ class Roster:
         for i in sorted(self._dirty):
             support = self._supports.of(i)
             stamps = len(support.stamps) if support is not None else 0
-            if support and self._is_bare(i):
+            if support and self.is_bare(i):
                 found = self.tentative.describe(i, support)
             elif support and self.is_confirmed(i) and (self._is_live or stamps >= least):
                 ids = self.members(i)
@@ -365,7 +366,7 @@ class Roster:
     def _tentative(self) -> set[int]:
         return {i for i, found in self.shown.items() if found.state == InstanceState.TENTATIVE}
 
-    def _is_bare(self, instance: int) -> bool:
+    def is_bare(self, instance: int) -> bool:
         """Return whether an instance is known from masks alone."""
         return instance in self.tentative.ids and not self.membership.count(instance)
 

@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 from seg2d3d_ros.mapping.association.labels import may_join
 from seg2d3d_ros.mapping.instances.instances import Support, describe
 from seg2d3d_ros.mapping.masks.mask_links import frames_of, mask_at, pictures_of, samples_of
-from seg2d3d_ros.mapping.naming.agreement import Evidence
+from seg2d3d_ros.mapping.naming.agreement import SURE_EVIDENCE, Evidence
 from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.types import (
     EventKind,
@@ -30,6 +30,7 @@ _RELATIVE_SIGMA = 0.2
 _MAX_COMMON_PICTURES = 0.5
 # Of the score that an instance with landmarks would have.
 _CREDIT = 0.25
+_NONE = np.zeros(0, dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class TentativeInstances:
 
     Attributes:
         survivors: What instances were merged into by hand; others stand for themselves.
+        parted: Those that masks were split off by hand, and what became of these.
     """
 
     def __init__(self, state: MapState, min_moments: int) -> None:
@@ -58,25 +60,40 @@ class TentativeInstances:
         self._id_of: dict[int, int] = {}
         self._untold: list[tuple[EventKind, int, float]] = []
         self.survivors: dict[int, int] = {}
+        self.parted: frozenset[int] = frozenset()
 
     @property
     def ids(self) -> frozenset[int]:
         """Return the instances that are known from masks alone."""
         return frozenset(self._masks)
 
+    def masks_of(self, instance: int) -> IntArray:
+        """Return the masks of an instance by their keys (n,), sorted; none if it is none."""
+        return self._masks.get(instance, _NONE)
+
+    def hand_over(self, instance: int, other: int, keys: IntArray) -> None:
+        """Give masks (n,) of an instance to another, which may be new; without any it is none."""
+        left = np.setdiff1d(self.masks_of(instance), keys)
+        for i, masks in ((instance, left), (other, np.union1d(self.masks_of(other), keys))):
+            self._masks[i] = masks
+            if not len(masks):
+                del self._masks[i]
+        self._id_of.update(dict.fromkeys(keys.tolist(), other))
+
     def class_of(self, instance: int) -> int:
         """Return the class of an instance's masks, which are of one."""
         return mask_at(self._state, int(self._masks[instance][0])).class_id
 
     def testify(self, keys: IntArray, evidence: list[Evidence]) -> list[Evidence]:
-        """Return the evidence of masks (n,), each tentative instance speaking for its own."""
+        """Return the evidence of masks (n,), each tentative instance speaking for its own.
+
+        Where it was parted by hand that outweighs the names of its tracks.
+        """
         if not self._id_of:
             return evidence
         of = [self._id_of.get(k, 0) for k in keys.tolist()]
-        owners = [self._stands_for(i) for i in of]
-        return [
-            Counter({**e, i: _OWN_VOTE}) if i else e for e, i in zip(evidence, owners, strict=True)
-        ]
+        votes = [{self._stands_for(i): self._own_vote(i)} if i else {} for i in of]
+        return [Counter({**e, **v}) if v else e for e, v in zip(evidence, votes, strict=True)]
 
     def adopt(self, groups: list[IntArray], issue_id: Callable[[], int]) -> None:
         """Make instances of groups of linked masks, given by their keys.
@@ -126,6 +143,9 @@ class TentativeInstances:
         found = describe(instance, region.points, region.sigma_m, support)
         score = found.score * _CREDIT
         return replace(found, state=InstanceState.TENTATIVE, num_points=0, score=score)
+
+    def _own_vote(self, instance: int) -> float:
+        return SURE_EVIDENCE if instance in self.parted else _OWN_VOTE
 
     def _stands_for(self, instance: int) -> int:
         return self.survivors.get(instance, instance)

@@ -26,7 +26,7 @@ Evidence: TypeAlias = Counter[int]
 
 # Per mask: six in ten are right from 0.3 to 0.5, nine in ten from 0.5 on.
 _WEAK_EVIDENCE = 0.5
-_SURE_EVIDENCE = 2.0
+SURE_EVIDENCE = 2.0
 _SHARE_OF_TRACK = 0.1
 _MIN_HINT = 0.01
 # Of the pictures of a group or of those of the instance, whatever are fewer.
@@ -97,7 +97,7 @@ def _names(evidence: list[Evidence], track: IntArray) -> list[Name]:
 def _unless_sure(of_track: Name, evidence: Evidence) -> Name:
     """Return the name of a mask: that of its track, if its own evidence is not all for another."""
     rival = max(evidence.values(), default=0.0)
-    if rival < _SURE_EVIDENCE or evidence[of_track.instance] > _SHARE_OF_TRACK * rival:
+    if rival < SURE_EVIDENCE or evidence[of_track.instance] > _SHARE_OF_TRACK * rival:
         return of_track
     return _best(evidence, evidence)
 

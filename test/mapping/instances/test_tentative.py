@@ -142,10 +142,61 @@ def tentative_and_neighbour(drive, stage):
     return instance, other
 
 
-def test_split_of_a_tentative_instance_is_refused_and_says_what_can_be_done(drive, stage):
+def late_masks(update, instance):
+    """The younger half of the masks of an instance."""
+    own = sorted(m for m, i in assigned(update).items() if i == instance)
+    return tuple(own[len(own) // 2 :])
+
+
+def test_split_of_a_tentative_instance_takes_its_masks_and_no_others(drive, stage):
+    instance, other = tentative_and_neighbour(drive, stage)
+    stage = kept(stage)
+    before = stage.finish()
+    masks = late_masks(before, instance)
+    part, after = stage.split(instance, Cut(masks=masks))
+    expected = {k: part if k in masks else i for k, i in assigned(before).items()}
+    assert part not in {i.id for i in before.instances}
+    assert assigned(after) == expected
+    views = {i.id: (i.state, i.num_points, i.num_views) for i in after.instances}
+    assert views[part] == (InstanceState.TENTATIVE, 0, len(masks))
+    assert views[instance] == (
+        InstanceState.TENTATIVE,
+        0,
+        sum(i == instance for i in expected.values()),
+    )
+    assert after.events[-1].evidence == {"manual": 1.0, "masks": float(len(masks))}
+    with pytest.raises(EditError, match="does not show this instance"):
+        stage.split(instance, Cut(masks=masks))
+    # What was parted can be given to another building, too.
+    keeper, merged = stage.merge([part, other])
+    assert assigned(merged) == {k: keeper if i == part else i for k, i in expected.items()}
+
+
+def test_split_of_a_tentative_instance_holds_when_everything_is_decided_again(drive, stage):
     instance, _ = tentative_and_neighbour(drive, stage)
-    with pytest.raises(EditError, match="tentative.*can be merged"):
-        stage.split(instance, Cut())
+    stage = kept(stage)
+    _, after = stage.split(instance, Cut(masks=late_masks(stage.finish(), instance)))
+    stage = kept(stage)
+    stage._full = None
+    assert assigned(stage.finish()) == assigned(after)
+
+
+def test_undo_of_a_split_of_a_tentative_instance_restores_every_byte(drive, stage):
+    instance, _ = tentative_and_neighbour(drive, stage)
+    stage = kept(stage)
+    before = stage.finish()
+    stage.split(instance, Cut(masks=late_masks(before, instance)))
+    event, undone = kept(stage).undo()
+    assert (event.kind, event.instance) == (EventKind.SPLIT, instance)
+    assert content(undone) == content(before)
+
+
+def test_split_of_a_tentative_instance_is_refused_without_masks_or_where_none_stays(drive, stage):
+    instance, _ = tentative_and_neighbour(drive, stage)
+    own = tuple(m for m, i in assigned(stage.finish()).items() if i == instance)
+    for masks, complaint in (((), "part it by masks"), (own, "none would stay")):
+        with pytest.raises(EditError, match=complaint):
+            stage.split(instance, Cut(masks=masks))
 
 
 def test_merge_gives_the_masks_of_a_tentative_instance_to_a_confirmed_one(drive, stage):
