@@ -31,8 +31,8 @@ _NAMES = {"<f4": "float", "<f8": "double", "|u1": "uchar", "<u4": "uint", "<i4":
 CLOUD_DTYPE = np.dtype(
     [(name, "<f4") for name in "xyz"]
     + [(name, "u1") for name in ("red", "green", "blue")]
-    + [("label", "<i4"), ("instance", "<i4"), ("sigma_m", "<f4"), ("num_views", "<i4")]
-)  # with signs: Open3D leaves out columns of `uint`
+    + [("label", "<u4"), ("instance", "<u4"), ("sigma_m", "<f4"), ("num_views", "<u4")]
+)
 
 
 def cloud_vertices(cloud: PointCloud) -> NDArray[Any]:

@@ -23,7 +23,7 @@ _VERSION = 1
 _MIN_PICTURES = 5
 _MASK_COLUMNS = ("stamp_ns", "camera", "label", "building_id", "share")
 _VISIBLE_COLUMNS = ("stamp_ns", "camera", "building_id", "num_px")
-_VERTEX = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("instance", "<i4")])
+_VERTEX = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("instance", "<u4")])
 
 
 @dataclasses.dataclass(frozen=True)

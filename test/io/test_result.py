@@ -63,22 +63,6 @@ def test_round_trip_points_keep_positions_colours_labels_and_instances(written):
     np.testing.assert_array_equal(result.points["num_views"], full.cloud.num_views)
 
 
-def test_points_keep_colours_labels_and_instances_in_open3d(written):
-    from open3d.t.io import read_point_cloud
-
-    folder, full, _ = written
-    read = read_point_cloud(str(folder / "points.ply")).point
-    for name, expected in (
-        ("positions", full.cloud.points_map.astype(np.float32)),
-        ("colors", full.cloud.colors_rgb),
-        ("label", full.cloud.labels[:, None]),
-        ("instance", full.cloud.instances[:, None]),
-        ("sigma_m", full.cloud.sigma_m[:, None]),
-        ("num_views", full.cloud.num_views[:, None]),
-    ):
-        np.testing.assert_array_equal(read[name].numpy(), expected)
-
-
 def test_round_trip_observations_are_sorted_and_complete(written):
     _, full, result = written
     table = result.observations
