@@ -101,6 +101,7 @@ class Facade:
         dense: (a, h) bool, those of them among their like.
         cells: (a, h) bool, all cells within reach of measured ones.
         is_fine: Whether its points tell its direction by themselves.
+        is_guess: Whether nothing was measured on it: masks tell whether it stands at all.
     """
 
     normal: FloatArray
@@ -112,6 +113,7 @@ class Facade:
     dense: np.ndarray
     cells: np.ndarray
     is_fine: bool
+    is_guess: bool = False
 
     @property
     def is_wall(self) -> bool:

@@ -16,6 +16,7 @@ from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.mapping.surface.boxes import SurfaceCells
 from seg2d3d_ros.mapping.surface.facades import CELL_M, Facade, among_like
 from seg2d3d_ros.mapping.surface.fusion import FusedPoints, name_voxels
+from seg2d3d_ros.mapping.surface.gables import is_gable
 from seg2d3d_ros.mapping.tracks import Names
 from seg2d3d_ros.types import FloatArray, IntArray, MaskAssignment
 
@@ -34,6 +35,8 @@ _LEAST_SIGMA_M = 0.12
 # Ground and sky hide nothing: road, sidewalk, parking, rail track, terrain, sky.
 _BEHIND_ALL = (7, 8, 9, 10, 22, 23)
 _NOBODY = -1
+# Walls that end at another one stand across it.
+_ACROSS = 0.3
 
 
 class FacadeFiller:
@@ -43,7 +46,8 @@ class FacadeFiller:
     the masks say what belongs to the building, and the building has few planes. A cell of a plane
     is part of it if it lies in masks of the building wherever it can be seen. Seen through, that
     is in front of a surface that was measured, or on the ground, in the sky or in the mask of
-    another, it is not. Masks of unknown class say nothing: trees and hedges have no planes.
+    another, it is not. Masks of unknown class say nothing: trees and hedges have no planes. Where
+    a wall turns out to stand that was only guessed, those across it end.
     """
 
     def __init__(
@@ -58,13 +62,13 @@ class FacadeFiller:
         """
         self._state, self._measured = state, measured
         flat = [(i, f) for i in sorted(facades) for f in facades[i]]
+        self._facades = [f for _, f in flat]
         self._owners = np.array([i for i, _ in flat], dtype=np.int64)
         self._normals = np.array([f.normal for _, f in flat]).reshape(-1, 3)
         self._sigma_m = np.array([f.sigma_m for _, f in flat])
         centers = [f.centers().astype(np.float32) for _, f in flat]
         self._centers = np.concatenate([np.zeros((0, 3), np.float32), *centers])
         self._plane = np.repeat(np.arange(len(flat), dtype=np.int32), [len(c) for c in centers])
-        self._grids = [f.cells for _, f in flat]
         none = np.zeros(0, dtype=bool)
         self._is_measured = np.concatenate([none, *(f.measured[f.cells] for _, f in flat)])
         self._is_dense = np.concatenate([none, *(f.dense[f.cells] for _, f in flat)])
@@ -127,11 +131,29 @@ class FacadeFiller:
         total = self._for + self._against
         kept = np.where(total > 0.0, self._for >= _MIN_SHARE * total, self._is_dense)
         out = np.zeros(len(kept), dtype=bool)
-        for grid, first, end in zip(self._grids, self._spans, self._spans[1:], strict=False):
-            laid = np.zeros(grid.shape, dtype=bool)
-            laid[grid] = kept[first:end]
-            out[first:end] = among_like(laid)[grid]
+        gables = []
+        for k, facade in enumerate(self._facades):
+            rows = slice(*self._spans[k : k + 2])
+            laid = np.zeros(facade.cells.shape, dtype=bool)
+            laid[facade.cells] = kept[rows]
+            laid = among_like(laid)
+            if facade.is_guess:
+                if not is_gable(laid, num_told=int((total[rows] > 0.0).sum())):
+                    continue
+                gables.append(k)
+            out[rows] = laid[facade.cells]
+        for k in gables:
+            self._end_at(k, out)
         return out
+
+    def _end_at(self, gable: int, is_part: np.ndarray) -> None:
+        """Take away what of a building lies in front of its gable, on walls that end there."""
+        normal, offset_m = self._normals[gable], self._facades[gable].offset_m
+        ends = (self._owners == self._owners[gable]) & (np.abs(self._normals @ normal) < _ACROSS)
+        for k in np.flatnonzero(ends).tolist():
+            rows = slice(*self._spans[k : k + 2])
+            is_beyond = self._centers[rows] @ normal - offset_m > CELL_M
+            is_part[rows] &= ~is_beyond | self._is_dense[rows]
 
     def _look(
         self, picture: tuple[int, int, list[MaskAssignment]]

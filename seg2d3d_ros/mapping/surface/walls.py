@@ -19,6 +19,7 @@ from seg2d3d_ros.mapping.surface.facades import (
 )
 from seg2d3d_ros.mapping.surface.filling import FacadeFiller
 from seg2d3d_ros.mapping.surface.fusion import FusedPoints
+from seg2d3d_ros.mapping.surface.gables import guess_gables
 from seg2d3d_ros.mapping.surface.plane_sweep import SweptWall, find_heading, sweep_walls
 from seg2d3d_ros.mapping.surface.side_edges import EdgeFinder
 from seg2d3d_ros.mapping.tracks import Names, TrackFinder, Tracks
@@ -67,6 +68,8 @@ def raise_walls(
     finder = TrackFinder(state, landmarks, names)
     surfaces = surfaces_of(state, measured, landmarks)
     facades = find_all_facades(surfaces, reach_m, finder, EdgeFinder(state, names))
+    for i in facades.keys() & surfaces.keys():
+        facades[i] += guess_gables(facades[i], surfaces[i])
     filler = FacadeFiller(state, measured, facades)
     filler.look([k for k, f in enumerate(state.frames) if f.is_keyframe], names)
     return filler.filled(), filler.cells()
