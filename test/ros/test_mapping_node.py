@@ -240,6 +240,7 @@ def test_late_listener_sees_the_whole_map_also_when_no_update_follows(
         return max((p.header.stamp.sec * 10**9 + p.header.stamp.nanosec for p in poses), default=0)
 
     assert eventually(lambda: end() == newest, 20)
+    assert eventually(lambda: peer.heard["mapping/points"], 20)
     stamp = peer.heard["mapping/points"][-1].header.stamp
     assert stamp.sec * 10**9 + stamp.nanosec >= newest
 
