@@ -5,9 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-import numpy as np
-
-from seg2d3d_ros.io.dead_reckoning import DeadReckoning
+from seg2d3d_ros.io.dead_reckoning import is_usable
 from seg2d3d_ros.io.rosbag_file import RosbagFile
 
 log = logging.getLogger(__name__)
@@ -49,10 +47,9 @@ def first_odometry(bag: RosbagFile, topic: str, pictures: str, remarks: list[str
 
 
 def _first_usable(bag: RosbagFile, topic: str) -> Any | None:
-    wheels = DeadReckoning(np.eye(4))
     for _, msgtype, raw in bag.messages([topic]):
         message = bag.parse(raw, msgtype)
-        if message is not None and not isinstance(wheels.item(message, 0), str):
+        if message is not None and is_usable(message):
             return message
     return None
 

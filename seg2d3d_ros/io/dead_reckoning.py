@@ -51,6 +51,11 @@ class DeadReckoning:
         self.num_integrated += 1
 
 
+def is_usable(message: Any) -> bool:
+    """Return whether a message by itself tells a pose, or a twist in its place."""
+    return isinstance(DeadReckoning(np.eye(4)).item(message, 0), Odometry)
+
+
 def _is_unfilled(pose: Any) -> bool:
     p, q = pose.position, pose.orientation
     return not any((q.x, q.y, q.z)) and (q.w == 0 or (q.w == 1 and not any((p.x, p.y, p.z))))

@@ -11,6 +11,7 @@ from typing import Any
 
 from rclpy.node import Node
 
+from seg2d3d_ros.io.dead_reckoning import is_usable
 from seg2d3d_ros.io.rosbag_topics import (
     CAMERA_INFO,
     COMPRESSED,
@@ -46,6 +47,7 @@ class Hearing:
     def __init__(self, topics: list[Topic]) -> None:
         """Start with topics and no messages."""
         self._topics = topics
+        self._types = {topic.name: topic.msgtype for topic in topics}
         self._heard: dict[str, list[Any]] = {topic.name: [] for topic in topics}
 
     @property
@@ -59,8 +61,13 @@ class Hearing:
         return [t for t in self._topics if self._heard[t.name] or t.name.endswith("/labels")]
 
     def keep(self, topic: str, message: Any) -> None:
-        """Remember a message: only the first of pictures and the like, many of TF."""
+        """Remember a message: only the first of pictures and the like, many of TF.
+
+        Odometry that is not finite yet, as of a filter that begins, counts as silence.
+        """
         heard = self._heard[topic]
+        if self._types[topic] == ODOMETRY and not is_usable(message):
+            return
         most = _MOST_KEPT if topic.endswith(("/tf", "/tf_static")) else 1
         if len(heard) < most:
             heard.append(message)

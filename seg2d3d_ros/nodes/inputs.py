@@ -173,7 +173,7 @@ class Inputs:
             if is_late:
                 raise
             return  # another publisher of TF may still speak
-        setup = _with_absent(setup, self._layout)
+        setup = _with_absent(setup, self._layout, self._hearing)
         self._is_ready, self.problem = True, ""
         self._timer.cancel()  # not destroyed: it is the one that calls
         self._hearing = Hearing([])
@@ -270,16 +270,17 @@ class Inputs:
         return ""
 
 
-def _with_absent(setup: RigSetup, layout: Layout) -> RigSetup:
-    """Return the setup with a remark about cameras that were announced and sent nothing."""
+def _with_absent(setup: RigSetup, layout: Layout, hearing: Hearing) -> RigSetup:
+    """Return the setup with remarks about what was announced and sent nothing of use."""
     there = {camera.name for camera in setup.rig.cameras}
     absent = ", ".join(c.name for c in layout.cameras if c.name not in there)
-    if not absent:
-        return setup
-    remark = (
-        f"left out: {absent}, announced but without pictures or calibration at the start; "
-        "configure the nodes again once they send"
-    )
-    logger.warning(remark)
-    rig = dataclasses.replace(setup.rig, remarks=(*setup.rig.remarks, remark))
+    remarks = []
+    if absent:
+        remarks.append(f"{absent}, announced but without pictures or calibration at the start")
+    if layout.odometry and not hearing.has_heard(layout.odometry):
+        remarks.append(f"odometry of {layout.odometry}, which told no pose or twist at the start")
+    remarks = [f"left out: {r}; configure the nodes again once they send" for r in remarks]
+    for remark in remarks:
+        logger.warning(remark)
+    rig = dataclasses.replace(setup.rig, remarks=(*setup.rig.remarks, *remarks))
     return dataclasses.replace(setup, rig=rig)

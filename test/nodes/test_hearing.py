@@ -49,6 +49,21 @@ def test_hearing_is_incomplete_while_anything_of_the_rig_is_silent(heard, silent
     assert not heard(silent).is_complete(everything)
 
 
+def test_odometry_that_is_nan_at_first_is_waited_for(heard, drive):
+    hearing, layout = heard("/odom"), choose(heard().topics, InputsConfig())
+    with RosbagFile(drive / "bag") as bag:
+        good, bad = bag.first("/odom"), bag.first("/odom")
+    bad.pose.pose.position.x = float("nan")
+    hearing.keep("/odom", bad)
+    assert not hearing.is_complete(layout)
+    assert not read_setup(
+        hearing, choose(hearing.topics, InputsConfig()), InputsConfig()
+    ).rig.has_odometry
+    hearing.keep("/odom", good)
+    assert hearing.is_complete(layout)
+    assert read_setup(hearing, layout, InputsConfig()).rig.has_odometry
+
+
 def test_rig_without_any_tf_from_several_cameras_is_refused(heard):
     hearing = heard("/tf_static")
     with pytest.raises(CalibrationError, match="no TF"):
