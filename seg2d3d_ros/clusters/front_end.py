@@ -271,7 +271,9 @@ class FrontEnd:
         matches = [self.num_overlap_matches, *(len(seen.ids) for seen in across)]
         self.num_overlap_matches = max(matches)
         self.map.triangulate()
-        self.map.adjust()
+        stretch = self.map.adjust()
+        for f in self.frames if stretch != 1.0 else ():
+            f.T_ref_base = transforms.rigid(f.T_ref_base[:3, :3], stretch * f.T_ref_base[:3, 3])
         if len(self.map.keyframes) == 2 and not self._rig.has_odometry:
             waited = [f for f in self.frames if not f.is_keyframe and f.status == "coasted"]
             locate_between(waited, self.map, self._config.max_reprojection_px)

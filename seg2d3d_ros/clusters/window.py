@@ -19,6 +19,7 @@ from seg2d3d_ros.types import FloatArray, IntArray, Rig
 _MAX_RELATIVE_SIGMA = 0.2
 _MIN_OBSERVATIONS = 20
 _MIN_TOLD_M = 2.0
+_FIRST_STEPS, _MIN_ACROSS = 10, 30
 
 
 @dataclass
@@ -161,21 +162,29 @@ class LocalMap:
     def _angle(a: FloatArray, b: FloatArray) -> FloatArray:
         return np.arctan2(np.linalg.norm(np.cross(a, b), axis=1), np.einsum("ni,ni->n", a, b))
 
-    def adjust(self, max_iterations: int = 2) -> None:
+    def adjust(self, max_iterations: int = 2) -> float:
         """Adjust the window with the motions told between its keyframes; the two oldest stay.
 
-        Keyframes that saw nothing are carried by the odometry on both their sides.
+        Keyframes that saw nothing are carried by the odometry on both their sides. Where no
+        odometry tells the metres, but cameras that overlap do, too few of their matches founded
+        the map: while the window holds all of it, only the first keyframe stays, and it is
+        adjusted until they agree.
+
+        Returns:
+            How many times as large the map is since; 1 where it did not ask for its metres.
         """
         frames = self.window()
         if len(frames) < 2:
-            return
+            return 1.0
         seen = Seen.joined([f.seen for f in frames])
         frame = np.repeat(np.arange(len(frames)), [len(f.seen.ids) for f in frames])
         known = np.isfinite(self.landmarks.points(seen.ids)[:, 0])
         if known.sum() < _MIN_OBSERVATIONS:
-            return
+            return 1.0
         unique, point = np.unique(seen.ids[known], return_inverse=True)
-        constant = np.arange(len(frames)) < (2 if len(frames) > 2 else 1)
+        is_whole = len(frames) == len(self.keyframes)
+        finds_scale = is_whole and self._is_scale_seen(seen.ids[known], frame[known])
+        constant = np.arange(len(frames)) < (2 if len(frames) > 2 and not finds_scale else 1)
         problem = bundle.BundleProblem(
             cameras=self.rig.cameras,
             T_world_base=np.stack([f.T_local_base for f in frames]),
@@ -191,11 +200,21 @@ class LocalMap:
                 if f.since_prev is not None and not constant[k]
             ),
         )
-        result = local_bundle.adjust(problem, bundle.BundleOptions(1.0, max_iterations, 1e-3))
+        steps = max(max_iterations, _FIRST_STEPS) if finds_scale else max_iterations
+        result = local_bundle.adjust(problem, bundle.BundleOptions(1.0, steps, 1e-3))
+        before = _length(frames)
         for f, T in zip(frames, result.T_world_base, strict=True):
             f.T_local_base = T
         self.landmarks.set_points(unique, result.points_world)
         self._cull(frames)
+        return _length(frames) / before if finds_scale and before > 0.0 else 1.0
+
+    def _is_scale_seen(self, ids: IntArray, frame: IntArray) -> bool:
+        """Return whether matches across cameras (n,) tell the metres, and odometry does not."""
+        if self.rig.has_odometry:
+            return False
+        once = np.unique(ids * (int(frame.max()) + 1) + frame)
+        return len(ids) - len(once) >= _MIN_ACROSS
 
     def _cull(self, frames: list[LocalFrame]) -> None:
         """Drop observations that disagree, and landmarks that are left with fewer than two."""
@@ -218,6 +237,11 @@ class LocalMap:
         if older:
             lonely = lonely[~np.isin(lonely, np.concatenate(older))]
         self.landmarks.forget(lonely)
+
+
+def _length(keyframes: list[LocalFrame]) -> float:
+    positions = np.stack([k.T_local_base[:3, 3] for k in keyframes])
+    return float(transforms.path_distances(positions)[-1])
 
 
 def way_by_odometry(keyframes: list[LocalFrame]) -> float:

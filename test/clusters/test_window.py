@@ -117,7 +117,7 @@ def test_adjust_shaken_poses_come_back_to_the_truth(rig, points):
 
 
 def test_adjust_two_oldest_keyframes_stay_bitwise(rig, points):
-    local, _ = build(rig, points, noise_px=0.5)
+    local, _ = build(replace(rig, has_odometry=True), points, noise_px=0.5)
     local.triangulate()
     before = [k.T_local_base.copy() for k in local.keyframes]
     local.adjust()
@@ -126,6 +126,45 @@ def test_adjust_two_oldest_keyframes_stay_bitwise(rig, points):
     ]
     assert max(moved[:2]) < 1e-12
     assert min(moved[2:]) > 1e-7
+
+
+def stretch(local, ids, factor):
+    """Make all of a map so many times as large, about its first keyframe."""
+    for k in local.keyframes:
+        k.T_local_base = k.T_local_base.copy()
+        k.T_local_base[:3, 3] *= factor
+    local.landmarks.set_points(ids, factor * local.landmarks.points(ids))
+
+
+def way(local, num=6):
+    return float(np.linalg.norm(local.keyframes[num - 1].T_local_base[:3, 3]))
+
+
+@pytest.mark.parametrize("factor", [0.6, 1.8])
+def test_adjust_young_map_takes_its_metres_from_cameras_that_overlap(rig, points, factor):
+    local, ids = build(rig, points, noise_px=0.3)
+    local.triangulate()
+    true_way = way(local)
+    stretch(local, ids, factor)
+    told = local.adjust()
+    assert told == pytest.approx(1.0 / factor, rel=0.01)
+    # 0.3 px at a disparity of 10 to 60 px of some 100 matches: less than a percent
+    assert way(local) == pytest.approx(true_way, rel=0.01)
+
+
+@pytest.mark.parametrize("num_cameras, has_odometry", [(1, False), (2, True)])
+def test_adjust_young_map_keeps_its_unit_where_matches_do_not_found_it(
+    rig, points, num_cameras, has_odometry
+):
+    rig = replace(rig, cameras=rig.cameras[:num_cameras], has_odometry=has_odometry)
+    local, ids = build(rig, points, noise_px=0.3)
+    for k in local.keyframes:
+        k.cameras = k.cameras[:num_cameras]
+    local.triangulate()
+    stretch(local, ids, 1.8)
+    before = way(local, 2)
+    assert local.adjust() == 1.0
+    assert way(local, 2) == before
 
 
 def test_adjust_noise_is_reduced_to_its_arithmetic(rig, points):
