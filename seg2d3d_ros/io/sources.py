@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
@@ -74,6 +75,13 @@ def _not_a_source(path: Path) -> str:
         "odometry folder sequences/NN with calib.txt and image_0, or a KITTI raw "
         "folder ..._drive_NNNN_sync"
     )
+    files = [path] if path.is_file() else sorted(path.iterdir())
+    old = next((file for file in files if file.suffix == ".bag"), None)
+    if old is not None:
+        convert = ["rosbags-convert", "--src", str(old), "--dst", str(old.with_suffix(""))]
+        return (
+            f"{old} is a recording of ROS 1; convert it, and give the copy: {shlex.join(convert)}"
+        )
     if path.is_file():
         return f"{path} is not a recording that can be read; {needed}"
     inside = sorted(p.name for p in path.iterdir())

@@ -1,6 +1,8 @@
 """Malformed recordings: a named error, or a counted drop with its reason; never a traceback."""
 
 import os
+import shlex
+import subprocess
 from collections import Counter
 from pathlib import Path
 
@@ -184,6 +186,18 @@ def test_file_that_is_no_bag_is_a_named_error(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=name):
         open_source(tmp_path / name)
+
+
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_recording_of_ros1_names_the_command_that_converts_it(tmp_path, is_folder):
+    messages, old = drive(), tmp_path / "old" / "drive one.bag"
+    old.parent.mkdir()
+    path = write_bag(tmp_path / "new", messages)
+    subprocess.run(["rosbags-convert", "--src", path, "--dst", old], check=True)
+    with pytest.raises(InputError, match="a recording of ROS 1; convert it") as caught:
+        open_source(old.parent if is_folder else old)
+    subprocess.run(shlex.split(str(caught.value).rsplit(": ", 1)[1]), check=True)
+    assert outcomes(old.with_suffix("")) == outcomes(path) == ["frame"] * 5
 
 
 def test_folder_with_broken_metadata_is_a_named_error(tmp_path):
