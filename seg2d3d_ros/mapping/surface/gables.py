@@ -11,6 +11,8 @@ from seg2d3d_ros.types import FloatArray
 
 # A front ends where all but so few of its measured cells do: half of the corners lie within 0.2 m.
 _INSIDE = 0.97
+# What draws no direction by itself is known well enough if it holds points in so many cells.
+_MANY_CELLS = 100
 _DEPTH_M, _LEAST_DEPTH_M = 12.0, 3.0
 _ABOVE_EAVES_M = 4.0
 _MOST_SHOWN = 0.75
@@ -28,12 +30,14 @@ def guess_gables(walls: Sequence[Facade], surface: MeasuredSurface) -> list[Faca
         walls: Planes of the building, largest first, if any.
         surface: Its measured points.
     """
-    if not (walls and walls[0].is_wall and walls[0].is_fine):
+    if not (walls and walls[0].is_wall):
         return []
     front = walls[0]
+    if not front.is_fine and front.dense.sum() < _MANY_CELLS:
+        return []
     toward = surface.take(surface.near(front.normal, front.offset_m)).toward @ front.axes[0]
     columns, rows = np.nonzero(front.dense)
-    if not len(columns):
+    if not (len(columns) and len(toward)):
         return []
     low, high = front.start_m[1] + np.quantile(rows, [1.0 - _INSIDE, _INSIDE]) * CELL_M
     found = []

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -127,6 +129,14 @@ def test_guess_is_made_at_ends_that_were_seen_from_beyond_alone_and_where_no_wal
     side = wall([0.0, 0.2], [0.0, DEPTH_M], HEIGHT_M, noise=0.0)
     corner = surface(np.concatenate([FRONT, side]))
     assert guess_gables(find_facades(corner, 3.0, 0), corner) == []
+
+
+def test_guess_needs_a_front_that_draws_its_direction_or_holds_points_in_many_cells():
+    seen = surface(FRONT)
+    (front,) = find_facades(seen, 3.0, 0)
+    few = front.dense & (np.cumsum(front.dense).reshape(front.dense.shape) <= 60)
+    for is_fine, dense, num in ((True, few, 1), (False, front.dense, 1), (False, few, 0)):
+        assert len(guess_gables([replace(front, is_fine=is_fine, dense=dense)], seen)) == num
 
 
 def test_strip_behind_a_supposed_corner_is_no_gable_nor_is_all_that_pictures_tell_of():
