@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from seg2d3d_ros.mapping.tracks import Tracks
-from seg2d3d_ros.types import FloatArray
+from seg2d3d_ros.types import FloatArray, IntArray
 
 _LEAST_TRACKS = 4
 _NEAREST_M, _FARTHEST_M, _STEP_RATIO = 2.0, 100.0, 1.04
@@ -28,6 +28,8 @@ _FINE_STEPS = 17
 _MANY_TRACKS = 20
 _HEADINGS_RAD = np.deg2rad(np.arange(0.0, 90.0, 6.0))
 _FINER_RAD = [np.deg2rad(a) for a in ((-3.0, 0.0, 3.0), (-1.5, 1.5), (-0.7, 0.7))]
+# So many buildings tell a direction that all have in common.
+_MOST_BUILDINGS = 30
 # The first look is at some tracks and some of their rays.
 _COARSE_TRACKS, _COARSE_VIEWS = 40, 5
 _LEAST_COSINE, _LEAST_DEPTH_M = 0.1, 1.0
@@ -89,14 +91,15 @@ def find_heading(buildings: Sequence[Tracks], around_rad: float | None = None) -
     """Find the direction in which buildings stand, where no wall is known well enough to tell it.
 
     Args:
-        buildings: The tracks of each.
+        buildings: The tracks of each; of many, some that are spread evenly are asked.
         around_rad: A direction that is right to a few degrees; without it all are tried.
 
     Returns:
         The angle of a wall's normal, up to right angles, with which fewest tracks are lost; None
         where no building has enough of them.
     """
-    few = [_thinned(t) for t in buildings if len(t.first) >= _MANY_TRACKS]
+    telling = [t for t in buildings if len(t.first) >= _MANY_TRACKS]
+    few = [_thinned(telling[k]) for k in _spread(len(telling), _MOST_BUILDINGS)]
     if not few:
         return None
     best = (np.inf, around_rad or 0.0)
@@ -140,9 +143,12 @@ def _sides(tracks: Tracks, heading_rad: float) -> list[FloatArray]:
 
 
 def _thinned(tracks: Tracks) -> Tracks:
-    num = len(tracks.first)
-    some = np.unique(np.linspace(0, num - 1, min(num, _COARSE_TRACKS)).astype(np.int64))
-    return tracks.take(some, _COARSE_VIEWS)
+    return tracks.take(_spread(len(tracks.first), _COARSE_TRACKS), _COARSE_VIEWS)
+
+
+def _spread(num: int, most: int) -> IntArray:
+    """Return indices below a number, all of them or so many that are spread evenly."""
+    return np.unique(np.linspace(0, num - 1, min(num, most)).astype(np.int64))
 
 
 @dataclass(frozen=True)

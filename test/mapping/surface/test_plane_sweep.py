@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from seg2d3d_ros.mapping.surface import plane_sweep
 from seg2d3d_ros.mapping.surface.plane_sweep import find_heading, sweep_walls
 from seg2d3d_ros.mapping.tracks import Tracks
 
@@ -140,3 +141,22 @@ def test_find_heading_of_few_tracks_is_unknown():
     assert find_heading([]) is None
     assert find_heading([make_tracks(beside(num=19), PATH)]) is None
     assert find_heading([make_tracks(beside(num=20), PATH)]) is not None
+
+
+def test_find_heading_costs_no_more_for_many_buildings(monkeypatch):
+    asked = []
+
+    def least_lost(tracks, heading_rad):
+        asked.append(tracks.centers[0, 0])
+        return abs(heading_rad - 0.5)
+
+    monkeypatch.setattr(plane_sweep, "_least_lost", least_lost)
+    street = [make_tracks(beside(), PATH + [10.0 * k, 0.0, 0.0]) for k in range(100)]
+    heading = find_heading(street[:30])
+    num_of_30, num_different = len(asked), len(set(asked))
+    assert num_different == 30
+    asked.clear()
+    assert find_heading(street) == heading
+    assert len(asked) == num_of_30
+    # from one end of the street to the other
+    assert max(asked) - min(asked) == 990.0
