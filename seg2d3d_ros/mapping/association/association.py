@@ -21,6 +21,7 @@ from seg2d3d_ros.mapping.association.consensus import (
     MaskTable,
     companions,
     followed_together,
+    main_masks,
     majority,
     within_classes,
 )
@@ -270,7 +271,7 @@ class Associator(Association):
         look_up = partial(self.instances_of, state)
         shared = SharedMasks(state, self.pictures, look_up, self._buildings)
         table = MaskTable(*shared.followed)
-        instances, votes = companions(shared.followed, shared.projected())
+        instances, votes = companions(main_masks(*shared.followed), shared.projected())
         nearness = Nearness(state, instances, shared.ids, shared.owner)
         votes = nearness.without_gaps(votes, self._options.max_gap_m)
         together = followed_together(shared.followed, instances)

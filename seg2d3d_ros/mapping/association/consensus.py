@@ -113,18 +113,16 @@ def companions(followed: InMasks, projected: InMasks) -> tuple[IntArray, Edges]:
     """Compare the masks of instances that are seen together, picture by picture.
 
     Args:
-        followed: Landmarks in the masks they were followed in.
-        projected: Landmarks in the masks that they should be seen in. What is hidden may seem to
-            lie in the mask of what hides it, so what was followed says more.
+        followed: Instances in their `main_masks`, by landmarks in masks they were followed in.
+        projected: The same by landmarks in masks that they should be seen in. What is hidden may
+            seem to lie in the mask of what hides it, so what was followed says more.
 
     Returns:
         The instances (m,), sorted, and for each pair, as positions among them, the pictures in
-        which both lie mainly in one mask less those in which they do not; only instances with at
-        least two landmarks in their mask are compared.
+        which both lie mainly in one mask less those in which they do not.
     """
-    shown, seen = _main_masks(*projected), _main_masks(*followed)
-    instances = np.unique(np.concatenate([shown[1], seen[1]]))
-    votes = [_compared(*pairs, instances) for pairs in (shown, seen)]
+    instances = np.unique(np.concatenate([projected[1], followed[1]]))
+    votes = [_compared(*pairs, instances) for pairs in (projected, followed)]
     total = (votes[0] + _FOLLOWED_WEIGHT * votes[1]).tocoo()
     return instances, Edges(len(instances), total.row, total.col, total.data)
 
@@ -140,8 +138,11 @@ def followed_together(followed: InMasks, instances: IntArray) -> sparse.csr_arra
     return _together(picture, column, len(instances))
 
 
-def _main_masks(mask: IntArray, instance: IntArray) -> InMasks:
-    """Return of each instance that which of its masks (n,) in a picture has most of it."""
+def main_masks(mask: IntArray, instance: IntArray) -> InMasks:
+    """Return of each instance that which of its masks (n,) in a picture has most of it.
+
+    Instances with a single landmark in their mask say nothing.
+    """
     mask, instance, count = count_pairs(mask, instance)
     mask, instance, count = (v[count >= 2] for v in (mask, instance, count))
     order = np.lexsort((mask, -count, instance, mask // _MASKS_PER_PICTURE))

@@ -8,7 +8,7 @@ import numpy as np
 
 from seg2d3d_ros.geometry.masks import MaskStack
 from seg2d3d_ros.mapping import forks
-from seg2d3d_ros.mapping.association.consensus import InMasks, mask_key
+from seg2d3d_ros.mapping.association.consensus import InMasks, main_masks, mask_key
 from seg2d3d_ros.mapping.association.identities import Picture
 from seg2d3d_ros.mapping.masks.visibility import LabelledPoints, are_in_front, show
 from seg2d3d_ros.mapping.state import MapState
@@ -51,7 +51,7 @@ class SharedMasks:
         return rows, instances_of(known)[index]
 
     def projected(self) -> InMasks:
-        """Return the masks that landmarks should be seen in, in every picture of the drive.
+        """Return instances in the `main_masks` that they should be seen in, in every picture.
 
         So parts of one building meet that were never followed at the same time.
         """
@@ -81,4 +81,4 @@ class SharedMasks:
         of_mask = np.split(shown.depth_m[point], np.flatnonzero(np.diff(mask)) + 1)
         is_in_front = np.concatenate([are_in_front(depth) for depth in of_mask])
         mask, point = mask[is_in_front], point[is_in_front]
-        return mask_key(number, np.array(places)[mask]), shown.instances[point]
+        return main_masks(mask_key(number, np.array(places)[mask]), shown.instances[point])

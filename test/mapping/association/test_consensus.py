@@ -8,6 +8,7 @@ from seg2d3d_ros.mapping.association.consensus import (
     MaskTable,
     companions,
     count_pairs,
+    main_masks,
     majority,
     mask_key,
 )
@@ -153,7 +154,9 @@ def test_reassign_looks_only_at_the_masks_of_the_instance(monkeypatch):
 
 def compared(*pictures, followed=()):
     """Votes about pairs of instances as {(a, b): votes}; `pictures` hold what is projected."""
-    instances, votes = companions(landmarks(*followed), landmarks(*pictures))
+    instances, votes = companions(
+        main_masks(*landmarks(*followed)), main_masks(*landmarks(*pictures))
+    )
     ends = zip(instances[votes.first].tolist(), instances[votes.second].tolist(), strict=True)
     return dict(zip(ends, votes.weight.tolist(), strict=True))
 
