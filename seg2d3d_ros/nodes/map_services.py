@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from std_srvs.srv import Trigger
 
 from seg2d3d_ros.errors import ResultError, Seg2D3DError
+from seg2d3d_ros.io.folder_store import FolderStore
 from seg2d3d_ros.nodes.asking import ask
 from seg2d3d_ros.srv import Finish, Flush, LoadMap, SaveMap
 
@@ -69,8 +70,9 @@ class MapServices:
         if not self._node.has_map:
             raise ResultError(self._why_no_map())
         path = Path(folder).expanduser().resolve()
-        full, report = self._node.report_map()
-        write_result(path, full, report, overwrite=True, blocks=self._node.blocks)
+        with FolderStore.temporary(self._node.config.runtime.scratch_dir or None) as kept:
+            full, report = self._node.report_map(kept)
+            write_result(path, full, report, overwrite=True, blocks=kept)
         self._node.is_saved = True
         return path
 

@@ -16,6 +16,8 @@ from diagnostic_msgs.msg import DiagnosticArray
 import seg2d3d_ros.msg as msg
 from seg2d3d_ros.accounts import RunReport
 from seg2d3d_ros.errors import Seg2D3DError
+from seg2d3d_ros.io.folder_store import FolderStore
+from seg2d3d_ros.io.map_store import copy_groups
 from seg2d3d_ros.io.patient_store import PatientStore
 from seg2d3d_ros.io.saved_map import load_stage
 from seg2d3d_ros.mapping.stage import MappingStage
@@ -210,11 +212,17 @@ class MappingNode(StageNode):
             self._refined = weakref.ref(full)
         return full
 
-    def report_map(self) -> tuple[MapUpdate, RunReport]:
-        """Return the whole map as it is, and the accounts of the run so far."""
+    def report_map(self, kept: FolderStore) -> tuple[MapUpdate, RunReport]:
+        """Return the whole map as it is, and the accounts of the run so far.
+
+        Args:
+            kept: Gets what the map rests on at this moment: clusters may come while it is written.
+        """
+        assert self.blocks is not None
         with self.stage() as stage:
             full, counts = stage.snapshot(), dict(stage.counts)
             stage.keep()
+            copy_groups(self.blocks, kept)
             refinement_s, remarks = stage.refinement_s, stage.remarks
         busy_s = self.worker.stats()["busy_s"] if self.worker is not None else 0.0
         seconds = {"mapping": busy_s, "refinement": refinement_s}

@@ -19,6 +19,7 @@ from visualization_msgs.msg import MarkerArray
 
 import seg2d3d_ros.msg as msg
 from seg2d3d_ros.config import Config
+from seg2d3d_ros.io.map_store import open_blocks
 from seg2d3d_ros.mapping.stage import MappingStage
 from seg2d3d_ros.nodes.conversions.clouds import from_point_cloud
 from seg2d3d_ros.nodes.conversions.clusters import to_cluster
@@ -141,6 +142,35 @@ def test_save_map_without_a_cluster_or_a_folder_says_what_is_missing(start, peer
     refused = peer.call(SaveMap, "mapping/save_map", folder=str(tmp_path / "out"))
     assert not refused.success and "not one cluster" in refused.message
     assert not (tmp_path / "out").exists()
+
+
+def test_map_that_is_saved_is_that_of_one_moment_whatever_comes_meanwhile(
+    graph, clusters, tmp_path, monkeypatch
+):
+    from seg2d3d_ros.io import result
+    from seg2d3d_ros.nodes.map_services import MapServices
+    from seg2d3d_ros.nodes.mapping_node import MappingNode
+
+    node, write_result = MappingNode(), result.write_result
+    node.trigger_configure()
+    services = MapServices(node)
+    with node.stage() as stage:
+        for cluster in clusters:
+            node.accounts.mapped(cluster)
+            stage.push(cluster)
+
+    def write(*args, **kwargs):
+        before = node.blocks.names()
+        node.blocks.put("sums/1/000000", {"a": np.zeros(3)})
+        node.blocks.drop(next(name for name in before if name.startswith("depths/")))
+        write_result(*args, **kwargs)
+
+    monkeypatch.setattr(result, "write_result", write)
+    kept = open_blocks(services.write(str(tmp_path / "saved")) / "map")
+    kept.check(kept.digests)
+    assert {n.split("/")[0] for n in kept.names()} == {"depths", "stage", "state"}
+    node.trigger_shutdown()
+    node.destroy_node()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
