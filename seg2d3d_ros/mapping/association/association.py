@@ -25,6 +25,7 @@ from seg2d3d_ros.mapping.association.consensus import (
     majority,
     within_classes,
 )
+from seg2d3d_ros.mapping.association.gaps import parted_by_gaps
 from seg2d3d_ros.mapping.association.identities import Association, Picture
 from seg2d3d_ros.mapping.association.labels import LabelVotes, may_join
 from seg2d3d_ros.mapping.association.nearness import Nearness
@@ -341,14 +342,13 @@ class Associator(Association):
         group = greedy_partition(edges, self._options.min_vote)
         order = np.argsort(group, kind="stable")
         members = np.split(order, np.flatnonzero(np.diff(group[order])) + 1)
-        return [
-            _Group(
-                part[m[m >= len(instances)] - len(instances)],
-                instances[m[m < len(instances)]].tolist(),
-            )
-            for m in members
-            if len(m)
-        ]
+        groups = []
+        gap_voxels = self._options.vote_reach_m / self._options.voxel_m
+        for m in members if len(order) else ():
+            rows, known = m[m >= len(instances)] - len(instances), m[m < len(instances)]
+            pieces = [rows] if len(known) else parted_by_gaps(rows, part, votes, gap_voxels)
+            groups += [_Group(part[p], instances[known].tolist()) for p in pieces]
+        return groups
 
     @staticmethod
     def _owner(group: _Group, former: list[int], taken: set[int]) -> tuple[int, list[int]]:

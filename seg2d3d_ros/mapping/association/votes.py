@@ -48,6 +48,13 @@ def place_keys(ids: IntArray, points: FloatArray, sigma_m: FloatArray, voxel_m: 
     return np.where(sigma_m <= voxel_m, voxel, ids | _LONE)
 
 
+def cells_of(places: IntArray) -> tuple[IntArray, np.ndarray]:
+    """Return the voxels (n, 3) of places (n,), and which of them are voxels, no lone landmarks."""
+    shift = np.array([2 * _BITS, _BITS, 0])
+    cell = (places[:, None] >> shift) & ((1 << _BITS) - 1)
+    return cell - (1 << (_BITS - 1)), places < _LONE
+
+
 @dataclass(frozen=True)
 class PlacedLandmarks:
     """Landmarks with a position, and all that votes about them ask for.
