@@ -341,10 +341,10 @@ class Associator(Association):
         edges = Edges(size, first[counts], second[counts], found.data[counts])
         group = greedy_partition(edges, self._options.min_vote)
         order = np.argsort(group, kind="stable")
-        members = np.split(order, np.flatnonzero(np.diff(group[order])) + 1)
-        groups = []
+        members = np.split(order, np.flatnonzero(np.diff(group[order])) + 1) if size else []
         gap_voxels = self._options.vote_reach_m / self._options.voxel_m
-        for m in members if len(order) else ():
+        groups = []
+        for m in members:
             rows, known = m[m >= len(instances)] - len(instances), m[m < len(instances)]
             pieces = [rows] if len(known) else parted_by_gaps(rows, part, votes, gap_voxels)
             groups += [_Group(part[p], instances[known].tolist()) for p in pieces]
