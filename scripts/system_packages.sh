@@ -11,10 +11,12 @@ sys.exit(0 if ok else 1)
 PYTHON
 }
 
-# find_python: prints the first usable one; SEG2D3D_PYTHON, if set, is the only candidate.
+# find_python: prints the first usable one; SEG2D3D_PYTHON, if set, is the only candidate. The
+# distribution's own come first: they are compiled with profile feedback, while a replay with one
+# that pyenv had built took an eighth more time.
 find_python() {
-  local candidate
-  for candidate in ${SEG2D3D_PYTHON:-python3.11 python3.12 python3.13 python3 /usr/bin/python3}; do
+  local candidate system=/usr/bin/python3
+  for candidate in ${SEG2D3D_PYTHON:-$system.11 $system.12 $system.13 python3.11 python3.12 python3.13 python3}; do
     if usable_python "$candidate"; then
       command -v "$candidate"
       return 0
