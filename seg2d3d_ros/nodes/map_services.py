@@ -29,6 +29,7 @@ class MapServices:
     def __init__(self, node: MappingNode) -> None:
         """Make the services, and clients of those of the other nodes."""
         self._node, self._lock = node, threading.RLock()
+        self._written: tuple[str, Path, float] | None = None  # as asked for, where, and when done
         offered: dict[str, tuple[Any, Any]] = {
             "finish": (Finish, self._finish),
             "refine": (Trigger, self._refine),
@@ -72,8 +73,11 @@ class MapServices:
         path = Path(folder).expanduser().resolve()
         with FolderStore.temporary(self._node.config.runtime.scratch_dir or None) as kept:
             full, report = self._node.report_map(kept)
-            write_result(path, full, report, overwrite=True, blocks=kept)
-        self._node.is_saved = True
+            try:
+                write_result(path, full, report, overwrite=True, blocks=kept)
+            except BaseException:
+                self._node.is_saved = False
+                raise
         return path
 
     def _finish(self, request: Finish.Request, response: Finish.Response) -> Finish.Response:
@@ -169,12 +173,18 @@ class MapServices:
         return ask(client, request, limit_s - time.monotonic(), is_gone, is_idempotent)
 
     def _save_map(self, request: SaveMap.Request, response: SaveMap.Response) -> SaveMap.Response:
+        asked_s = time.monotonic()
         with self._lock:
-            try:
-                response.folder = str(self.write(request.folder))
-            except (Seg2D3DError, OSError) as error:
-                response.message = str(error)
-                return response
+            folder, path, done_s = self._written or (None, Path(), 0.0)
+            # Who asks again for what was just being written, or is it another, gets that answer.
+            if folder != request.folder or asked_s > done_s or not self._node.is_saved:
+                try:
+                    path = self.write(request.folder)
+                except (Seg2D3DError, OSError) as error:
+                    response.message = str(error)
+                    return response
+                self._written = request.folder, path, time.monotonic()
+        response.folder = str(path)
         response.success, response.message = True, f"wrote {response.folder}"
         return response
 

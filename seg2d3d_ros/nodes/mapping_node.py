@@ -146,11 +146,11 @@ class MappingNode(StageNode):
         with self.stage() as stage:
             num_restarts = self._restarts.num
             cluster = self._restarts.follow(cluster)
+            self.is_saved = False
             if self._restarts.num > num_restarts:
                 self.accounts.ledger.begin()
             self.accounts.mapped(cluster)
             update = stage.push(cluster)
-        self.is_saved = False
         return (update,)
 
     def _publish(self, update: MapUpdate) -> None:
@@ -207,7 +207,9 @@ class MappingNode(StageNode):
         """Refine what has come so far, publish and return it; clusters wait meanwhile."""
         with self.stage() as stage:
             full = stage.finish()
-        if self.has_map and full is not self._refined():  # not each time that somebody asks
+            is_new = self.has_map and full is not self._refined()
+            self.is_saved = self.is_saved and not is_new
+        if is_new:  # not each time that somebody asks
             self._publish(full)
             self._refined = weakref.ref(full)
         return full
@@ -224,6 +226,7 @@ class MappingNode(StageNode):
             stage.keep()
             copy_groups(self.blocks, kept)
             refinement_s, remarks = stage.refinement_s, stage.remarks
+            self.is_saved = True
         busy_s = self.worker.stats()["busy_s"] if self.worker is not None else 0.0
         seconds = {"mapping": busy_s, "refinement": refinement_s}
         report = self.accounts.report(self.config, seconds, counts)

@@ -2,6 +2,9 @@
 
 import json
 import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -144,20 +147,28 @@ def test_save_map_without_a_cluster_or_a_folder_says_what_is_missing(start, peer
     assert not (tmp_path / "out").exists()
 
 
-def test_map_that_is_saved_is_that_of_one_moment_whatever_comes_meanwhile(
-    graph, clusters, tmp_path, monkeypatch
-):
-    from seg2d3d_ros.io import result
+@pytest.fixture
+def mapped(graph, clusters):
+    """A mapping node in this process that has mapped, and its services."""
     from seg2d3d_ros.nodes.map_services import MapServices
     from seg2d3d_ros.nodes.mapping_node import MappingNode
 
-    node, write_result = MappingNode(), result.write_result
+    node = MappingNode()
     node.trigger_configure()
     services = MapServices(node)
-    with node.stage() as stage:
-        for cluster in clusters:
-            node.accounts.mapped(cluster)
-            stage.push(cluster)
+    for cluster in clusters:
+        node._map(cluster)
+    yield node, services
+    node.trigger_shutdown()
+    node.destroy_node()
+
+
+def test_map_that_is_saved_is_that_of_one_moment_whatever_comes_meanwhile(
+    mapped, tmp_path, monkeypatch
+):
+    from seg2d3d_ros.io import result
+
+    (node, services), write_result = mapped, result.write_result
 
     def write(*args, **kwargs):
         before = node.blocks.names()
@@ -169,8 +180,43 @@ def test_map_that_is_saved_is_that_of_one_moment_whatever_comes_meanwhile(
     kept = open_blocks(services.write(str(tmp_path / "saved")) / "map")
     kept.check(kept.digests)
     assert {n.split("/")[0] for n in kept.names()} == {"depths", "stage", "state"}
-    node.trigger_shutdown()
-    node.destroy_node()
+
+
+def test_save_map_asked_again_while_it_writes_is_answered_by_that_unless_the_map_changed(
+    mapped, clusters, tmp_path, monkeypatch
+):
+    from seg2d3d_ros.io import result
+
+    node, services = mapped
+    may_end, num_written = threading.Event(), []
+
+    def write(*args, **kwargs):
+        assert may_end.wait(10.0)
+        num_written.append(1)
+
+    monkeypatch.setattr(result, "write_result", write)
+
+    def ask(num):
+        may_end.clear()
+        with ThreadPoolExecutor(num) as threads:
+            request = SaveMap.Request(folder=str(tmp_path / "out"))
+            answers = [
+                threads.submit(services._save_map, request, SaveMap.Response()) for _ in range(num)
+            ]
+            time.sleep(0.3)
+            if num == 1:
+                node.refine_map()
+            may_end.set()
+            assert all(a.result().success for a in answers)
+
+    ask(3)
+    assert len(num_written) == 1 and node.is_saved
+    ask(1)  # it is asked later: written again; and what is refined meanwhile is not saved
+    assert len(num_written) == 2 and not node.is_saved
+    monkeypatch.setattr(result, "write_result", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        services.write(str(tmp_path / "out"))
+    assert not node.is_saved
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
