@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field, replace
 
-from seg2d3d_ros.types import Cluster, Dropped, Frame, Item, Rig
+from seg2d3d_ros.types import Cluster, Dropped, Frame, Item, Odometry, Rig
 
 _LONG_NS = 1_000_000_000
 _UNUSUAL = 5
@@ -69,13 +69,13 @@ class RunReport:
 
 @dataclass
 class Pauses:
-    """The longest pause of one camera: what looks like a plug that was pulled.
+    """The longest pause of one sensor: what looks like a plug that was pulled.
 
     Attributes:
-        first_ns: Stamp of the first picture.
-        last_ns: Stamp of the newest picture.
-        usual_ns: Shortest time between two pictures.
-        from_ns: Stamp of the picture before the longest pause.
+        first_ns: Stamp of the first message.
+        last_ns: Stamp of the newest message.
+        usual_ns: Shortest time between two messages.
+        from_ns: Stamp of the message before the longest pause.
         longest_ns: Its length.
     """
 
@@ -86,7 +86,7 @@ class Pauses:
     longest_ns: int = 0
 
     def go_on(self, stamp_ns: int) -> None:
-        """Take the stamp of a picture, or of the end; those that do not go on are left out."""
+        """Take the stamp of a message, or of the end; those that do not go on are left out."""
         pause_ns = stamp_ns - self.last_ns
         if pause_ns > 0:
             self.usual_ns = min(self.usual_ns, pause_ns)
@@ -95,12 +95,12 @@ class Pauses:
             self.last_ns = stamp_ns
 
     def is_strange(self, pause_ns: int) -> bool:
-        """Return whether a pause is long by itself and for this camera."""
+        """Return whether a pause is long by itself and for this sensor."""
         return pause_ns > max(_LONG_NS, _UNUSUAL * self.usual_ns)
 
 
 class Silences:
-    """Remembers the longest pause of each camera, to say after the run which ones fell silent."""
+    """Remembers the longest pause of each sensor, to say after the run which ones fell silent."""
 
     def __init__(self) -> None:
         """Start before the first picture."""
@@ -111,22 +111,29 @@ class Silences:
         """Take the stamp of a picture."""
         self._first_ns = min(self._first_ns, stamp_ns)
         self._last_ns = max(self._last_ns, stamp_ns)
-        self._pauses.setdefault(camera, Pauses(stamp_ns, stamp_ns)).go_on(stamp_ns)
+        self._take(f"camera {camera}", stamp_ns)
+
+    def hear_odometry(self, stamp_ns: int) -> None:
+        """Take the stamp of a message of the odometry."""
+        self._take("odometry", stamp_ns)
+
+    def _take(self, sensor: str, stamp_ns: int) -> None:
+        self._pauses.setdefault(sensor, Pauses(stamp_ns, stamp_ns)).go_on(stamp_ns)
 
     def remarks(self) -> list[str]:
-        """Return sentences about cameras that sent nothing for long, not yet, or no more."""
+        """Return sentences about sensors that sent nothing for long, not yet, or no more."""
         said = []
-        for camera, pauses in sorted(self._pauses.items()):
+        for sensor, pauses in sorted(self._pauses.items()):
             late_ns = pauses.first_ns - self._first_ns
             if pauses.last_ns > pauses.first_ns and pauses.is_strange(late_ns):
-                said.append(f"camera {camera} sent nothing in the first {late_ns * 1e-9:.1f} s")
+                said.append(f"{sensor} sent nothing in the first {late_ns * 1e-9:.1f} s")
             so_far = replace(pauses)
             so_far.go_on(self._last_ns)
             if so_far.is_strange(so_far.longest_ns):
                 at_s = (so_far.from_ns - self._first_ns) * 1e-9
                 what = f"for {so_far.longest_ns * 1e-9:.1f} s"
                 what = what if pauses.longest_ns == so_far.longest_ns else "any more"
-                said.append(f"camera {camera} sent nothing {what} after {at_s:.1f} s")
+                said.append(f"{sensor} sent nothing {what} after {at_s:.1f} s")
         return said
 
     @property
@@ -154,6 +161,8 @@ class Accounts:
             self._received[item.camera] += 1
         if isinstance(item, Frame) or (isinstance(item, Dropped) and item.reason in _SPOILT):
             self._silences.hear(item.camera, item.stamp_ns)
+        elif isinstance(item, Odometry):
+            self._silences.hear_odometry(item.stamp_ns)
 
     def mapped(self, cluster: Cluster) -> None:
         """Count what a cluster used for the first time, and what it says was dropped."""
@@ -186,7 +195,7 @@ class Accounts:
         }
 
     def remarks(self) -> list[str]:
-        """Return sentences about cameras that sent nothing for long, or no more."""
+        """Return sentences about sensors that sent nothing for long, or no more."""
         return self._silences.remarks()
 
     @property

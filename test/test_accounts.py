@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from seg2d3d_ros.accounts import Accounts
-from seg2d3d_ros.types import Camera, Dropped, Frame, Rig
+from seg2d3d_ros.types import Camera, Dropped, Frame, Odometry, Rig
 
 S = 1_000_000_000
 IMAGE = np.zeros((2, 2), dtype=np.uint8)
@@ -15,7 +15,11 @@ def remarks(**tenths):
     """Remarks of a run in which cameras sent pictures at the given tenths of a second."""
     accounts = Accounts(RIG)
     for tenth, camera in sorted((t, c) for c, stamps in tenths.items() for t in stamps):
-        accounts.received(Frame(camera, 7 * S + tenth * S // 10, IMAGE))
+        stamp_ns = 7 * S + tenth * S // 10
+        is_picture = camera != "odometry"
+        accounts.received(
+            Frame(camera, stamp_ns, IMAGE) if is_picture else Odometry(stamp_ns, np.eye(4))
+        )
     return accounts.remarks()
 
 
@@ -28,6 +32,13 @@ def test_remarks_camera_that_ends_before_the_others_is_told():
     assert remarks(left=range(100), right=range(41)) == [
         "camera right sent nothing any more after 4.0 s"
     ]
+
+
+@pytest.mark.parametrize(("num", "end"), [(41, "4.0"), (1, "0.0")])
+def test_remarks_odometry_that_ends_before_the_pictures_is_told(num, end):
+    said = remarks(left=range(100), right=range(100), odometry=range(num))
+    assert said == [f"odometry sent nothing any more after {end} s"]
+    assert remarks(left=range(100), odometry=range(-50, 150)) == []
 
 
 def test_remarks_camera_that_begins_after_the_others_is_told():

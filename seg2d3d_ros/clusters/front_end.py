@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 
@@ -48,6 +49,7 @@ class FrontEnd:
         self._config = config.clusters
         self._policy = KeyframePolicy(config.clusters)
         self._rig, self._pairs = rig, pairs
+        self._is_odometry_due = rig.has_odometry
         self._odometry = odometry
         self._threads = Threads(config.runtime.num_threads)
         self._tracks = RigTracker(config, rig, self._threads)
@@ -99,7 +101,11 @@ class FrontEnd:
     @property
     def _is_adrift(self) -> bool:
         is_coasting = self._num_coasted >= _LOST_FRAMES * self._num_turns
-        return is_coasting and self._has_motion() and not self._rig.has_odometry
+        return is_coasting and self._has_motion() and not self.is_told(self.frames[-1].stamp_ns)
+
+    def is_told(self, stamp_ns: int) -> bool:
+        """Return whether odometry leads on to a stamp, as far as has been heard."""
+        return self._rig.has_odometry and not self._odometry.is_over(stamp_ns)
 
     @property
     def _num_turns(self) -> int:
@@ -115,6 +121,7 @@ class FrontEnd:
 
     def process(self, moment: RigFrame) -> LocalFrame:
         """Take the pictures of one moment; the frame returned is a keyframe if it became one."""
+        self._ask_for_odometry(moment.stamp_ns)
         motion, predicted = self._predict(moment.stamp_ns)
         grays = self._tracks.advance(moment, self.map, predicted)
         frame = self._locate(moment, predicted, motion)
@@ -134,14 +141,25 @@ class FrontEnd:
 
     # ---------------------------------------------------------------------------------- prediction
 
+    def _ask_for_odometry(self, stamp_ns: int) -> None:
+        """Begin a local map without odometry that has ended; one that needs none stays without."""
+        has_odometry = self._is_odometry_due and not self._odometry.is_over(stamp_ns)
+        if not self._is_located and has_odometry != self._rig.has_odometry:
+            self._rig = self.map.rig = replace(self._rig, has_odometry=has_odometry)
+            self._corners.mount(self._rig)
+
     def _predict(self, stamp_ns: int) -> tuple[Motion | None, FloatArray]:
         """Return the motion since the last moment, by odometry or velocity, and the pose."""
         if not self.frames:
             return None, self._pose
-        motion = self._odometry.motion(self.frames[-1].stamp_ns, stamp_ns)
+        motion = self._told_motion(self.frames[-1].stamp_ns, stamp_ns)
         if motion is None and not self._is_adrift:
             motion = self._velocity.predict(stamp_ns)
         return motion, self._pose if motion is None else self._pose @ motion.T_i_j
+
+    def _told_motion(self, stamp_i_ns: int, stamp_j_ns: int) -> Motion | None:
+        """Return the motion by odometry; None where there is none, or the map began without."""
+        return self._odometry.motion(stamp_i_ns, stamp_j_ns) if self._rig.has_odometry else None
 
     # ------------------------------------------------------------------------------------ location
 
@@ -175,7 +193,7 @@ class FrontEnd:
 
     def _relocate(self, frame: LocalFrame, moment: RigFrame, grays: dict[int, np.ndarray]) -> None:
         """Look for landmarks that were followed before the dark, where no odometry leads on."""
-        if self._rig.has_odometry:
+        if self.is_told(frame.stamp_ns):
             return
         corners = self._tracks.find_corners(moment, _MAX_CORNERS)
         self.settle()
@@ -278,7 +296,7 @@ class FrontEnd:
             waited = [f for f in self.frames if not f.is_keyframe and f.status == "coasted"]
             locate_between(waited, self.map, self._config.max_reprojection_px)
         self._pose = frame.T_local_base
-        self._is_located = self._is_located or self._rig.has_odometry
+        self._is_located |= self._rig.has_odometry and frame.since_prev is not None
         self._tracks.end_others(frame.cameras, frame.seen)
         self._describer.begin(frame, grays, self.map.landmarks, self.scale == "metric")
         self._tracks.stand_at(frame.cameras, self._pose)
@@ -310,7 +328,7 @@ class FrontEnd:
         if not self.map.keyframes:
             return
         last, before = self.map.keyframes[-1], self.frames[-2]
-        frame.since_prev = self._odometry.motion(last.stamp_ns, frame.stamp_ns)
+        frame.since_prev = self._told_motion(last.stamp_ns, frame.stamp_ns)
         if self._turning.is_active:
             frame.since_prev = self._turning.motion(last, frame)
         if self._rig.has_odometry or motion is None or before.status != "tracked":

@@ -12,6 +12,7 @@ from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.types import FloatArray, Odometry
 
 _KEEP_NS = 60_000_000_000
+_SLACK_NS = 200_000_000
 # What lies longer ago matters after a long stop only: there poses that moved no further are one.
 _REST_M = 0.01
 _REST_RAD = np.deg2rad(0.05)
@@ -66,6 +67,10 @@ class OdometryBuffer:
         self._poses.clear()
         self._num_old = 0
 
+    def is_over(self, stamp_ns: int) -> bool:
+        """Return whether odometry has come, but ended before a stamp."""
+        return bool(self._stamps) and stamp_ns > self._stamps[-1] + _SLACK_NS
+
     def increment(self, stamp_i_ns: int, stamp_j_ns: int) -> FloatArray | None:
         """Return T_i_j of base_link between two stamps; None where they are not covered."""
         T_i, T_j = self._at(stamp_i_ns), self._at(stamp_j_ns)
@@ -79,11 +84,12 @@ class OdometryBuffer:
         return None if T_i_j is None else Motion(T_i_j, self.covariance(T_i_j))
 
     def _at(self, stamp_ns: int) -> FloatArray | None:
-        slack = 200_000_000
-        if not self._stamps or not self._stamps[0] - slack <= stamp_ns <= self._stamps[-1] + slack:
+        if (
+            len(self._stamps) < 2
+            or self.is_over(stamp_ns)
+            or stamp_ns < self._stamps[0] - _SLACK_NS
+        ):
             return None
-        if len(self._stamps) == 1:
-            return self._poses[0]
         k = min(max(bisect.bisect_right(self._stamps, stamp_ns), 1), len(self._stamps) - 1)
         span = self._stamps[k] - self._stamps[k - 1]
         return transforms.interpolate(

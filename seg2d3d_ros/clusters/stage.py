@@ -116,7 +116,7 @@ class ClusterStage:
         front_end, limits = self._front_end, self._config.clusters
         if front_end.frames:
             gap_s = (moment.stamp_ns - front_end.frames[-1].stamp_ns) * 1e-9
-            if gap_s > limits.max_gap_s and not self._rig.has_odometry:
+            if gap_s > limits.max_gap_s and not front_end.is_told(moment.stamp_ns):
                 out += self._new_session(f"no picture for {gap_s:.1f} s")
             elif front_end.is_lost:
                 out += self._new_session("tracking lost")

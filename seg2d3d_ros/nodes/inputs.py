@@ -38,6 +38,9 @@ _LIGHT_DEPTH = 1000
 _KEPT = DurabilityPolicy.TRANSIENT_LOCAL
 _JUMP_NS = 1_000_000_000
 
+#: Kind of the arrivals of odometry, and its name where sensors are told apart.
+ODOMETRY = "odometry"
+
 
 class Arrival(NamedTuple):
     """A message of a sensor: frame, labels, odometry or fix; `reason`: why not to use it."""
@@ -115,14 +118,15 @@ class Inputs:
         """Return how long nothing has arrived."""
         return time.monotonic() - self._last_s
 
-    def cure(self, camera: str) -> str:
-        """Return what has probably become of a camera that is silent, and what to do."""
-        cameras = self._layout.cameras if self._layout is not None else ()
-        for topic in [c.picture.name for c in cameras if c.name == camera]:
-            if not self._node.count_publishers(topic):
-                return f"nobody publishes {topic} any more; start its driver again"
-            return f"{topic} still has a publisher; see to the camera, its cable and its driver"
-        return "see to its driver"
+    def cure(self, sensor: str) -> str:
+        """Return what has probably become of a camera or odometry that is silent; what to do."""
+        if self._layout is None:
+            return "see to its driver"
+        topics = {c.name: c.picture.name for c in self._layout.cameras}
+        topic = topics.get(sensor, self._layout.odometry)
+        if not self._node.count_publishers(topic):
+            return f"nobody publishes {topic} any more; start its driver again"
+        return f"{topic} still has a publisher; see to the sensor, its cable and its driver"
 
     # ---------------------------------------------------------------------------------- discovery
 
@@ -200,7 +204,7 @@ class Inputs:
                 )
         if layout.odometry:
             self._listen(
-                Odometry, layout.odometry, self._qos(layout.odometry, _LIGHT_DEPTH), "odometry"
+                Odometry, layout.odometry, self._qos(layout.odometry, _LIGHT_DEPTH), ODOMETRY
             )
         if layout.fix:
             self._listen(NavSatFix, layout.fix, self._qos(layout.fix, _LIGHT_DEPTH), "fix")

@@ -20,7 +20,7 @@ from seg2d3d_ros.io.pictures import encoding_cure
 from seg2d3d_ros.io.rosbag_rig import RigSetup
 from seg2d3d_ros.io.rosbag_topics import Layout
 from seg2d3d_ros.nodes.conversions.inputs import to_item
-from seg2d3d_ros.nodes.inputs import Arrival, Inputs, Listeners
+from seg2d3d_ros.nodes.inputs import ODOMETRY, Arrival, Inputs, Listeners
 from seg2d3d_ros.nodes.lifecycle import StageNode
 from seg2d3d_ros.nodes.picture_accounts import AFTER_FINISH, PictureAccounts
 from seg2d3d_ros.nodes.silence import SilenceWatch
@@ -173,25 +173,28 @@ class SensorNode(StageNode, ABC):
         self.worker.put(Job(make=lambda: self._make(arrival), shed=shed, lane=arrival.camera))
 
     def _watch(self, arrival: Arrival) -> None:
-        """Notice that a camera sends; say so if it was silent."""
-        if arrival.kind == "frame":
-            silence_s = self._silence.hear(arrival.camera, time.monotonic())
-            if silence_s:
-                self.get_logger().info(
-                    f"camera {arrival.camera} sends again, after {silence_s:.1f} s"
-                )
-            if not arrival.reason and not self._is_flushed:
+        """Notice that a camera or the odometry sends; say so if it was silent."""
+        if arrival.kind not in ("frame", ODOMETRY):
+            if arrival.kind != "labels":  # late masks of other pictures are no sign of life
+                self._silence.go_on(time.monotonic())
+            return
+        name = arrival.camera or ODOMETRY
+        silence_s = self._silence.hear(name, time.monotonic())
+        if silence_s:
+            self.get_logger().info(f"{_sensor(name)} sends again, after {silence_s:.1f} s")
+        if not arrival.reason and not self._is_flushed:
+            if arrival.kind == "frame":
                 self.silences.hear(arrival.camera, arrival.stamp_ns)
-        elif arrival.kind != "labels":  # late masks of other pictures are no sign of life
-            self._silence.go_on(time.monotonic())
+            else:
+                self.silences.hear_odometry(arrival.stamp_ns)
 
-    def _silent_cameras(self) -> tuple[str, dict[str, float]]:
-        """Return a sentence about the cameras that are silent, and their `silent_s.<camera>`."""
+    def _silent_sensors(self) -> tuple[str, dict[str, float]]:
+        """Return a sentence about the sensors that are silent, and their `silent_s.<name>`."""
         if self.inputs is None or self._is_flushed:
             return "", {}
         fallen, silent = self._silence.fall_silent(), self._silence.silent()
         told = {
-            name: f"camera {name} has sent nothing for {seconds:.1f} s while others go on: "
+            name: f"{_sensor(name)} has sent nothing for {seconds:.1f} s while others go on: "
             f"{self.inputs.cure(name)}"
             for name, seconds in silent.items()
         }
@@ -217,7 +220,7 @@ class SensorNode(StageNode, ABC):
             if kind == "frame":
                 self.accounts.drop(camera, "camera_left_out")
             return None
-        if kind == "odometry":
+        if kind == ODOMETRY:
             item: Any = self._wheels.item(message, stamp_ns)
         else:
             item = to_item(kind, camera, stamp_ns, message, self.setup, self.config.inputs)
@@ -340,7 +343,7 @@ class SensorNode(StageNode, ABC):
         """Return the worker's counters, the accounts of pictures, and what was skipped."""
         values: dict[str, float | int | str] = {}
         if self.inputs is not None and self.worker is not None:
-            silence, silent_s = self._silent_cameras()
+            silence, silent_s = self._silent_sensors()
             problems = (self.inputs.problem or self.worker.last_error, silence)
             values["problem"] = "; ".join(filter(None, problems))
             values |= self.worker.stats()
@@ -351,3 +354,7 @@ class SensorNode(StageNode, ABC):
             values |= {f"skipped.{k}": v for k, v in sorted(self.num_skipped.items())}
             values["odometry_from_twists"] = self._wheels.num_integrated
         return values
+
+
+def _sensor(name: str) -> str:
+    return name if name == ODOMETRY else f"camera {name}"

@@ -1,4 +1,4 @@
-"""Cameras that fall silent while other sensors go on, told while they are silent."""
+"""Sensors that fall silent while others go on, told while they are silent."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _FEW = 5
 
 @dataclass
 class _Stream:
-    """Arrivals of one camera since it began to send, or was back: monotonic seconds."""
+    """Arrivals of one sensor since it began to send, or was back: monotonic seconds."""
 
     first_s: float
     last_s: float
@@ -21,14 +21,14 @@ class _Stream:
 
     @property
     def unusual_s(self) -> float:
-        """Return the pause that is strange for this camera, whatever is strange for others."""
+        """Return the pause that is strange for this sensor, whatever is strange for others."""
         if self.num < _FEW:
             return _UNKNOWN_S
         return _UNUSUAL * (self.last_s - self.first_s) / (self.num - 1)
 
 
 class SilenceWatch:
-    """Says which cameras send nothing while others, or other sensors, go on.
+    """Says which cameras, or whether odometry, send nothing while other sensors go on.
 
     Where everything ends, nothing is strange: the drive is over, or a player waits. So a silence
     is counted up to the newest arrival of whatever sensor. Arrivals come and questions are asked
@@ -39,7 +39,7 @@ class SilenceWatch:
         """Start before the first arrival.
 
         Args:
-            limit_s: Shortest silence that is told; longer for cameras that take their time. 0:
+            limit_s: Shortest silence that is told; longer for sensors that take their time. 0:
                 none is.
         """
         self._limit_s = limit_s
@@ -47,30 +47,30 @@ class SilenceWatch:
         self._streams: dict[str, _Stream] = {}
         self._newest_s = float("-inf")
 
-    def hear(self, camera: str, now_s: float) -> float:
-        """Take an arrival of a camera; return the length of the silence it ends, 0 if untold."""
+    def hear(self, sensor: str, now_s: float) -> float:
+        """Take an arrival; return the length of the silence it ends, 0 if untold."""
         with self._lock:
             self._newest_s = now_s
-            stream = self._streams.get(camera)
+            stream = self._streams.get(sensor)
             if stream is None or stream.is_told:
-                self._streams[camera] = _Stream(now_s, now_s)
+                self._streams[sensor] = _Stream(now_s, now_s)
                 return now_s - stream.last_s if stream is not None else 0.0
             stream.last_s, stream.num = now_s, stream.num + 1
             return 0.0
 
     def go_on(self, now_s: float) -> None:
-        """Take an arrival of another sensor."""
+        """Take an arrival of a sensor whose silence is never told."""
         with self._lock:
             self._newest_s = now_s
 
     def silent(self) -> dict[str, float]:
-        """Return the seconds for which cameras have been silent, by name."""
+        """Return the seconds for which sensors have been silent, by name."""
         with self._lock:
             told = [(name, stream) for name, stream in self._streams.items() if stream.is_told]
             return {name: self._newest_s - stream.last_s for name, stream in sorted(told)}
 
     def fall_silent(self) -> list[str]:
-        """Return the cameras that have fallen silent since the last question."""
+        """Return the sensors that have fallen silent since the last question."""
         with self._lock:
             fallen = [
                 name

@@ -161,3 +161,42 @@ def test_wheels_that_slip_hardly_move_what_is_seen(make_camera, make_drive, make
     est, _ = track(run(rig, items), drive)
     # 3 m told too much
     assert error_m(est, drive, with_scale=False) < 0.25
+
+
+def without_odometry(drive, first, last=60):
+    """The drive's items, less the odometry from one moment to another."""
+    gone = drive.stamps_ns[first:last]
+    return [i for i in drive.items() if isinstance(i, Frame) or i.stamp_ns not in gone]
+
+
+@pytest.mark.parametrize("num_told", [1, 12])
+def test_odometry_that_ends_leaves_the_map_to_the_cameras(
+    make_camera, make_drive, make_poses, num_told
+):
+    rig = Rig((make_camera(),), has_odometry=True)
+    drive = make_drive(rig, make_poses(40, 0.4, 0.002))
+    clusters = run(rig, without_odometry(drive, num_told))
+    assert {c.session for c in clusters} == {0}
+    # one message is no way, and no metres
+    assert clusters[-1].scale == ("unknown" if num_told == 1 else "metric")
+    est, _ = track(clusters, drive)
+    # 15.6 m, and what one camera alone drifts by
+    assert error_m(est, drive, with_scale=num_told == 1) < 0.15
+
+
+def test_dark_pictures_after_the_odometry_ended_begin_another_map_without_metres(
+    make_camera, make_drive, make_poses
+):
+    rig = Rig((make_camera(),), has_odometry=True)
+    drive = make_drive(rig, make_poses(60, 0.3, 0.002))
+    dark = drive.stamps_ns[20:40]
+    clusters = run(
+        rig,
+        [
+            replace(i, image=np.zeros_like(i.image))
+            if isinstance(i, Frame) and i.stamp_ns in dark
+            else i
+            for i in without_odometry(drive, 15)
+        ],
+    )
+    assert [(c.session, c.scale) for c in clusters] == [(0, "metric"), (1, "unknown")]

@@ -64,10 +64,15 @@ def test_increment_without_messages_is_none():
     assert OdometryBuffer(ClustersConfig()).increment(0, 1) is None
 
 
-def test_increment_of_a_single_message_is_standing_still():
+def test_increment_of_a_single_message_is_none():
     buffer = OdometryBuffer(ClustersConfig())
     buffer.push(Odometry(0, pose(3)))
-    np.testing.assert_allclose(buffer.increment(0, 100 * MS), np.eye(4), atol=1e-12)
+    assert buffer.increment(0, 100 * MS) is None
+
+
+def test_odometry_is_over_after_its_last_message_and_the_slack_but_not_before_its_first(buffer):
+    assert [buffer.is_over(t * MS) for t in (-500, 1000, 2200, 2201)] == [False] * 3 + [True]
+    assert not OdometryBuffer(ClustersConfig()).is_over(0)
 
 
 @pytest.mark.parametrize("stamp_ms", [2000, 1990, 0])

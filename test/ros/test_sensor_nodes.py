@@ -10,6 +10,7 @@ pytest.importorskip("seg2d3d_ros.msg", reason="the messages are not built: make 
 
 from camera_on_graph import HEIGHT, STEP_NS, T0_NS, WIDTH, CameraOnGraph
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from nav_msgs.msg import Odometry
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from tf2_msgs.msg import TFMessage
 
@@ -177,6 +178,33 @@ def test_camera_that_falls_silent_is_told_while_the_other_goes_on_and_so_is_its_
     assert code == 0
     assert text.count("camera right has sent nothing for") == 1  # in the log once
     assert text.count("camera right sends again, after") == 1
+
+
+def test_odometry_that_dies_is_told_while_the_camera_goes_on(start, peer, eventually):
+    camera = CameraOnGraph(peer.node)
+    wheels = peer.node.create_publisher(Odometry, "/odom", 10)
+    start("clusters", node__silence_s=0.5, **FAST)
+    peer.listen(DiagnosticArray, "/diagnostics")
+    assert eventually(lambda: camera.is_heard and wheels.get_subscription_count() == 1)
+    numbers = itertools.count()
+
+    def told(is_rolling):
+        i = next(numbers)
+        if is_rolling:
+            rolling = Odometry()
+            rolling.header.stamp = to_time(T0_NS + i * STEP_NS)
+            rolling.pose.pose.position.x, rolling.pose.pose.orientation.w = 0.1 * i, 1.0
+            wheels.publish(rolling)
+        camera.send(camera.message(i))
+        status = [s for m in peer.heard["/diagnostics"][-1:] for s in m.status][0]
+        return status.message, {pair.key: pair.value for pair in status.values}
+
+    assert eventually(lambda: int(told(True)[1].get("received.cam", 0)) >= 20)
+    assert eventually(lambda: "odometry has sent nothing for" in told(False)[0])
+    message, values = told(False)
+    assert "/odom still has a publisher" in message and float(values["silent_s.odometry"]) > 0.5
+    remarks = json.loads(peer.call(Flush, "clusters/flush").report)["remarks"]
+    assert [r for r in remarks if r.startswith("odometry sent nothing any more after")]
 
 
 def test_camera_that_is_announced_and_never_sends_is_left_out_and_named(start, peer, eventually):
