@@ -15,7 +15,7 @@ from rosbags.typesys import Stores, get_typestore
 
 from seg2d3d_ros.errors import InputError
 from seg2d3d_ros.io.rosbag_damage import Damage, skip_damage
-from seg2d3d_ros.io.rosbag_salvage import allow_any_order, needs_salvage, salvage
+from seg2d3d_ros.io.rosbag_salvage import NO_METADATA, allow_any_order, needs_salvage, salvage
 from seg2d3d_ros.io.rosbag_topics import Topic
 
 log = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ class RosbagFile:
                     text = f"cannot open the recording {self.path.name}: {why}"
                     raise InputError(text) from error
         if self.path.is_dir() and not (self.path / "metadata.yaml").exists():
-            why = "metadata.yaml is missing"
+            why = NO_METADATA
         storages, losses = salvage(self.path, why, stack)
         self._losses = tuple(losses)
         for storage in storages:

@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 _PART = re.compile(r"(?P<stem>.*?)(_(?P<number>\d+))?\.(mcap|db3)(\.zstd)?")
 _MAGIC = b"\x89MCAP0\r\n"
 _NEVER_NS = 1 << 62
+
+#: What is wrong with a folder of files that may be whole nevertheless.
+NO_METADATA = "metadata.yaml is missing"
 _HEADER, _FOOTER, _CHUNK, _DATA_END = 0x01, 0x02, 0x06, 0x0F
 _MOST_MISSED = 10_000
 _TABLES = ("schema", "topics", "message_definitions", "messages")
@@ -73,7 +76,7 @@ def salvage(
         InputError: no message of it can be read.
     """
     readers: list[McapReader | Sqlite3Reader] = []
-    losses = [f"the recording {path.name} is cut off or damaged: {why}"] if why else []
+    losses: list[str] = []
     scratch = Path(stack.enter_context(TemporaryDirectory(prefix="seg2d3d_salvage_")))
     for file in parts_of(path) if path.is_dir() else [path]:
         try:
@@ -84,6 +87,10 @@ def salvage(
             continue
         readers.append(reader)
         losses += [f"{file.name}: {lost}"] if lost else []
+    if why:
+        is_whole = why == NO_METADATA and not losses
+        what = "is read from its files" if is_whole else "is cut off or damaged"
+        losses.insert(0, f"the recording {path.name} {what}: {why}")
     if not sum(reader.metadata.message_count for reader in readers):
         raise InputError(
             f"cannot open the recording {path.name}: {'; '.join(losses)}. No message of it can be "

@@ -260,6 +260,22 @@ def test_split_recording_with_a_cut_last_file_is_read_in_order(tmp_path):
     assert 5.5 < source.duration_s < 7.0  # of both parts; each had 4 s
 
 
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+def test_whole_split_recording_without_metadata_is_not_called_cut_off(tmp_path, storage):
+    bag = tmp_path / "drive"
+    bag.mkdir()
+    for part, start in enumerate((0, NUM)):
+        made = write_bag(tmp_path / f"part{part}", noisy_drive(start), getattr(STORAGE, storage))
+        file = storage_file(made)
+        shutil.move(file, bag / f"drive_{part}{file.suffix}")
+    source = open_source(bag)
+    assert len(stamps(source)) == 2 * NUM
+    remark = "the recording drive is read from its files: metadata.yaml is missing"
+    assert source.remarks() == (remark,)
+    cut(bag / f"drive_1{file.suffix}", 0.5)
+    assert "drive is cut off or damaged" in open_source(bag).remarks()[0]
+
+
 def test_missing_file_of_a_split_recording_is_named_and_the_others_are_read(tmp_path):
     bag = write_bag(tmp_path / "drive", drive())
     metadata = bag / "metadata.yaml"
