@@ -124,7 +124,7 @@ class LiveAccounts:
     def _frames(self) -> dict[str, FrameCounts]:
         statuses: dict[str, Any] = self._reports.get("segmentation", {}).get("segmentation", {})
         # The report is of the newest run only.
-        if not statuses or self.ledger.runs.num("segmentation") > 1:
+        if not statuses or len(self.ledger.runs.of("segmentation")) > 1:
             statuses = self._segmentation
         made = {name: dict(sorted(statuses.get(name, {}).items())) for name in self.ledger.cameras}
         return {name: FrameCounts(*self.ledger.close(name), made[name]) for name in made}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Mapping
 
 
@@ -21,41 +22,29 @@ class NodeRuns:
         """
         self._over = over
         self._lock = threading.Lock()
-        self._received: dict[str, dict[int, dict[str, int]]] = {}
+        self._received: dict[str, dict[int, Counter[str]]] = {}
 
     def tell(self, node: str, run: int, received: Mapping[str, int]) -> None:
         """Take how many pictures a run of a node has received so far, per camera."""
         if run in self._over:
             return
         with self._lock:
-            known = self._received.setdefault(node, {}).setdefault(run, {})
+            known = self._received.setdefault(node, {}).setdefault(run, Counter())
             for camera, num in received.items():
-                known[camera] = max(num, known.get(camera, 0))
+                known[camera] = max(num, known[camera])
 
     def claim(self, run: int) -> None:
         """Hear of a run although it began with an earlier map."""
         self._over -= {run}
 
-    def num(self, node: str) -> int:
-        """Return how many runs of a node have been heard of."""
+    def of(self, node: str) -> dict[int, Counter[str]]:
+        """Return what each run of a node has received so far, per camera."""
         with self._lock:
-            return len(self._received.get(node, {}))
+            return dict(self._received.get(node, {}))
 
-    def newest_run(self, node: str) -> int:
+    def newest(self, node: str) -> int:
         """Return the newest run of a node, -1 if none has been heard of."""
-        with self._lock:
-            return max(self._received.get(node, {}), default=-1)
-
-    def newest(self, node: str, camera: str) -> int:
-        """Return what the newest run of a node has received from a camera."""
-        with self._lock:
-            runs = self._received.get(node, {})
-            return runs[max(runs)].get(camera, 0) if runs else 0
-
-    def total(self, node: str, camera: str) -> int:
-        """Return what all runs of a node have received from a camera."""
-        with self._lock:
-            return sum(run.get(camera, 0) for run in self._received.get(node, {}).values())
+        return max(self.of(node), default=-1)
 
     def cameras(self) -> set[str]:
         """Return all cameras that were heard of."""

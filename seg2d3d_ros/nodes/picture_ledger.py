@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 
 from seg2d3d_ros.nodes.node_runs import NodeRuns
 from seg2d3d_ros.types import Cluster
@@ -17,29 +16,6 @@ NOT_MAPPED = "not_mapped"
 
 _LONG_AGO_NS = -(1 << 62)
 _UNHEARD = -1
-
-
-@dataclass
-class Life:
-    """A run of the clusters node, by what its clusters tell.
-
-    Attributes:
-        run: Its number, as the node says it in `/diagnostics`; -1 until that is heard.
-        after: The newest run that was heard of when its clusters began to come, or its own.
-        processed: Pictures used, per camera.
-        dropped: Pictures not used, per camera and reason.
-    """
-
-    run: int
-    after: int
-    processed: Counter[str] = field(default_factory=Counter)
-    dropped: Counter[tuple[str, str]] = field(default_factory=Counter)
-
-    def told(self, camera: str) -> int:
-        """Return the pictures of a camera that its clusters speak of."""
-        return self.processed[camera] + sum(
-            num for (name, _), num in self.dropped.items() if name == camera
-        )
 
 
 class PictureLedger:
@@ -59,30 +35,37 @@ class PictureLedger:
         self.runs = NodeRuns(over)
         self.span_ns: tuple[int, int] | None = None
         self._lock = threading.Lock()  # clusters and words about runs come in different threads
-        self._lives: list[Life] = []
+        self._processed: Counter[str] = Counter()
+        self._dropped: Counter[tuple[str, str]] = Counter()
+        # Of the node whose clusters come now: pictures that they speak of, per camera; its run, as
+        # soon as that is heard; the newest run heard of when they began to come, or its own.
+        self._told: Counter[str] | None = None
+        self._run = self._after = _UNHEARD
         self._has_ended = False
         self._session, self._counted_ns = -1, _LONG_AGO_NS
 
     # -------------------------------------------------------------- entries
 
     def begin(self) -> None:
-        """Begin the next life: clusters come from a node that was started, or started again."""
+        """Take note that clusters come from a node that was started, or started again."""
         self._counted_ns = _LONG_AGO_NS
         with self._lock:
-            newest = self.runs.newest_run("clusters")
-            is_heard = newest > (self._lives[-1].after if self._lives else _UNHEARD)
-            self._lives.append(Life(newest if is_heard else _UNHEARD, newest))
+            newest = self.runs.newest("clusters")
+            self._run = newest if newest > self._after else _UNHEARD
+            self._after, self._told = newest, Counter()
 
     def enter(self, cluster: Cluster) -> None:
         """Count what a cluster used for the first time, and what it says was dropped."""
-        if not self._lives:
+        if self._told is None:
             self.begin()
-        life = self._lives[-1]
+        assert self._told is not None
         for camera, stamp_ns in self._new_pictures(cluster):
-            life.processed[camera] += 1
+            self._processed[camera] += 1
+            self._told[camera] += 1
             first, last = self.span_ns or (stamp_ns, stamp_ns)
             self.span_ns = min(first, stamp_ns), max(last, stamp_ns)
-        life.dropped.update((d.camera, d.reason) for d in cluster.dropped)
+        self._dropped.update((d.camera, d.reason) for d in cluster.dropped)
+        self._told.update(d.camera for d in cluster.dropped)
 
     def _new_pictures(self, cluster: Cluster) -> Iterator[tuple[str, int]]:
         if cluster.session != self._session:  # after a jump back in time stamps come again
@@ -98,10 +81,9 @@ class PictureLedger:
         """Take how many pictures a run of a node has received so far, per camera."""
         with self._lock:
             self.runs.tell(node, run, received)
-            newest = self.runs.newest_run("clusters")
-            life = self._lives[-1] if self._lives else None
-            if life is not None and life.run == _UNHEARD and newest > life.after:
-                life.run = life.after = newest
+            newest = self.runs.newest("clusters")
+            if self._told is not None and self._run == _UNHEARD and newest > self._after:
+                self._run = self._after = newest
 
     def end(self, has_ended: bool) -> None:
         """Take note whether the clusters node answers no more: what it held is lost."""
@@ -112,32 +94,28 @@ class PictureLedger:
     @property
     def cameras(self) -> list[str]:
         """Return all cameras that are spoken of, sorted."""
-        counted = {c for life in self._lives for c in life.processed}
-        dropped = {c for life in self._lives for c, _ in life.dropped}
-        return sorted(counted | dropped | self.runs.cameras())
+        dropped = {camera for camera, _ in self._dropped}
+        return sorted(self.runs.cameras().union(self._processed, dropped))
 
     def lost(self) -> dict[str, int]:
         """Return the pictures per camera that runs held which have ended, as far as is known.
 
         Nothing, while clusters of the run before the newest may still wait to be mapped.
         """
-        if not self._lives or not self._is_newest(self._lives[-1]):
+        if not self._is_newest:
             return {}
         held = {camera: self._rest(camera)[1] for camera in self.cameras}
         return {camera: num for camera, num in held.items() if num}
 
     def close(self, camera: str) -> tuple[int, int, dict[str, int]]:
         """Return pictures of a camera: received = processed + sum of those dropped by reason."""
-        dropped: Counter[str] = Counter()
-        for life in self._lives:
-            for (name, reason), num in life.dropped.items():
-                dropped[reason] += num * (name == camera)
-        processed = sum(life.processed[camera] for life in self._lives)
+        dropped = Counter({why: n for (name, why), n in self._dropped.items() if name == camera})
+        processed = self._processed[camera]
         known = processed + dropped.total()
         late, held = self._rest(camera)
         received = known + late
-        if self._has_ended or self.runs.num("clusters") > 1:
-            received = max(received + held, self.runs.total("segmentation", camera))
+        if self._has_ended or len(self.runs.of("clusters")) > 1:
+            received = max(received + held, self._received("segmentation", camera))
             late = 0 if self._has_ended else late
             dropped[NODE_ENDED] = received - known - late
         dropped[NOT_MAPPED] = late
@@ -145,15 +123,23 @@ class PictureLedger:
 
     def _rest(self, camera: str) -> tuple[int, int]:
         """Return what no cluster speaks of: of the newest run, and of the runs before it."""
-        received, told = self.runs.newest("clusters", camera), 0
-        if self._lives and self._is_newest(self._lives[-1]):
-            told = self._lives[-1].told(camera)
-            if self._lives[-1].run == _UNHEARD:  # it has received what it tells, and who knows
-                received = 0
-        before = self.runs.total("clusters", camera) - received
-        told_before = sum(life.told(camera) for life in self._lives) - told
-        return max(0, received - told), max(0, before - told_before)
+        runs, now, told = self.runs.of("clusters"), 0, 0
+        if runs:
+            now = runs[max(runs)][camera]
+        if self._told is not None and self._is_newest:
+            told = self._told[camera]
+            if self._run == _UNHEARD:  # it has received what it tells, and who knows
+                now = 0
+        dropped = sum(num for (name, _), num in self._dropped.items() if name == camera)
+        told_before = self._processed[camera] + dropped - told
+        before = self._received("clusters", camera) - now
+        return max(0, now - told), max(0, before - told_before)
 
-    def _is_newest(self, life: Life) -> bool:
-        """Return whether a life is that of the newest run."""
-        return life.run in (_UNHEARD, self.runs.newest_run("clusters"))
+    def _received(self, node: str, camera: str) -> int:
+        """Return what all runs of a node have received from a camera."""
+        return sum(received[camera] for received in self.runs.of(node).values())
+
+    @property
+    def _is_newest(self) -> bool:
+        """Return whether clusters come, and from the newest run."""
+        return self._told is not None and self._run in (_UNHEARD, self.runs.newest("clusters"))
