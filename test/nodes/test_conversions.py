@@ -12,6 +12,7 @@ pytest.importorskip("rclpy", reason="rclpy is not installed: source env.bash aft
 pytest.importorskip("seg2d3d_ros.msg", reason="the messages are not built: make setup")
 
 from rclpy.serialization import deserialize_message, serialize_message
+from read_messages import from_event, from_instance
 
 from seg2d3d_ros import types
 from seg2d3d_ros.geometry.masks import encode
@@ -259,7 +260,7 @@ def test_cluster_any_value_survives_the_wire_unchanged(same, value):
 @PROPERTY
 @given(instance_values())
 def test_instance_any_value_survives_the_wire_unchanged(same, value):
-    assert same(instances.from_instance(over_the_wire(instances.to_instance(value))), value)
+    assert same(from_instance(over_the_wire(instances.to_instance(value))), value)
 
 
 @PROPERTY
@@ -275,7 +276,7 @@ def test_instance_any_value_survives_the_wire_unchanged(same, value):
     )
 )
 def test_event_any_value_survives_the_wire_unchanged(same, value):
-    assert same(instances.from_event(over_the_wire(instances.to_event(value))), value)
+    assert same(from_event(over_the_wire(instances.to_event(value))), value)
 
 
 @given(STAMPS)

@@ -11,12 +11,12 @@ pytest.importorskip("seg2d3d_ros.msg", reason="the messages are not built: make 
 
 from geometry_msgs.msg import Point
 from rclpy.qos import DurabilityPolicy, QoSProfile
+from read_messages import from_event, from_instance
 from visualization_msgs.msg import Marker, MarkerArray
 
 import seg2d3d_ros.msg as msg
 from seg2d3d_ros.io.result import read_result
 from seg2d3d_ros.nodes.conversions.clusters import to_cluster
-from seg2d3d_ros.nodes.conversions.instances import from_event, from_instance
 from seg2d3d_ros.nodes.parameters import KEEP_ALL
 from seg2d3d_ros.srv import (
     ExplainInstance,

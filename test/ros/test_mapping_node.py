@@ -15,6 +15,7 @@ pytest.importorskip("seg2d3d_ros.msg", reason="the messages are not built: make 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from nav_msgs.msg import Path
 from rclpy.qos import DurabilityPolicy, QoSProfile
+from read_messages import from_instance, from_point_cloud
 from sensor_msgs.msg import PointCloud2
 from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
@@ -24,9 +25,7 @@ import seg2d3d_ros.msg as msg
 from seg2d3d_ros.config import Config
 from seg2d3d_ros.io.map_store import open_blocks
 from seg2d3d_ros.mapping.stage import MappingStage
-from seg2d3d_ros.nodes.conversions.clouds import from_point_cloud
 from seg2d3d_ros.nodes.conversions.clusters import to_cluster
-from seg2d3d_ros.nodes.conversions.instances import from_instance
 from seg2d3d_ros.nodes.parameters import KEEP_ALL
 from seg2d3d_ros.srv import Finish, SaveMap
 

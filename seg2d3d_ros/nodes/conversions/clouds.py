@@ -7,7 +7,6 @@ import array
 import numpy as np
 from geometry_msgs.msg import Point, Pose, PoseStamped, Quaternion, TransformStamped, Vector3
 from nav_msgs.msg import Path
-from numpy.typing import NDArray
 from sensor_msgs.msg import PointCloud2, PointField
 from std_msgs.msg import Header
 
@@ -16,7 +15,7 @@ from seg2d3d_ros.nodes.conversions.primitives import to_time
 from seg2d3d_ros.types import FloatArray, PointCloud, Trajectory
 
 # `rgb` holds 0x00RRGGBB in the bits of a float, as PCL and RViz read it.
-_POINT = np.dtype(
+POINT = np.dtype(
     [
         ("x", "<f4"),
         ("y", "<f4"),
@@ -36,7 +35,7 @@ _FIELDS = [
         datatype=PointField.UINT32 if name in _INTEGERS else PointField.FLOAT32,
         count=1,
     )
-    for i, name in enumerate(_POINT.names or ())
+    for i, name in enumerate(POINT.names or ())
 ]
 
 
@@ -48,7 +47,7 @@ def to_point_cloud(cloud: PointCloud, stamp_ns: int, frame_id: str) -> PointClou
         stamp_ns: stamp of the newest picture.
         frame_id: the map frame.
     """
-    rows = np.zeros(len(cloud.ids), dtype=_POINT)
+    rows = np.zeros(len(cloud.ids), dtype=POINT)
     rows["x"], rows["y"], rows["z"] = cloud.points_map.T
     red, green, blue = cloud.colors_rgb.astype(np.uint32).T
     rows["rgb"] = red << 16 | green << 8 | blue
@@ -61,19 +60,14 @@ def to_point_cloud(cloud: PointCloud, stamp_ns: int, frame_id: str) -> PointClou
         width=len(rows),
         fields=_FIELDS,
         is_bigendian=False,
-        point_step=_POINT.itemsize,
-        row_step=_POINT.itemsize * len(rows),
+        point_step=POINT.itemsize,
+        row_step=POINT.itemsize * len(rows),
         is_dense=bool(np.isfinite(cloud.points_map).all()),
     )
     packed = array.array("B")
     packed.frombytes(rows.tobytes())
     made.data = packed
     return made
-
-
-def from_point_cloud(message: PointCloud2) -> NDArray[np.void]:
-    """Return the rows of a cloud of ours, one field per name."""
-    return np.frombuffer(message.data, dtype=_POINT).copy()
 
 
 def to_pose(T: FloatArray) -> Pose:

@@ -1,4 +1,4 @@
-"""Instance, InstanceEvent and InstanceArray: messages and values."""
+"""Instance, InstanceEvent and InstanceArray: messages of values."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from std_msgs.msg import Header
 
 import seg2d3d_ros.msg as msg
 from seg2d3d_ros import types
-from seg2d3d_ros.nodes.conversions.primitives import from_array, to_array, to_time
+from seg2d3d_ros.nodes.conversions.primitives import to_array, to_time
 
 
 def to_point(xyz: types.FloatArray) -> Point:
@@ -45,30 +45,6 @@ def to_instance(instance: types.Instance) -> msg.Instance:
     return made
 
 
-def from_instance(message: msg.Instance) -> types.Instance:
-    """Return the instance of a message."""
-    return types.Instance(
-        id=message.id,
-        class_id=message.class_id,
-        score=message.score,
-        num_points=message.num_points,
-        num_views=message.num_views,
-        first_stamp_ns=message.first_stamp_ns,
-        last_stamp_ns=message.last_stamp_ns,
-        centroid_map=_xyz(message.centroid),
-        box_center_map=_xyz(message.box_center),
-        box_size_m=_xyz(message.box_size),
-        box_yaw_rad=message.box_yaw_rad,
-        footprint_map=from_array(message.footprint_map, "f8", -1, 2),
-        sigma_m=message.sigma_m,
-        best_views=tuple(_from_view(view) for view in message.best_views),
-        embedding=from_array(message.embedding, "f4") if len(message.embedding) else None,
-        embedding_model_id=message.embedding_model_id,
-        footprint_sigma_m=message.footprint_sigma_m,
-        state=types.InstanceState(message.state),
-    )
-
-
 def to_event(event: types.InstanceEvent) -> msg.InstanceEvent:
     """Return the message of a decision about identities."""
     return msg.InstanceEvent(
@@ -79,18 +55,6 @@ def to_event(event: types.InstanceEvent) -> msg.InstanceEvent:
         other=int(event.other),
         evidence_names=list(event.evidence),
         evidence_values=to_array(list(event.evidence.values()), "f8"),
-    )
-
-
-def from_event(message: msg.InstanceEvent) -> types.InstanceEvent:
-    """Return the decision about identities of a message."""
-    return types.InstanceEvent(
-        sequence=message.sequence,
-        stamp_ns=message.stamp_ns,
-        kind=types.EventKind(message.kind),
-        instance=message.instance,
-        other=message.other,
-        evidence=dict(zip(message.evidence_names, message.evidence_values, strict=True)),
     )
 
 
@@ -116,11 +80,3 @@ def _to_view(view: types.View) -> msg.View:
     made = msg.View(camera=view.camera, stamp_ns=int(view.stamp_ns), label=int(view.label))
     made.crop_jpeg = array.array("B", view.crop_jpeg)
     return made
-
-
-def _from_view(message: msg.View) -> types.View:
-    return types.View(message.camera, message.stamp_ns, message.label, bytes(message.crop_jpeg))
-
-
-def _xyz(message: Point | Vector3) -> types.FloatArray:
-    return np.array([message.x, message.y, message.z])
