@@ -34,13 +34,11 @@ REASONS = {
     "duplicate_stamp": "it has the same time as the picture before it",
     "stamp_ahead": "its time lies far in the future of all others",
     "no_stamp": "it carries no time",
-    "no_pose": "no position could be found for it",
     "not_mapped": "the run ended before it could be mapped",
+    "node_ended": "the node that held it ended, or none ran",
     "overload": "the computer could not keep up",
-    "late": "it came too late",
     "time_jump": "the time jumped before its neighbours came",
     "standing": "the vehicle had stood still for minutes",
-    "missing_odometry": "the odometry it needs never came",
 }
 STATUSES = {
     "ok": "segmented",

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from seg2d3d_ros.config import Config
-from seg2d3d_ros.io.report import STATUSES
+from seg2d3d_ros.io.report import REASONS, STATUSES
 from seg2d3d_ros.io.result import write_result
 from seg2d3d_ros.io.sources import open_source
 from seg2d3d_ros.pipeline import Pipeline
@@ -74,6 +74,12 @@ def test_reasons_of_dropped_pictures_are_all_in_interfaces():
     given = set(re.findall(r'Dropped\([^)]*"([a-z_]+)"\)', source))
     assert {"stamp_back", "time_jump", "size_mismatch", "overload"} <= given
     assert all(f"| `{reason}` |" in TEXT for reason in given)
+
+
+def test_report_has_words_for_just_the_reasons_in_interfaces():
+    table = TEXT.split("### Pictures that were not used")[1].split("###")[0]
+    reasons = set(re.findall(r"^\| `([a-z_]+)` \|", table, re.MULTILINE))
+    assert reasons - {"after_finish"} == set(REASONS)  # no picture of the run
 
 
 def test_statuses_of_segmentations_are_all_in_interfaces():
