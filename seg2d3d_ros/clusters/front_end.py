@@ -308,8 +308,9 @@ class FrontEnd:
 
         Which of two is turned is not asked here: the map finds that out from the whole drive.
         """
-        for pair in self._pairs if self._rig.has_odometry else ():
-            turn = pair.find_turn(way_by_odometry(self.map.window()))
+        for pair in self._pairs:
+            has_odometry = self._rig.has_odometry
+            turn = pair.find_turn(way_by_odometry(self.map.window()) if has_odometry else None)
             for other in self._pairs:
                 other.hear(pair)
             if turn is None:

@@ -84,11 +84,11 @@ class CameraPair:
         if {self.a, self.b} == {other.a, other.b}:
             self._turn.hear(other._turn)
 
-    def find_turn(self, scale: float = 1.0) -> FloatArray | None:
+    def find_turn(self, scale: float | None = 1.0) -> FloatArray | None:
         """Return by what w (3,) R_b_a is otherwise than on the rig: R_b_a = exp(w) @ R_b_a(rig).
 
         None while matches do not tell, or tell that it is right. `scale` is way on the map per way
-        the odometry tells.
+        the odometry tells, None without odometry.
         """
         return self._turn.find(scale)
 

@@ -27,6 +27,9 @@ _MIN_TURN_RAD = np.deg2rad(0.4)
 _LEAST_GAIN = 0.5
 _SIGMA_TURN_RAD = np.deg2rad(2.0)
 _SIGMA_SCALE = 0.05
+# Without odometry the metres are those of the matches: they may be wrong by any factor.
+_SIGMA_METRES = 1.0
+_MIN_SIGMAS, _MIN_LEFT_PX, _LEAST_GAIN_WITH_METRES = 8.0, 0.1, 0.75
 _FIRST_LOSS_PX, _LAST_LOSS_PX, _NARROWING = 8.0, 1.0, 0.7
 _ROUNDS = 10
 
@@ -73,12 +76,14 @@ class PairTurn:
         self._parts.append((xy_infinity, xy_stated, xy_found))
         self._num_keyframes += 1
 
-    def find(self, scale: float = 1.0) -> FloatArray | None:
+    def find(self, scale: float | None = 1.0) -> FloatArray | None:
         """Return the turn (3,) once it is known, and begin anew.
 
         Args:
             scale: Way on the map per way the odometry tells. Wrong matches make the map larger or
                 smaller until they fit the stated mounting; by the odometry's metres they do not.
+                None without odometry: then turn and metres are told together, and the cameras are
+                never known to be right.
 
         Returns:
             The rotation vector w with R_b_a(true) = exp(w) @ R_b_a(stated), rad; None while there
@@ -93,14 +98,17 @@ class PairTurn:
         infinity, stated, found = (np.concatenate(p) for p in zip(*self._parts, strict=True))
         J = np.concatenate([_turning(stated), (stated - infinity)[:, :, None]], axis=2)
         J = self._focal_px * J
-        e = self._focal_px * (found - stated) - (scale - 1.0) * J[:, :, 3]
+        e = self._focal_px * (found - stated)
+        if scale is None:
+            return self._find_with_metres(J, e)
+        e -= (scale - 1.0) * J[:, :, 3]
         missed_px = float(np.median(np.linalg.norm(e, axis=1)))
         is_near = missed_px < float(_MOST_MISSED * _MIN_TURN_RAD * self._focal_px)
         if len(e) < _MIN_MATCHES:
             self.is_right = is_near
             return None
         self.clear()
-        x = self._fit(J, e)
+        x, _ = _fit(J, e, _SIGMA_SCALE)
         left_px = float(np.median(np.linalg.norm(e - J @ x, axis=1)))
         is_small = bool(np.linalg.norm(x[:3]) < _MIN_TURN_RAD)
         if not is_small and left_px <= _LEAST_GAIN * missed_px:
@@ -109,17 +117,36 @@ class PairTurn:
         self.is_right = is_near or is_small
         return None
 
-    def _fit(self, J: FloatArray, e: FloatArray) -> FloatArray:
-        """Return turn and relative error of the scale (4,) that explain residuals e (n, 2) px."""
-        prior = np.diag([_SIGMA_TURN_RAD**-2.0] * 3 + [_SIGMA_SCALE**-2.0])
-        x = np.zeros(4)
-        for k in range(_ROUNDS):
-            loss_px = max(_LAST_LOSS_PX, _FIRST_LOSS_PX * _NARROWING**k)
-            squared = np.square(e - J @ x).sum(axis=1)
-            weight = 1.0 / (1.0 + squared / loss_px**2)
-            A = np.einsum("n,nij,nik->jk", weight, J, J) + prior
-            x = np.linalg.solve(A, np.einsum("n,nij,ni->j", weight, J, e))
-        return x
+    def _find_with_metres(self, J: FloatArray, e: FloatArray) -> FloatArray | None:
+        """Return the turn (3,) that residuals e (n, 2) px tell whatever the metres are."""
+        if len(e) < _MIN_MATCHES:
+            return None
+        self.clear()
+        x, A = _fit(J, e, _SIGMA_METRES)
+        missed_px = float(np.median(np.linalg.norm(e, axis=1)))
+        left_px = max(float(np.median(np.linalg.norm(e - J @ x, axis=1))), _MIN_LEFT_PX)
+        size = float(np.linalg.norm(x[:3]))
+        if size < _MIN_TURN_RAD or left_px > _LEAST_GAIN_WITH_METRES * missed_px:
+            return None
+        axis = np.r_[x[:3] / size, 0.0]
+        sigma = left_px * float(np.sqrt(axis @ np.linalg.solve(A, axis)))
+        return x[:3] if size >= _MIN_SIGMAS * sigma else None
+
+
+def _fit(J: FloatArray, e: FloatArray, sigma_scale: float) -> tuple[FloatArray, FloatArray]:
+    """Return turn and relative error of the scale (4,) that explain residuals e (n, 2) px.
+
+    Beside them what is known of these (4, 4) if residuals scatter by a pixel.
+    """
+    prior = np.diag([_SIGMA_TURN_RAD**-2.0] * 3 + [sigma_scale**-2.0])
+    x, A = np.zeros(4), prior
+    for k in range(_ROUNDS):
+        loss_px = max(_LAST_LOSS_PX, _FIRST_LOSS_PX * _NARROWING**k)
+        squared = np.square(e - J @ x).sum(axis=1)
+        weight = 1.0 / (1.0 + squared / loss_px**2)
+        A = np.einsum("n,nij,nik->jk", weight, J, J) + prior
+        x = np.linalg.solve(A, np.einsum("n,nij,ni->j", weight, J, e))
+    return x, A
 
 
 def _turning(xy: FloatArray) -> FloatArray:

@@ -52,6 +52,42 @@ def test_find_map_that_wrong_matches_have_stretched_is_seen_by_the_odometrys_met
     np.testing.assert_allclose(np.rad2deg(turn.find(1.15)), [0.0, 1.0, 0.0], atol=0.05)
 
 
+@pytest.mark.parametrize("axis", "xyz")
+@pytest.mark.parametrize("scale", [0.7, 1.0, 1.5])
+def test_find_without_odometry_tells_the_turn_whatever_the_metres_are(axis, scale):
+    turn = told(turn_of(axis, 1.0), scale=scale)
+    np.testing.assert_allclose(
+        np.rad2deg(turn.find(None)), np.rad2deg(turn_of(axis, 1.0)), atol=0.1
+    )
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"turn": turn_of("y", 0.3)},
+        {"turn": np.zeros(3), "scale": 1.5},
+        {"turn": turn_of("y", 1.0), "num": 40},
+        {"turn": turn_of("y", 1.0), "noise_px": 30.0},
+    ],
+    ids=["small", "scale", "few", "noise"],
+)
+def test_find_without_odometry_takes_wrong_metres_for_no_turn(given):
+    turn = told(**given)
+    assert turn.find(None) is None
+    assert not turn.is_right
+
+
+def test_find_without_odometry_does_not_tell_a_turn_that_looks_like_other_metres():
+    # straight ahead on a road, a turn about the way moves all as a longer baseline does
+    y = np.linspace(0.1, 0.4, 100)
+    infinity, disparity = np.c_[0.02 * y, y], np.c_[-BASELINE_M * y / 1.6, 0.0 * y]
+    turned = np.deg2rad(1.0) * np.c_[-y, 0.0 * y]
+    turn = PairTurn(FOCAL_PX)
+    for _ in range(5):
+        turn.add(infinity, infinity + disparity, infinity + disparity + turned)
+    assert turn.find(None) is None
+
+
 def test_way_by_odometry_is_that_of_the_keyframes_that_odometry_ties():
     def keyframe(x_m, told_m):
         T = transforms.rigid(np.eye(3), [x_m, 0.0, 0.0])
@@ -174,8 +210,9 @@ def num_across(clusters):
     return num
 
 
-def test_stage_camera_that_looks_up_a_degree_is_matched_all_the_same(stereo_drive):
-    rig = replace(stereo_drive.rig, has_odometry=True)
+@pytest.mark.parametrize("has_odometry", [True, False])
+def test_stage_camera_that_looks_up_a_degree_is_matched_all_the_same(stereo_drive, has_odometry):
+    rig = replace(stereo_drive.rig, has_odometry=has_odometry)
     items = replace(stereo_drive, rig=rig).items()
     found = []
     for stated in (rig, pitched(rig, 1, 1.5)):

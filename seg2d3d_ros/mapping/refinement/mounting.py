@@ -58,10 +58,12 @@ class MountEvidence:
     Attributes:
         rotvec_base: (c, 3) rotation R with R_base_cam(true) = R @ R_base_cam(given), rad.
         information: (3c, 3c) of these.
+        way: How many times as long the way is then.
     """
 
     rotvec_base: FloatArray
     information: FloatArray
+    way: float = 1.0
 
 
 def measure_mounts(stretch: Stretch, max_iterations: int = 20) -> MountEvidence | None:
@@ -107,7 +109,10 @@ def measure_mounts(stretch: Stretch, max_iterations: int = 20) -> MountEvidence 
     mount = np.arange(num, len(g) - 1)
     coupled = H[np.ix_(mount, rest)]
     information = H[np.ix_(mount, mount)] - coupled @ _solve(H[np.ix_(rest, rest)], coupled.T)
-    return MountEvidence(turn, information - prior)
+    before, after = (
+        float(transforms.path_distances(A[:, :3, 3])[-1]) for A in (stretch.T_world_base, T)
+    )
+    return MountEvidence(turn, information - prior, after / before if before > 0.0 else 1.0)
 
 
 def _solve(H: FloatArray, b: FloatArray) -> FloatArray:

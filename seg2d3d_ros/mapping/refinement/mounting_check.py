@@ -108,10 +108,22 @@ def find_mount_errors(state: MapState) -> tuple[MountError, ...]:
     """
     if state.rig is None:
         return ()
-    has_odometry = state.rig.has_odometry and bool(state.odometry)
-    if len(state.cameras) < 2 and not has_odometry:
+    if has_odometry(state):
+        return _find(state, is_own=False)
+    if len(state.cameras) < 2:
         return ()
-    found = forks.in_order(measure_mounts, _stretches(state))
+    # A turn about the direction of travel is told by what both see, which then is a little off.
+    return _find(state, is_own=True) or _find(state, is_own=False)
+
+
+def has_odometry(state: MapState) -> bool:
+    """Return whether odometry tells metres and direction; ties by velocity tell neither."""
+    return state.rig is not None and state.rig.has_odometry and bool(state.odometry)
+
+
+def _find(state: MapState, is_own: bool) -> tuple[MountError, ...]:
+    """Find errors; with `is_own` each landmark is told by the camera that saw it first alone."""
+    found = forks.in_order(measure_mounts, _stretches(state, is_own))
     evidence = _Evidence.of([e for e in found if e is not None])
     if evidence is None:
         return ()
@@ -121,14 +133,24 @@ def find_mount_errors(state: MapState) -> tuple[MountError, ...]:
         if worst is None:
             break
         if len(suspects) == 2:
-            errors.append(evidence.blame(worst, has_odometry))
+            errors.append(evidence.blame(worst, has_odometry(state)))
             break
         errors.append(worst)
         suspects.remove(worst.cameras[0])
-    if not errors and has_odometry:
+    if not errors and has_odometry(state):
         together = evidence.together(suspects)
         errors += [together] if together is not None else []
     return tuple(errors)
+
+
+def way_by_matches(state: MapState) -> float:
+    """Return the way of matches across cameras per way of the map, these as they sit; 1 if none.
+
+    What was matched while they were taken to sit otherwise made the map larger or smaller.
+    """
+    found = forks.in_order(measure_mounts, _stretches(state, is_own=False))
+    ways = [e.way for e in found if e is not None]
+    return float(np.median(ways)) if ways else 1.0
 
 
 @dataclass(frozen=True)
@@ -194,10 +216,24 @@ class _Evidence:
             out[:, 3 * c : 3 * c + 3] = np.eye(3) / len(cameras)
         return out
 
+    def _known(self, select: FloatArray) -> FloatArray:
+        """Return a combination of the rotations; what is less than its formal sigma is left out.
+
+        A turn about the direction of travel is told ten times worse than others, and its noise
+        would hide them.
+        """
+        covariance = select @ self.covariance @ select.T
+        variance, axes = np.linalg.eigh(covariance)
+        along = axes.T @ (select @ self.mean)
+        return np.asarray(axes @ np.where(along**2 > variance, along, 0.0))
+
     def _test(self, select: FloatArray) -> tuple[FloatArray, float, float]:
         """Return a combination of the rotations, how many sigma it is, and sigma of its length."""
-        rotvec = select @ self.mean
-        axis = rotvec / max(float(np.linalg.norm(rotvec)), 1e-12)
+        rotvec = self._known(select)
+        size = float(np.linalg.norm(rotvec))
+        if size == 0.0:
+            return rotvec, 0.0, np.inf
+        axis = rotvec / size
         along = axis @ select
         formal = float(np.sqrt(along @ self.covariance @ along))
         if formal > _MOST_PRIOR * SIGMA_MOUNT_RAD * float(np.linalg.norm(along)):
@@ -206,20 +242,20 @@ class _Evidence:
         if len(self.samples) >= _MIN_STRETCHES:
             spread = float(np.std(self.samples @ along, ddof=1)) / np.sqrt(len(self.samples))
             sigma = max(1.5 * spread, _MIN_SIGMA_RAD)
-        return rotvec, float(np.linalg.norm(rotvec)) / sigma, sigma
+        return rotvec, size / sigma, sigma
 
 
-def _stretches(state: MapState) -> list[Stretch]:
+def _stretches(state: MapState, is_own: bool) -> list[Stretch]:
     """Return some stretches of keyframes, spread evenly over the drive."""
     keyframes = [k for k, f in enumerate(state.frames) if f.is_keyframe]
     starts = list(range(0, len(keyframes) - _STRETCH_KEYFRAMES + 1, _STRETCH_KEYFRAMES))
     if len(starts) > _MAX_STRETCHES:
         chosen = np.linspace(0, len(starts) - 1, _MAX_STRETCHES).round().astype(int)
         starts = [starts[k] for k in chosen]
-    return [_stretch(state, keyframes[s : s + _STRETCH_KEYFRAMES]) for s in starts]
+    return [_stretch(state, keyframes[s : s + _STRETCH_KEYFRAMES], is_own) for s in starts]
 
 
-def _stretch(state: MapState, keyframes: list[int]) -> Stretch:
+def _stretch(state: MapState, keyframes: list[int], is_own: bool) -> Stretch:
     frame, camera, ids, xy = [], [], [], []
     for k, index in enumerate(keyframes):
         f = state.frames[index]
@@ -233,7 +269,7 @@ def _stretch(state: MapState, keyframes: list[int]) -> Stretch:
     position = {index: k for k, index in enumerate(keyframes)}
     columns = [np.concatenate(a) for a in (frame, camera, ids)]
     keep = _thinned(*columns)
-    if state.rig is None or not state.rig.has_odometry:
+    if is_own:
         keep &= _is_own(columns[1], columns[2])
     unique, point = np.unique(columns[2][keep], return_inverse=True)
     return Stretch(

@@ -235,7 +235,11 @@ def _hold_scale(state: MapState, seen: Observed) -> bundle.RelativePrior:
 
 def take_odometry_scale(state: MapState) -> None:
     """Give the map the scale of its odometry: adjusting lets it drift, wrong mounts bend it."""
-    scale = 1.0 / odometry_scale(state)
+    rescale(state, 1.0 / odometry_scale(state))
+
+
+def rescale(state: MapState, scale: float) -> None:
+    """Make the map so many times as large; its first frame stays."""
     origin = state.frames[0].T_world_base[:3, 3].copy()
     S = np.eye(4)
     S[:3, :3] *= scale

@@ -11,8 +11,10 @@ from seg2d3d_ros.mapping.refinement.mounting_check import (
     as_refined,
     corrected,
     find_mount_errors,
+    has_odometry,
+    way_by_matches,
 )
-from seg2d3d_ros.mapping.refinement.refinement import take_odometry_scale
+from seg2d3d_ros.mapping.refinement.refinement import rescale, take_odometry_scale
 from seg2d3d_ros.mapping.refinement.wheel_slip import distrust, find_slips
 from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.types import Rig
@@ -64,7 +66,10 @@ class SensorCheck:
             )
             # Cameras that overlap took lengths from the turn between them: metres that are
             # off by a tenth are too far for the adjustment to find back to.
-            take_odometry_scale(state)
+            if has_odometry(state):
+                take_odometry_scale(state)
+            else:
+                rescale(state, way_by_matches(state))
             self.has_turned_cameras = True
 
     def find_scale(self, state: MapState) -> float | None:
@@ -99,7 +104,12 @@ class SensorCheck:
         if self._stated is not None and self.has_turned_cameras:
             errors, done = as_refined(errors, self._stated, state.rig), "corrected"
         self.remarks += tuple(f"{e.describe(state.rig)}; {done}" for e in errors)
-        if not state.rig.has_odometry:
+        if not has_odometry(state):
+            if self.has_turned_cameras:
+                self.remarks += (
+                    "no odometry: the map's metres, where it has any, rest on matches between "
+                    "cameras that were turned, and may be wrong",
+                )
             return
         told = 100.0 * (1.0 / odometry_scale - 1.0)
         if abs(odometry_scale - 1.0) > _MOST_USUAL_BIAS:

@@ -14,7 +14,13 @@ from street_maker import (
 )
 
 from seg2d3d_ros.geometry import transforms
-from seg2d3d_ros.mapping.refinement.mounting_check import corrected, find_mount_errors
+from seg2d3d_ros.mapping.refinement.mounting_check import (
+    _Evidence,
+    corrected,
+    find_mount_errors,
+    way_by_matches,
+)
+from seg2d3d_ros.mapping.refinement.refinement import rescale
 from seg2d3d_ros.mapping.state import MapState
 
 AXES = {"x": 0, "y": 1, "z": 2}
@@ -92,6 +98,36 @@ def test_find_mount_errors_pitch_between_cameras_is_found():
     (error,) = find_mount_errors(state_of(TURNED, stated))
     sign = 1.0 if error.cameras == (0,) else -1.0
     assert np.rad2deg(error.rotvec_base) == pytest.approx([0, sign, 0], abs=NOISE_DEG)
+
+
+def test_find_mount_errors_roll_is_told_without_odometry_by_what_both_cameras_see():
+    # a vehicle that never turns: what each camera sees by itself says nothing of a roll
+    truth = make_street(6, STEREO, num_points=40)
+    cluster = make_cluster(
+        truth, observe(truth, 0.3), range(60), DriveOptions(noise_px=0.3, has_odometry=False)
+    )
+    state = MapState()
+    stated = replace(turned(truth.rig, 0, 1.0, "x"), has_odometry=False)
+    state.add(replace(cluster, rig=stated), np.eye(4))
+    (error,) = find_mount_errors(state)
+    sign = -1.0 if error.cameras == (0,) else 1.0
+    assert np.rad2deg(error.rotvec_base) == pytest.approx([sign, 0, 0], abs=NOISE_DEG)
+
+
+def test_worst_of_what_nothing_tells_does_not_hide_what_is_known():
+    # two cameras that share no view, one pitched: degrees, rolls told ten times worse
+    between = np.array([[-0.1, -0.8, 0.0], [1.1, -0.7, -0.1], [1.5, -0.8, 0.1], [0.2, -0.8, 0.0]])
+    samples = np.deg2rad(np.hstack([between, np.zeros((4, 3))]))
+    covariance = np.deg2rad(np.diag([1.1, 0.1, 0.07, 0.01, 0.01, 0.01])) ** 2
+    error = _Evidence(samples, samples.mean(axis=0), covariance).worst_of([0, 1])
+    assert np.rad2deg(np.abs(error.rotvec_base)) == pytest.approx([0, 0.775, 0], abs=0.01)
+
+
+@pytest.mark.parametrize("factor", [0.8, 1.0, 1.25])
+def test_way_by_matches_is_that_of_cameras_as_they_sit(factor):
+    state = state_of(STEREO, has_odometry=False)
+    rescale(state, factor)
+    assert way_by_matches(state) == pytest.approx(1.0 / factor, rel=0.01)
 
 
 def test_find_mount_errors_single_camera_is_held_against_the_direction_of_travel():

@@ -143,6 +143,19 @@ def test_finish_camera_turned_by_a_degree_is_reported_and_turned_back(
     assert worst < 0.3 if refine_extrinsics else worst > 0.5
 
 
+def test_finish_turned_camera_without_odometry_leaves_the_metres_in_doubt():
+    made = drive(STEREO, has_odometry=False)
+    cameras = list(made.street.rig.cameras)
+    T = cameras[0].T_base_cam
+    R = transforms.exp([0, np.deg2rad(1.0), 0, 0, 0, 0])[:3, :3]
+    cameras[0] = replace(cameras[0], T_base_cam=transforms.rigid(R @ T[:3, :3], T[:3, 3]))
+    rig = replace(made.street.rig, cameras=tuple(cameras))
+    stage, _ = mapped([replace(c, rig=rig) for c in made.clusters])
+    assert any("mounting of" in r for r in stage.remarks)
+    assert any("metres" in r and "may be wrong" in r for r in stage.remarks)
+    assert mapped(made.clusters)[0].remarks == ()
+
+
 @pytest.mark.parametrize("is_turned", [True, False])
 def test_compare_metres_of_turned_cameras_give_way_to_the_odometrys(monkeypatch, is_turned):
     stage = MappingStage(Config())
