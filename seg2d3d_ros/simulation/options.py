@@ -9,7 +9,7 @@ from seg2d3d_ros.config import checked, option
 from seg2d3d_ros.errors import ConfigError
 
 CHOICES: dict[str, tuple[str, ...]] = {
-    "route": ("straight", "corner", "pivot", "loop", "out_and_back"),
+    "route": ("straight", "corner", "pivot", "loop", "out_and_back", "both_ways"),
     "style": ("mixed", "brick", "plaster", "lowtexture"),
     "distortion": ("none", "plumb_bob", "rational_polynomial", "equidistant"),
     "storage": ("mcap", "sqlite3"),
@@ -41,7 +41,9 @@ class SimulationOptions:
     seed: int = option(0, "Seed of everything random: same seed and options, same recording.", 0)
     # ------------------------------------------------------------------------------------- route
     route: str = option(
-        "straight", "Shape of the drive; pivot is a corner at which the vehicle turns in place."
+        "straight",
+        "Shape of the drive; pivot is a corner at which the vehicle turns in place, both_ways "
+        "once round a block and once round it the other way.",
     )
     length_m: float = option(160.0, "Length of the path.", 10.0, 20000.0)
     laps: float = option(

@@ -50,17 +50,22 @@ def plan(options: SimulationOptions) -> tuple[Centerline, FloatArray]:
         out = (length - np.pi * _TURN_RADIUS_M) / 2
         line = np.array([[0.0, 0.0], [out + 8.0, 0.0]])
         return Centerline(line, False), _trim(_turnaround(out), length)
-    perimeter = length / options.laps
+    is_both = options.route == "both_ways"
+    perimeter = (length - np.pi * _TURN_RADIUS_M) / 2 if is_both else length / options.laps
+    laps = 2.0 if is_both else options.laps
     if perimeter < _MIN_LOOP_M:
         raise ConfigError(
-            f"a loop of {length:g} m in {options.laps:g} laps has {perimeter:.0f} m around; at "
+            f"a block of {length:g} m in {laps:g} laps has {perimeter:.0f} m around; at "
             f"least {_MIN_LOOP_M:g} m are needed: raise length_m or lower laps"
         )
     ratio = np.random.default_rng([options.seed, 12]).uniform(0.4, 0.6)
-    radius = _fillet_radius(turn)
-    half = (perimeter + (8 - 2 * np.pi) * radius) / 2 - turn * 4 * LANE_M
+    # One way the lane lies outside of the block's middle line, the other way inside.
+    radius, aside = (6.0, 0.0) if is_both else (_fillet_radius(turn), turn * 4 * LANE_M)
+    half = (perimeter + (8 - 2 * np.pi) * radius) / 2 - aside
     a, b = half * ratio, half * (1 - ratio)
     line = np.array([[0.0, 0.0], [a, 0.0], [a, turn * b], [0.0, turn * b]]) - [a / 2, 0.0]
+    if is_both:
+        return Centerline(line, True), _trim(_both_ways(line), length)
     path = _lane(line, True, int(np.ceil(options.laps)) + 1)
     start = int(np.argmin(np.abs(path[: len(path) // 4, 0] + 0.0)))
     return Centerline(line, True), _trim(path[start:], length)
@@ -83,13 +88,38 @@ def _trim(path: FloatArray, length: float) -> FloatArray:
 
 def _turnaround(out: float) -> FloatArray:
     """Return out along the right lane, a half circle to the left and back along the other lane."""
-    bulge = 8.0
     x = np.arange(0.0, out, _STEP_M)
-    ramp = np.clip((x - (out - bulge)) / bulge, 0.0, 1.0)
-    y = -LANE_M - (_TURN_RADIUS_M - LANE_M) * ramp**2 * (3 - 2 * ramp)
+    there = np.column_stack([x, np.full_like(x, -LANE_M)])
+    return _turned_round(there, there[::-1] * [1.0, -1.0], out)
+
+
+def _both_ways(line: FloatArray) -> FloatArray:
+    """Return a round of a block from the middle of its first street, and one the other way."""
+    rounds = []
+    for way, nodes in ((1.0, line), (-1.0, line[[1, 0, 3, 2]])):
+        path = _lane(nodes, True, 1)
+        # Lanes pass the middle of the first street at y = -LANE_M there and LANE_M back.
+        near = np.abs(path[:, 0]) + np.abs(path[:, 1] + way * LANE_M)
+        half = len(path) // 2
+        rounds.append(path[np.argmin(near[:half]) : half + np.argmin(near[half:])])
+    there, back = rounds
+    return _turned_round(there, back, 0.0)
+
+
+def _turned_round(there: FloatArray, back: FloatArray, out: float) -> FloatArray:
+    """Join a path (n, 2) that ends at x = `out` on the right lane to one back on the other.
+
+    A half circle to the left takes more room than the lanes: both bulge before and after it.
+    """
+    bulge = 8.0
+    rows = round(bulge / _STEP_M) + 1
+    there, back = there.copy(), back.copy()
+    for path, side in ((there[-rows:], -1.0), (back[:rows], 1.0)):
+        ramp = np.clip(1.0 - (out - path[:, 0]) / bulge, 0.0, 1.0)
+        path[:, 1] += side * (_TURN_RADIUS_M - LANE_M) * ramp**2 * (3 - 2 * ramp)
     angle = np.arange(-np.pi / 2, np.pi / 2, _STEP_M / _TURN_RADIUS_M)
     arc = np.column_stack([out + _TURN_RADIUS_M * np.cos(angle), _TURN_RADIUS_M * np.sin(angle)])
-    path = np.concatenate([np.column_stack([x, y]), arc, np.column_stack([x, -y])[::-1]])
+    path = np.concatenate([there, arc, back])
     return gaussian_filter1d(path, 0.8 / _STEP_M, axis=0, mode="nearest")
 
 

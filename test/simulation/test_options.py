@@ -5,7 +5,9 @@ from seg2d3d_ros.simulation import SimulationOptions
 
 
 def test_options_unknown_choice_names_the_choices():
-    with pytest.raises(ConfigError, match="straight, corner, pivot, loop, out_and_back"):
+    with pytest.raises(
+        ConfigError, match="straight, corner, pivot, loop, out_and_back, both_ways"
+    ):
         SimulationOptions(route="spiral")
 
 

@@ -1,12 +1,19 @@
 import numpy as np
 import pytest
+from shapely import LineString, Point
 
 from seg2d3d_ros.errors import ConfigError
 from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.simulation import SimulationOptions
 from seg2d3d_ros.simulation.route import LANE_M, Drive, plan
 
-ROUTES = [("straight", 80.0), ("corner", 90.0), ("loop", 300.0), ("out_and_back", 120.0)]
+ROUTES = [
+    ("straight", 80.0),
+    ("corner", 90.0),
+    ("loop", 300.0),
+    ("out_and_back", 120.0),
+    ("both_ways", 400.0),
+]
 
 
 def make_drive(**options):
@@ -67,6 +74,23 @@ def test_drive_out_and_back_returns_on_the_other_lane():
     assert transforms.yaw_rad(last) == pytest.approx(np.pi, abs=0.02) or transforms.yaw_rad(
         last
     ) == pytest.approx(-np.pi, abs=0.02)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3, 4])
+def test_drive_both_ways_goes_round_a_block_and_back_on_the_other_lane(seed):
+    drive = make_drive(route="both_ways", length_m=360.0, wobble=0.0, seed=seed)
+    poses = track(drive)
+    yaw = np.unwrap([transforms.yaw_rad(T) for T in poses])
+    # a round, half a turn to the left, the round undone
+    assert np.abs(yaw - yaw[0]).max() > 2 * np.pi - 0.1
+    assert yaw[-1] - yaw[0] == pytest.approx(np.pi, abs=0.1)
+    # a half circle of 12.6 m, and 8 m on which it swings back
+    places = np.arange(0.0, drive.length_m, 0.5)
+    xy = np.array([drive.pose_at(s)[:2, 3] for s in places])
+    middle = places[np.argmin(np.abs(xy[:, 1]) + 100.0 * (np.abs(xy[:, 0]) > 6.0))]
+    there, back = xy[places < middle - 6.5], xy[places > middle + 15.0]
+    apart = [LineString(there).distance(Point(p)) for p in back]
+    assert 3.0 < min(apart) and max(apart) < 4.6  # the other lane, and rounded corners
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
