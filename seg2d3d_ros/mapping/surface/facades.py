@@ -268,10 +268,15 @@ def _end_at_corners(facade: Facade, walls: Sequence[Facade]) -> Facade:
 
 
 def _have_corner(a: Facade, b: Facade) -> bool:
-    """Return whether two walls lie each behind the other; where a house steps back they do not."""
+    """Return whether two walls lie each behind the other; where a house steps back they do not.
+
+    Of a wall on the edge of masks, where nothing was measured, the other one tells alone.
+    """
     if not (a.is_wall and b.is_wall) or abs(float(a.normal @ b.normal)) > _CORNER_COSINE:
         return False
-    sides = _in_front(a, b, b.dense), _in_front(b, a, a.dense)
+    sides = [_in_front(a, b, b.dense)]
+    if a.measured.any():
+        sides.append(_in_front(b, a, a.dense))
     return all(len(x) and float(np.mean(x < CELL_M)) > _CORNER_SHARE for x in sides)
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from seg2d3d_ros.mapping.surface.facades import (
     CELL_M,
+    Facade,
     Hints,
     MeasuredSurface,
     among_like,
@@ -176,6 +177,37 @@ def test_find_facades_end_at_a_corner_that_stands_out():
     assert front.centers()[:, 0].max() > 12.5
     assert side.centers()[:, 1].min() > -2 * CELL_M
     assert side.centers()[:, 2].max() > 8.5
+
+
+def test_find_facades_wall_on_an_edge_ends_at_the_front_that_was_measured():
+    """Masks may go on beyond a corner; the wall on their edge stands behind the front alone."""
+    points = wall([0, 0], [10, 0], 6)
+    seen = surface(points, camera=[-5.0, -8.0, 2.0])
+    size = (30, 10)
+    none = np.zeros(size, dtype=bool)
+    standing = Facade(
+        normal=np.array([-1.0, 0.0, 0.0]),
+        offset_m=0.0,
+        sigma_m=0.2,
+        axes=np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]),
+        start_m=np.array([-6.0, 0.0]),
+        measured=none,
+        dense=none,
+        cells=~none,
+        is_fine=False,
+    )
+    found = find_facades(seen, 2.0, 1, Hints(0.0, (), [standing]))
+    (side,) = (f for f in found if facing(f, [-1, 0, 0]))
+    assert -2 * CELL_M < side.centers()[:, 1].min() < CELL_M
+    assert side.centers()[:, 1].max() > 5.0
+    # the front goes on: masks are not sure to be right about its corner
+    (front,) = (f for f in found if facing(f, [0, -1, 0]))
+    assert front.centers()[:, 0].min() < -2 * CELL_M
+    # where the front goes on beyond the wall, it tells nothing
+    standing = dataclasses.replace(standing, offset_m=-5.0)
+    found = find_facades(seen, 2.0, 1, Hints(0.0, (), [standing]))
+    (side,) = (f for f in found if facing(f, [-1, 0, 0]))
+    assert side.centers()[:, 1].min() < -5.0
 
 
 def test_find_facades_where_a_house_steps_back_both_go_on():
