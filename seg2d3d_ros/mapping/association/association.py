@@ -20,6 +20,7 @@ from seg2d3d_ros.mapping.association.attraction import attracted
 from seg2d3d_ros.mapping.association.consensus import (
     MaskTable,
     companions,
+    encounters,
     followed_together,
     main_masks,
     majority,
@@ -273,6 +274,7 @@ class Associator(Association):
         shared = SharedMasks(state, self.pictures, look_up, self._buildings)
         table = MaskTable(*shared.followed)
         instances, votes = companions(main_masks(*shared.followed), shared.projected())
+        votes = united(votes, encounters(*shared.uncertain(), instances))
         nearness = Nearness(state, instances, shared.ids, shared.owner)
         votes = nearness.without_gaps(votes, self._options.max_gap_m)
         together = followed_together(shared.followed, instances)

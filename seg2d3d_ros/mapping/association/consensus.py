@@ -127,6 +127,30 @@ def companions(followed: InMasks, projected: InMasks) -> tuple[IntArray, Edges]:
     return instances, Edges(len(instances), total.row, total.col, total.data)
 
 
+def encounters(one: InMasks, other: InMasks, instances: IntArray) -> Edges:
+    """Compare the masks of instances known in one way with those of others known in another.
+
+    Args:
+        one: Instances in their `main_masks`.
+        other: Instances in theirs, in the same pictures.
+        instances: (m,) whom to compare, sorted.
+
+    Returns:
+        For each pair the pictures in which one and the other lie in one mask, less those in which
+        they do not.
+    """
+    size = len(instances)
+    mask, instance = (np.concatenate(v) for v in zip(one, other, strict=True))
+    column = np.searchsorted(instances, instance)
+    column[len(one[0]) :] += size
+    known = np.isin(instance, instances)
+    mask, column = mask[known], column[known]
+    in_picture = _together(mask // _MASKS_PER_PICTURE, column, 2 * size)
+    votes = (2 * _together(mask, column, 2 * size) - in_picture)[:size, size:]
+    found = sparse.triu((votes + votes.T).astype(np.float64), k=1).tocoo()
+    return Edges(size, found.row.astype(np.int64), found.col.astype(np.int64), found.data)
+
+
 def followed_together(followed: InMasks, instances: IntArray) -> sparse.csr_array:
     """Return in how many pictures landmarks of two instances (m,) were followed, (m, m)."""
     mask, instance = followed

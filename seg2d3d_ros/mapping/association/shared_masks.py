@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
 from seg2d3d_ros.geometry.masks import MaskStack
 from seg2d3d_ros.mapping import forks
-from seg2d3d_ros.mapping.association.consensus import InMasks, main_masks, mask_key
+from seg2d3d_ros.mapping.association.consensus import (
+    InMasks,
+    main_masks,
+    mask_key,
+    split_mask_key,
+)
 from seg2d3d_ros.mapping.association.identities import Picture
-from seg2d3d_ros.mapping.masks.visibility import LabelledPoints, are_in_front, show
+from seg2d3d_ros.mapping.masks.visibility import LabelledPoints, are_in_front, are_sure, show
 from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.types import IntArray
 
 _PICTURES_AT_A_TIME = 64
-_RANGE_M = 60.0
+_RANGE_M, _FAR_M = 60.0, 120.0
 _NONE = np.zeros(0, dtype=np.int64)
 
 
@@ -41,6 +47,10 @@ class SharedMasks:
         self.ids = state.landmark_ids()
         self.owner = instances_of(self.ids)
         self.followed = self._followed(instances_of)
+        ids, owner = self.ids[self.owner > 0], self.owner[self.owner > 0]
+        self._labelled = LabelledPoints.of(state.points(ids), state.sigma(ids), owner)
+        self._owner_of = np.zeros(state.num_ids, dtype=np.int64)
+        self._owner_of[ids] = owner
 
     def _followed(self, instances_of: Callable[[IntArray], IntArray]) -> InMasks:
         """Return the masks that landmarks were followed in."""
@@ -55,25 +65,47 @@ class SharedMasks:
 
         So parts of one building meet that were never followed at the same time.
         """
-        ids, owner = self.ids[self.owner > 0], self.owner[self.owner > 0]
-        labelled = LabelledPoints.of(self._state.points(ids), self._state.sigma(ids), owner)
-        numbers = [k for k, p in enumerate(self._pictures) if p.is_voting]
+        voting = [k for k, p in enumerate(self._pictures) if p.is_voting]
+        return self._projected(voting, _RANGE_M)
 
-        def look(number: int) -> InMasks:
-            return self._projected_into(labelled, number)
+    def uncertain(self) -> tuple[InMasks, InMasks]:
+        """Return whom landmarks too uncertain to be projected were followed in, and who is there.
 
+        So what is known from afar alone meets what the map knows of the same building.
+
+        Returns:
+            Instances in the `main_masks` of those landmarks, and instances in the `main_masks`
+            that they should be seen in, also from afar, in the same pictures.
+        """
+        voting = [k for k, p in enumerate(self._pictures) if p.is_voting]
+        rows, owners = zip((_NONE, _NONE), *map(self._unsure, voting), strict=True)
+        held = main_masks(np.concatenate(rows), np.concatenate(owners))
+        pictures = np.unique(split_mask_key(held[0])[0])
+        return held, self._projected(pictures.tolist(), _FAR_M)
+
+    def _unsure(self, number: int) -> InMasks:
+        """Return the masks that landmarks were followed in whose uncertainty would show there."""
+        picture, state = self._pictures[number], self._state
+        T_base_cam = state.cameras[picture.camera].T_base_cam
+        T_world_cam = state.frames[picture.frame].T_world_base @ T_base_cam
+        ids = state.canonical(picture.seen.ids)
+        depth = (state.points(ids) - T_world_cam[:3, 3]) @ T_world_cam[:3, 2]
+        unsure = ~are_sure(state.sigma(ids), depth)
+        return mask_key(number, picture.seen.mask[unsure]), self._owner_of[ids[unsure]]
+
+    def _projected(self, numbers: list[int], range_m: float) -> InMasks:
+        look = partial(self._projected_into, range_m * self._state.unit)
         found = forks.in_order(look, numbers, _PICTURES_AT_A_TIME)
         rows, owners = zip((_NONE, _NONE), *found, strict=True)
         return np.concatenate(rows), np.concatenate(owners)
 
-    def _projected_into(self, labelled: LabelledPoints, number: int) -> InMasks:
+    def _projected_into(self, reach: float, number: int) -> InMasks:
         picture = self._pictures[number]
         masks = self._state.frames[picture.frame].masks[picture.camera]
         places = [j for j, m in enumerate(masks) if m.class_id in self._classes]
         if len(places) < 2:
             return _NONE, _NONE
-        reach = _RANGE_M * self._state.unit
-        shown = show(self._state, picture.frame, picture.camera, labelled, reach)
+        shown = show(self._state, picture.frame, picture.camera, self._labelled, reach)
         stack = MaskStack([(masks[j].bbox_px, masks[j].runs) for j in places])
         mask, point = stack.hits(shown.uv_px)
         if not len(mask):

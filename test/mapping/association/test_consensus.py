@@ -8,6 +8,7 @@ from seg2d3d_ros.mapping.association.consensus import (
     MaskTable,
     companions,
     count_pairs,
+    encounters,
     main_masks,
     majority,
     mask_key,
@@ -185,3 +186,26 @@ def test_companions_what_was_followed_outvotes_what_is_projected():
     assert compared(*hidden, followed=[[{1: 5}, {2: 4}]] * 3)[1, 2] < 0.0
     assert compared(*hidden, followed=[[{1: 5, 2: 4}]])[1, 2] > 6.0
     assert compared(followed=[[{1: 5}, {2: 4}]])[1, 2] < 0.0
+
+
+def met(one, other):
+    """Votes of `encounters` as {(a, b): votes}; each picture is a list of masks."""
+    instances = np.arange(1, 6)
+    votes = encounters(main_masks(*landmarks(*one)), main_masks(*landmarks(*other)), instances)
+    ends = zip(instances[votes.first].tolist(), instances[votes.second].tolist(), strict=True)
+    return dict(zip(ends, votes.weight.tolist(), strict=True))
+
+
+def test_encounters_compare_one_kind_with_the_other_and_neither_with_itself():
+    one = [[{1: 3, 2: 3}, {}], [{1: 2}, {2: 2}]]
+    other = [[{4: 5, 5: 5}, {}], [{4: 5}, {5: 5}]]
+    assert met(one, other) == {(1, 4): 2.0, (2, 5): 2.0}
+
+
+def test_encounters_of_an_instance_with_itself_or_in_other_pictures_are_none():
+    assert met([[{1: 3}]], [[{1: 3}]]) == {}
+    assert met([[{1: 3}], []], [[], [{2: 3}]]) == {}
+
+
+def test_encounters_count_both_ways():
+    assert met([[{1: 3, 2: 3}]], [[{1: 3, 2: 3}]]) == {(1, 2): 2.0}
