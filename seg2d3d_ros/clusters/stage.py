@@ -79,6 +79,7 @@ class ClusterStage:
             self._odometry.push(item)
         elif isinstance(item, Fix):
             self._fixes.append(item)
+        self._odometry.go_on(item.stamp_ns)
         self._assembler.push(item)
         return self._drain(flush=False)
 

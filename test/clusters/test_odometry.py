@@ -70,8 +70,14 @@ def test_increment_of_a_single_message_is_none():
     assert buffer.increment(0, 100 * MS) is None
 
 
-def test_odometry_is_over_after_its_last_message_and_the_slack_but_not_before_its_first(buffer):
+def test_odometry_is_over_once_others_went_on_without_it_but_not_while_it_only_lags(buffer):
+    assert not buffer.is_over(2201 * MS)
+    buffer.go_on(3500 * MS)  # the 1.5 s that inputs are waited for
+    assert not buffer.is_over(2201 * MS)
+    buffer.go_on(3501 * MS)
     assert [buffer.is_over(t * MS) for t in (-500, 1000, 2200, 2201)] == [False] * 3 + [True]
+    buffer.push(Odometry(2020 * MS, pose(101)))
+    assert not buffer.is_over(3500 * MS)
     assert not OdometryBuffer(ClustersConfig()).is_over(0)
 
 
