@@ -13,7 +13,7 @@ PYTHON
 
 # find_python: prints the first usable one; SEG2D3D_PYTHON, if set, is the only candidate. The
 # distribution's own come first: they are compiled with profile feedback, while a replay with one
-# that pyenv had built took an eighth more time.
+# that pyenv had built took a tenth more time.
 find_python() {
   local candidate system=/usr/bin/python3
   for candidate in ${SEG2D3D_PYTHON:-$system.11 $system.12 $system.13 python3.11 python3.12 python3.13 python3}; do
