@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -17,8 +18,12 @@ from seg2d3d_ros.nodes.remote import NODES, Remote
 
 _PROFILE_VARIABLE = "FASTDDS_DEFAULT_PROFILES_FILE"
 _PROFILE_VARIABLES = (_PROFILE_VARIABLE, "FASTRTPS_DEFAULT_PROFILES_FILE")
-_STOP_S = 60.0
+_STOP_S = 45.0  # longer than a node waits for the item that its worker is at
+_SAVE_S = 120.0  # for mapping, which may have a map to write
+_TELL_S = 5.0
 _OWNER_VARIABLE = "SEG2D3D_OWNER_PID"
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -155,14 +160,27 @@ class Graph:
             raise NodeError(f"not active after {limit_s:.0f} s: {', '.join(missing)}")
 
     def stop(self) -> None:
-        """Ask the nodes to end, in order of the flow; kill what does not."""
+        """Ask the nodes to end, in order of the flow.
+
+        What does not end is killed, once it has written down where it stands.
+        """
         for name in reversed(NODES):
             if self._processes[name].poll() is None:
                 self._processes[name].send_signal(signal.SIGTERM)
-        limit_s = time.monotonic() + _STOP_S
-        for process in self._processes.values():
-            try:
-                process.wait(max(0.1, limit_s - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        asked_s = time.monotonic()
+        for name in reversed(NODES):
+            limit_s = _SAVE_S if name == "mapping" else _STOP_S
+            if not _ends_within(self._processes[name], asked_s + limit_s - time.monotonic()):
+                logger.error("node '%s' does not end: killed after %.0f s", name, limit_s)
+                self._processes[name].send_signal(signal.SIGABRT)  # it writes down its stacks
+                if not _ends_within(self._processes[name], _TELL_S):
+                    self._processes[name].kill()
+                    self._processes[name].wait()
+
+
+def _ends_within(process: subprocess.Popen[bytes], limit_s: float) -> bool:
+    try:
+        process.wait(max(0.1, limit_s))
+    except subprocess.TimeoutExpired:
+        return False
+    return True

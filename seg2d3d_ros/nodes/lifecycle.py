@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import signal
 import threading
@@ -255,6 +256,7 @@ def run(make: Callable[[], StageNode], args: list[str] | None = None) -> int:
 
     What there is is saved; the exit code is returned.
     """
+    faulthandler.enable()  # a crash, or SIGABRT from `Graph.stop`, writes the stacks to stderr
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
