@@ -16,6 +16,8 @@ from rosbags.interfaces import Connection
 from rosbags.rosbag2.storage_mcap import ChunkInfo, McapReader, Msg, msgsrc
 from rosbags.rosbag2.storage_sqlite3 import Sqlite3Reader
 
+from seg2d3d_ros.io.rosbag_salvage import files_of
+
 log = logging.getLogger(__name__)
 
 _LATEST_NS = 1 << 62
@@ -85,7 +87,7 @@ def skip_damage(storage: Any) -> list[Damage]:
     is_packed = storage.metadata.compression_mode == "message"
     if is_packed:
         storage.metadata = storage.metadata._replace(compression_mode=None)
-    for part in getattr(storage, "storages", [storage]):
+    for part in files_of(storage):
         damage = Damage(part.path.name, part.metadata.start_time)
         found.append(damage)
         if isinstance(part, McapReader) and part.chunks:

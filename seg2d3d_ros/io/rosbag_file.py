@@ -15,7 +15,14 @@ from rosbags.typesys import Stores, get_typestore
 
 from seg2d3d_ros.errors import InputError
 from seg2d3d_ros.io.rosbag_damage import Damage, skip_damage
-from seg2d3d_ros.io.rosbag_salvage import NO_METADATA, allow_any_order, needs_salvage, salvage
+from seg2d3d_ros.io.rosbag_salvage import (
+    NO_METADATA,
+    allow_any_order,
+    files_of,
+    gaps,
+    needs_salvage,
+    salvage,
+)
 from seg2d3d_ros.io.rosbag_topics import Topic
 
 log = logging.getLogger(__name__)
@@ -69,6 +76,7 @@ class RosbagFile:
                 stack.callback(reader.close)
                 allow_any_order(reader.storage)
                 self._damage = skip_damage(reader.storage)
+                self._losses = tuple(gaps(files_of(reader.storage)))
                 return [reader.storage]
             except Exception as error:
                 why = str(error).rstrip(".").replace(f"{self.path}/", "")
@@ -78,7 +86,7 @@ class RosbagFile:
         if self.path.is_dir() and not (self.path / "metadata.yaml").exists():
             why = NO_METADATA
         storages, losses = salvage(self.path, why, stack)
-        self._losses = tuple(losses)
+        self._losses = (*losses, *gaps(storages))
         for storage in storages:
             self._damage += skip_damage(storage)
         return list(storages)

@@ -7,8 +7,9 @@ import re
 import shutil
 import sqlite3
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, closing
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -52,12 +53,36 @@ def needs_salvage(path: Path) -> bool:
     return any(f.suffix == ".db3" and (_journals(f) or _missing_bytes(f) > 0) for f in files)
 
 
+def files_of(storage: Any) -> list[Any]:
+    """Return the readers of the single files behind a reader of rosbags."""
+    return list(getattr(storage, "storages", [storage]))
+
+
+def gaps(readers: Iterable[Any]) -> Iterator[str]:
+    """Yield a sentence for each stretch of a split recording of which no file is read.
+
+    Args:
+        readers: Open, of single files in their order.
+    """
+    named = [(m, r) for r in readers if (m := _PART.fullmatch(r.path.name)) and m["number"]]
+    for (left, before), (right, after) in pairwise(named):
+        first, last = int(left["number"]) + 1, int(right["number"]) - 1
+        if first > last or left["stem"] != right["stem"]:
+            continue
+        lost = [right[0].replace(f"_{right['number']}.", f"_{n}.") for n in (first, last)]
+        text = f"{' to '.join(dict.fromkeys(lost))} {'are' if first < last else 'is'} lost"
+        seconds = (after.metadata.start_time - before.metadata.end_time) * 1e-9
+        if seconds > 0 and before.metadata.message_count and after.metadata.message_count:
+            text += f": {seconds:.1f} s between {left[0]} and {right[0]}"
+        yield text
+
+
 def allow_any_order(storage: Any) -> None:
     """Let mcap files without chunks (`fastwrite`) be read as they lie, in whatever order.
 
     The reader of rosbags ends where times of arrival go back; ours are sorted by their stamps.
     """
-    for part in getattr(storage, "storages", [storage]):
+    for part in files_of(storage):
         if isinstance(part, McapReader) and not part.chunks:
             part.messages = part.messages_scan  # type: ignore[method-assign]
 
@@ -262,7 +287,8 @@ def _open_database(file: Path, scratch: Path) -> tuple[Sqlite3Reader, str]:
             why = str(error).rstrip(".")
     else:
         why = f"its last {_mib(missing)} are missing"
-    reader = Sqlite3Reader(_rows_before_cut(file, scratch / f"rows_of_{file.name}"))
+    (scratch / "rows").mkdir(exist_ok=True)
+    reader = Sqlite3Reader(_rows_before_cut(file, scratch / "rows" / file.name))
     reader.open()
     return reader, "; ".join(filter(None, (lost, f"{why}; messages are read around that")))
 

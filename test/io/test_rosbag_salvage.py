@@ -257,6 +257,7 @@ def test_split_recording_with_a_cut_last_file_is_read_in_order(tmp_path):
     assert NUM * 1.3 < len(read) < NUM * 1.6
     assert any(r.startswith("drive_10.mcap: ") for r in source.remarks())
     assert not any(r.startswith("drive_2.mcap: ") for r in source.remarks())
+    assert "drive_3.mcap to drive_9.mcap are lost" in source.remarks()
     assert 5.5 < source.duration_s < 7.0  # of both parts; each had 4 s
 
 
@@ -274,6 +275,42 @@ def test_whole_split_recording_without_metadata_is_not_called_cut_off(tmp_path, 
     assert source.remarks() == (remark,)
     cut(bag / f"drive_1{file.suffix}", 0.5)
     assert "drive is cut off or damaged" in open_source(bag).remarks()[0]
+
+
+@pytest.mark.parametrize("metadata", ["none", "complete", "made anew"])
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+def test_split_recording_without_a_middle_file_names_it_and_the_gap(tmp_path, storage, metadata):
+    bag, num = tmp_path / "drive", 10
+    bag.mkdir()
+    for part in range(6):
+        messages = noisy_drive(part * num, num)[0 if part == 0 else 2 :]  # TF and rig come once
+        file = storage_file(write_bag(tmp_path / "part", messages, getattr(STORAGE, storage)))
+        if part == 0:  # which has all topics
+            text = (file.parent / "metadata.yaml").read_text()
+        if part not in (2, 4):
+            shutil.move(file, bag / f"drive_{part}{file.suffix}")
+        shutil.rmtree(tmp_path / "part")
+    if metadata != "none":
+        parts = range(6) if metadata == "complete" else (0, 1, 3, 5)
+        named = "\n  - ".join(f"drive_{part}{file.suffix}" for part in parts)
+        (bag / "metadata.yaml").write_text(text.replace(f"- {file.name}", f"- {named}"))
+    source = open_source(bag)
+    assert len(stamps(source)) == 4 * num
+    remarks = source.remarks()
+    # pictures come every 0.1 s, so the one before the gap and the one after it are 1.1 s apart
+    for lost, before, after in ((2, 1, 3), (4, 3, 5)):
+        lost, before, after = (f"drive_{part}{file.suffix}" for part in (lost, before, after))
+        assert f"{lost} is lost: 1.1 s between {before} and {after}" in remarks
+    assert source.describe()[-1] == f"note: {remarks[-1]}"
+
+
+def test_split_recording_whose_first_files_were_taken_away_lacks_nothing_between(tmp_path):
+    bag = tmp_path / "drive"
+    bag.mkdir()
+    for part in (7, 8):
+        made = write_bag(tmp_path / f"part{part}", noisy_drive(part * NUM))
+        shutil.move(storage_file(made), bag / f"drive_{part}.mcap")
+    assert not any("lost" in remark for remark in open_source(bag).remarks())
 
 
 def test_missing_file_of_a_split_recording_is_named_and_the_others_are_read(tmp_path):
