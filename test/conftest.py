@@ -12,7 +12,7 @@ os.environ.setdefault("TRANSFORMERS_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 sys.path.insert(0, str(Path(__file__).parent / "segmentation"))  # tiny_weights
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))  # random_weights
-sys.path.append(str(Path(__file__).parent))  # small_stage, read_messages
+sys.path.append(str(Path(__file__).parent))  # full_disk, read_messages, small_stage
 
 
 @pytest.fixture(scope="session")

@@ -87,7 +87,9 @@ class FolderStore:
                 digest = _digest(file)
             os.replace(partial, path)
         except OSError as error:
-            raise ResultError(f"frozen frames cannot be written to {path}: {error}") from error
+            raise ResultError(
+                f"frozen frames cannot be written to {path}: {error}; make room there"
+            ) from error
         finally:
             with suppress(OSError):
                 partial.unlink(missing_ok=True)

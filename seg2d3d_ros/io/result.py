@@ -139,7 +139,10 @@ def write_result(
         save_map(partial / "map", map, blocks)
         _swap(partial, folder.absolute())
     except OSError as error:
-        raise ResultError(f"cannot write the result {folder}: {error}") from error
+        raise ResultError(
+            f"cannot write the result {folder}: {error}; make room there or choose another folder "
+            "(what was there before is as it was)"
+        ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return folder

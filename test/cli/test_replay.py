@@ -5,6 +5,7 @@ import signal
 import sys
 import types
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from bag_maker import (
     picture,
     write_bag,
 )
+from full_disk import no_room_beyond
 from map_maker import make_map, make_report
 
 from seg2d3d_ros.accounts import FrameCounts
@@ -223,6 +225,27 @@ def test_replay_disk_without_room_is_told_before_anything_is_mapped(
     assert "only 20 MiB are free" in capsys.readouterr().err
     assert pipeline.last.is_aborted and not pipeline.last.items
     assert [p.name for p in tmp_path.iterdir()] == ["b"]
+
+
+def files_below(folder):
+    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize("name", ["trajectory.tum", "report.html", "map/state.npz"])
+def test_replay_that_finds_no_room_for_its_result_leaves_the_one_before_and_exits_with_1(
+    tmp_path, pipeline, capsys, name
+):
+    argv = ["replay", str(write_bag(tmp_path / "b", drive())), "--out", str(tmp_path / "o")]
+    assert main(argv) == 0
+    before = files_below(tmp_path / "o")
+    with no_room_beyond(len(before[Path(name)]) // 2):
+        assert main([*argv, "--overwrite"]) == 1
+    said = capsys.readouterr().err
+    assert f"cannot write the result {tmp_path / 'o'}: " in said and "make room there" in said
+    assert "Traceback" not in said
+    assert files_below(tmp_path / "o") == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["b", "o"]
+    assert main([*argv, "--overwrite"]) == 0
 
 
 def test_replay_sigterm_writes_what_is_there_and_exits_with_zero(tmp_path, pipeline, monkeypatch):

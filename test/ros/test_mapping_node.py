@@ -13,6 +13,7 @@ pytest.importorskip("rclpy", reason="rclpy is not installed: source env.bash aft
 pytest.importorskip("seg2d3d_ros.msg", reason="the messages are not built: make setup")
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from full_disk import no_room_beyond
 from nav_msgs.msg import Path
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from read_messages import from_instance, from_point_cloud
@@ -179,6 +180,26 @@ def test_map_that_is_saved_is_that_of_one_moment_whatever_comes_meanwhile(
     kept = open_blocks(services.write(str(tmp_path / "saved")) / "map")
     kept.check(kept.digests)
     assert {n.split("/")[0] for n in kept.names()} == {"depths", "stage", "state"}
+
+
+def test_save_map_without_room_says_so_keeps_the_map_before_and_succeeds_once_there_is(
+    mapped, tmp_path
+):
+    _, services = mapped
+    request = SaveMap.Request(folder=str(tmp_path / "out"))
+    assert services._save_map(request, SaveMap.Response()).success
+    run, map = (tmp_path / "out" / name for name in ("run.json", "map/map.json"))
+    before = run.read_bytes(), map.read_bytes()
+    # the first large file that it writes is a copy of the state
+    with no_room_beyond((tmp_path / "out" / "report.html").stat().st_size):
+        refused = services._save_map(request, SaveMap.Response())
+    assert not refused.success
+    assert refused.message.startswith("frozen frames cannot be written to ")
+    assert refused.message.endswith("make room there")
+    assert (run.read_bytes(), map.read_bytes()) == before
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+    assert services._save_map(request, SaveMap.Response()).success
+    assert run.read_bytes() != before[0]  # it tells seconds
 
 
 def test_save_map_asked_again_while_it_writes_is_answered_by_that_unless_the_map_changed(
