@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
 import importlib
 import importlib.metadata
 import os
 import platform
 import shutil
 import sys
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from seg2d3d_ros.errors import Seg2D3DError
@@ -18,6 +21,9 @@ HELP = "check what this machine has and what it lacks"
 
 _MIB = 1 << 20
 _MIN_SHM_MIB = 256
+_SHM = Path("/dev/shm")
+_SEGMENT = "fastdds_" + 16 * "[0-9a-f]"  # of Fast DDS, which locks `<segment>_el` while it lives
+_YOUNG_S = 10.0
 _LIBRARIES = ("numpy", "scipy", "cv2", "pycolmap", "pyceres", "gtsam", "rosbags", "matplotlib")
 
 
@@ -83,14 +89,42 @@ def _processor() -> str:
 
 
 def _shared_memory() -> str:
-    folder = Path("/dev/shm")
-    free_mib = shutil.disk_usage(folder).free / _MIB if folder.is_dir() else 0.0
+    free_mib = shutil.disk_usage(_SHM).free / _MIB if _SHM.is_dir() else 0.0
+    sizes = _sizes_of_left_segments(_SHM)
+    left = ""
+    if sizes:
+        left_mib = sum(sizes.values()) / _MIB
+        left = f"; {left_mib:.0f} MiB of {len(sizes)} killed ROS 2 processes lie there: "
+        left += "`fastdds shm clean` frees them"
     if free_mib < _MIN_SHM_MIB:
         raise Lacking(
-            f"/dev/shm has {free_mib:.0f} MiB free; below {_MIN_SHM_MIB} pictures go by UDP, "
-            "which is slower (docker: --shm-size=512m)"
+            f"{_SHM} has {free_mib:.0f} MiB free; below {_MIN_SHM_MIB} pictures go by UDP, "
+            f"which is slower (docker: --shm-size=512m){left}"
         )
-    return f"/dev/shm has {free_mib:.0f} MiB free"
+    return f"{_SHM} has {free_mib:.0f} MiB free{left}"
+
+
+def _sizes_of_left_segments(folder: Path) -> dict[str, int]:
+    """Return the bytes of the segments of Fast DDS whose process is no more, by name."""
+    sizes: dict[str, int] = {}
+    for lock in folder.glob(f"{_SEGMENT}_el"):
+        name = lock.name.removesuffix("_el")
+        with suppress(OSError):  # it is gone by now, or of another user
+            if _is_left(lock):
+                sizes[name] = (folder / name).stat().st_size
+    return sizes
+
+
+def _is_left(lock: Path) -> bool:
+    """Return whether nobody holds a lock, and who made it has had time to take it."""
+    if time.time() - lock.stat().st_mtime < _YOUNG_S:
+        return False
+    with lock.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
 
 
 def _ros() -> str:
