@@ -12,6 +12,7 @@ import numpy as np
 
 from seg2d3d_ros.config import Config
 from seg2d3d_ros.errors import ResultError
+from seg2d3d_ros.mapping import heap
 from seg2d3d_ros.mapping.archive import Archive, BlockStore, MemoryStore
 from seg2d3d_ros.mapping.association.cut import Cut
 from seg2d3d_ros.mapping.association.evidence import testify
@@ -237,6 +238,7 @@ class MappingStage:
         carried = self._loops.carried
         is_part = bool(carried) and self._surface.is_recent(min(carried))
         self._follow(is_part)
+        heap.give_back()
         return not is_part
 
     # ------------------------------------------------------------ identities

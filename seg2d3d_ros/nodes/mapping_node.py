@@ -20,10 +20,10 @@ from seg2d3d_ros.io.folder_store import FolderStore
 from seg2d3d_ros.io.map_store import copy_groups
 from seg2d3d_ros.io.patient_store import PatientStore
 from seg2d3d_ros.io.saved_map import load_stage
+from seg2d3d_ros.mapping.heap import keep_little
 from seg2d3d_ros.mapping.stage import MappingStage
 from seg2d3d_ros.nodes.conversions.clusters import from_cluster
 from seg2d3d_ros.nodes.edit_services import EditServices
-from seg2d3d_ros.nodes.heap import keep_little
 from seg2d3d_ros.nodes.lifecycle import HARDWARE_ID, StageNode, run
 from seg2d3d_ros.nodes.live_accounts import LiveAccounts, say_lost
 from seg2d3d_ros.nodes.map_output import MapOutput

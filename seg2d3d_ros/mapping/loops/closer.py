@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from seg2d3d_ros.geometry.bundle import PositionPrior
+from seg2d3d_ros.mapping.loops import pose_graph
 from seg2d3d_ros.mapping.loops.balance import MAX_STRAIN, Part, balance, carry
 from seg2d3d_ros.mapping.loops.detector import LoopDetector
 from seg2d3d_ros.mapping.loops.joining import find_join
@@ -48,6 +49,7 @@ class LoopCloser:
         self, state: MapState, seed: int = 0, building_classes: frozenset[int] = frozenset()
     ) -> None:
         """Watch over a map; masks of `building_classes` show houses."""
+        pose_graph.load()
         self._state = state
         self._sessions = Sessions()
         self._detector = LoopDetector(state, self._sessions, seed, building_classes)
