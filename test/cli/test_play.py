@@ -8,6 +8,8 @@ import pytest
 pytest.importorskip("rclpy", reason="rclpy is not installed: source env.bash after make setup")
 pytest.importorskip("tf2_msgs", reason="tf2_msgs is not built: make setup")
 
+from bag_maker import START_NS, STEP_NS, write_bag
+from bag_maker import drive as messages_of
 from rosbags.rosbag2 import Reader
 
 from seg2d3d_ros.cli.main import main
@@ -85,3 +87,20 @@ def test_play_what_is_no_bag_is_named(ros_domain, tmp_path, capsys):
 def test_play_rate_that_is_none_is_a_usage_error(rate, capsys):
     assert main(["play", "bag", "--rate", rate]) == 1
     assert "--rate" in capsys.readouterr().err
+
+
+def test_play_of_a_recording_without_its_middle_file_names_it_and_plays_the_others(
+    ros_domain, tmp_path, capsys
+):
+    bag = tmp_path / "street"
+    bag.mkdir()
+    messages = messages_of(num=9)
+    for part in (0, 2):
+        first_ns = START_NS + 3 * part * STEP_NS
+        own = [m for m in messages if first_ns <= m[1] < first_ns + 3 * STEP_NS]
+        file = next(write_bag(tmp_path / f"{part}", own).glob("*.mcap"))
+        file.rename(bag / f"street_{part}.mcap")
+    assert main(["play", str(bag)]) == 0
+    captured = capsys.readouterr()
+    assert "street_1.mcap is lost: 0.4 s between street_0.mcap and street_2.mcap" in captured.err
+    assert "      6  /cam/image_raw" in captured.out
