@@ -246,13 +246,6 @@ def area(bbox_px: Box, runs: Runs) -> int:
     return total
 
 
-def is_deep(bbox_px: Box, runs: Runs, uv_px: ArrayLike, depth_px: float) -> NDArray[np.bool_]:
-    """Return which pixels (n, 2) lie deep in one mask, (n,) bool: `MaskStack.are_deep`."""
-    uv = np.asarray(uv_px).reshape(-1, 2)
-    mask = np.zeros(len(uv), dtype=np.int64)
-    return MaskStack([(bbox_px, runs)]).are_deep(mask, uv, np.array([depth_px]))
-
-
 def _root(value: ArrayLike) -> NDArray[np.int64]:
     """Return the largest integers whose square is no more than small ones."""
     return np.sqrt(value).astype(np.int64)

@@ -60,9 +60,9 @@ def explanation_text(told: Explanation, classes: dict[int, str]) -> str:
     ]
     for rival, c in told.rivals:
         lines.append(
-            f"rival {rival}: {c.views_for} pictures show both in one mask, {c.views_against} in "
-            f"two; {c.shared_points} points shared (Jaccard {c.jaccard:.2f}, containment "
-            f"{c.containment:.2f})"
+            f"rival {rival}: pictures that show both in one mask {c.views_for}, in two "
+            f"{c.views_against}; points shared {c.shared_points} (Jaccard {c.jaccard:.2f}, "
+            f"containment {c.containment:.2f})"
         )
     if not told.rivals:
         lines.append("no other instance is seen in its pictures")

@@ -13,7 +13,6 @@ from seg2d3d_ros.geometry.masks import (
     decode,
     encode,
     every_nth_pixel,
-    is_deep,
 )
 
 ANY_MASK = arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12)))
@@ -91,7 +90,14 @@ def test_contains_empty_mask_and_no_pixels():
     assert contains(*encode(np.ones((2, 2), bool)), np.zeros((0, 2))).shape == (0,)
 
 
-def test_is_deep_square_distance_to_the_nearest_pixel_outside_counts():
+def is_deep(bbox_px, runs, uv_px, depth_px):
+    """Return which pixels (n, 2) lie deep in one mask."""
+    uv_px = np.asarray(uv_px, float)
+    mask = np.zeros(len(uv_px), np.int64)
+    return MaskStack([(bbox_px, runs)]).are_deep(mask, uv_px, np.array([depth_px]))
+
+
+def test_are_deep_square_distance_to_the_nearest_pixel_outside_counts():
     mask = np.zeros((60, 60), bool)
     mask[10:50, 10:50] = True
     uv_px = [[10, 30], [12, 30], [13, 30], [12, 12], [30, 30], [9, 30], [-4, 90]]
@@ -102,13 +108,13 @@ def test_is_deep_square_distance_to_the_nearest_pixel_outside_counts():
     assert is_deep(*encode(mask), [[22, 22], [23, 23]], 3.0).tolist() == [False, True]
 
 
-def test_is_deep_border_of_the_picture_is_an_edge():
+def test_are_deep_border_of_the_picture_is_an_edge():
     assert not is_deep(*encode(np.ones((40, 40), bool)), [[0, 20]], 2.0).any()
 
 
 @given(ANY_MASK, st.floats(1.0, 5.0), st.integers(0, 2**32 - 1))
 @settings(max_examples=100, deadline=None)
-def test_is_deep_any_mask_is_what_the_distance_transform_gives(mask, depth_px, seed):
+def test_are_deep_any_mask_is_what_the_distance_transform_gives(mask, depth_px, seed):
     uv_px = np.random.default_rng(seed).uniform(-2, 14, (40, 2))
     room = np.pad(mask, 20).astype(np.uint8)
     field = cv2.distanceTransform(room, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
