@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _DPI = 150
 _LONG_SIDE_IN, _SHORT_SIDE_IN, _HEAD_IN = 12.0, 4.5, 0.42
+_LEAST_PT = 8.0
 _REACH_M = 40.0  # points further from the trajectory than this do not stretch the picture
 _SURE_REACH_M = 80.0  # nor do instances, if it is certain where they end
 _PAPER, _INK, _PATH = "#ffffff", "#222222", "#0b3d91"
@@ -213,7 +214,6 @@ def _draw_legend(figure: Figure, axes: Axes, map: MapUpdate, title: str) -> None
     """Write the head line: caption, a scale bar of round length and, with an origin, north."""
     width_in, height_in = figure.get_size_inches()
     y = 1.0 - 0.5 * _HEAD_IN / height_in
-    figure.text(0.012, y, _caption(map, title), va="center", size=11, color=_INK)
     x0, x1 = axes.get_xlim()
     length = round_length((x1 - x0) / 8.0)
     share = length / (x1 - x0)
@@ -231,7 +231,17 @@ def _draw_legend(figure: Figure, axes: Axes, map: MapUpdate, title: str) -> None
     figure.add_artist(_line([right] * 2, y, height_in, 1.0, bar))
     unit = "m" if map.scale == "metric" else "units"
     x = right - share - 0.1 / width_in
-    figure.text(x, y, f"{length:g} {unit}", ha="right", va="center", size=10, color=_INK)
+    scale = figure.text(x, y, f"{length:g} {unit}", ha="right", va="center", size=10, color=_INK)
+    size = 11.0
+    caption = figure.text(0.012, y, _caption(map, title), va="center", size=size, color=_INK)
+    end = scale.get_window_extent().x0 - 0.15 * _DPI
+    while title and caption.get_window_extent().x1 > end:
+        if size > _LEAST_PT:
+            size -= 1.0
+            caption.set_fontsize(size)
+        else:
+            title = title[:-1]
+            caption.set_text(_caption(map, f"{title}…"))
 
 
 def _line(xs: list[float], y: float, height_in: float, linewidth: float, style: Any) -> Line2D:

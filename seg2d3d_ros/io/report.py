@@ -76,6 +76,7 @@ def _context(map: MapUpdate, report: RunReport, map_png: bytes) -> dict[str, Any
         "received": received,
         "used_percent": _percent(processed, received),
         "cameras": [_camera(name, counts) for name, counts in sorted(report.frames.items())],
+        "kinds": _kinds(map, report),
         "rough": ROUGH_M,
         "map_uri": _data_uri(map_png, "png"),
         "masks": _masks(map, report),
@@ -116,6 +117,12 @@ def _recorded(map: MapUpdate) -> str:
         return ""
     began = datetime.fromtimestamp(int(map.trajectory.stamps_ns[0]) // 10**9, UTC)
     return began.strftime("%Y-%m-%d %H:%M:%S UTC") if began.year >= _FIRST_YEAR else ""
+
+
+def _kinds(map: MapUpdate, report: RunReport) -> str:
+    """Return what the instances are: buildings, or what else the masks are of."""
+    names = {class_name(i.class_id, report.classes) for i in map.instances}
+    return " or ".join(sorted(names)) or "building"
 
 
 def _masks(map: MapUpdate, report: RunReport) -> list[dict[str, Any]]:

@@ -59,6 +59,22 @@ def test_draw_map_east_is_right_and_north_is_up():
     assert center[1][1] < center[7][1] - 500
 
 
+def test_draw_map_long_title_on_a_narrow_picture_leaves_the_scale_bar_free():
+    full = make_map()
+    T_map_base = full.trajectory.T_map_base.copy()
+    T_map_base[:, 1, 3] = 5.0 * T_map_base[:, 0, 3]
+    T_map_base[:, 0, 3] = 0.0
+    trajectory = dataclasses.replace(full.trajectory, T_map_base=T_map_base)
+    full = dataclasses.replace(full, trajectory=trajectory, instances=())
+    short, long = (decode(draw_map(full, title))[:60] for title in ("", 80 * "m"))
+    assert short.shape[1] < 1000
+    inked = np.flatnonzero((short < 128).all(axis=2).any(axis=0))
+    gap = np.argmax(np.diff(inked))  # behind the caption; then come the scale and its bar
+    assert np.diff(inked)[gap] > 60
+    changed = np.flatnonzero((short != long).any(axis=(0, 2)))
+    assert inked[gap] < changed.max() < inked[gap + 1]
+
+
 def test_draw_map_same_map_gives_same_bytes():
     assert draw_map(make_map(), "t") == draw_map(make_map(), "t")
 
@@ -208,6 +224,22 @@ def test_report_says_hundred_per_cent_only_of_all():
         frames = {"camera_front": FrameCounts(1000, processed, {"bad_size": 1000 - processed})}
         said = render_report(make_map(), make_report(frames=frames), b"")
         assert f"<b>{told}</b><span>of 1000 pictures used" in said
+
+
+def test_report_calls_instances_what_the_masks_are_of():
+    full = make_map()
+    report = make_report(classes={0: "structure", 11: "building"})
+
+    def told(*class_ids):
+        instances = tuple(
+            dataclasses.replace(full.instances[k], class_id=c) for k, c in enumerate(class_ids)
+        )
+        page = render_report(dataclasses.replace(full, instances=instances), report, b"")
+        return re.search(r"every (.+) is an instance", page)[1]
+
+    assert told(0, 0) == "structure"
+    assert told(11, 0) == "building or structure"
+    assert told() == "building"
 
 
 def test_report_of_a_clock_that_starts_at_zero_gives_no_date():
