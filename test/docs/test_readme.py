@@ -86,5 +86,13 @@ def test_topics_and_services_of_the_mapping_node_are_in_readme():
     assert all(f"{service}`" in table for service in services)
 
 
-def test_readme_stays_short():
-    assert len(README.splitlines()) <= 160
+@pytest.mark.parametrize("name, most", [("README.md", 160), ("docs/architecture.md", 200)])
+def test_what_newcomers_read_first_stays_short(name, most):
+    assert len((ROOT / name).read_text().splitlines()) <= most
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_prose_of_page_is_wrapped_at_160_columns(page):
+    prose = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    lines = [line for line in prose.splitlines() if not line.startswith(("|", "    ", "!["))]
+    assert not [line for line in lines if len(line) > 160]
