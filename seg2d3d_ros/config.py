@@ -124,7 +124,7 @@ class ClustersConfig:
         0.005, "Pictures closer than this share one rig pose.", 0, 0.5
     )
     wait_s: float = option(
-        1.5, "Stamp distance after which a missing input is no longer waited for.", 0, 60
+        3.0, "Stamp distance after which a missing input is no longer waited for.", 0, 60
     )
     max_gap_s: float = option(
         5.0, "A longer gap between pictures starts a new session.", 0.1, 3600

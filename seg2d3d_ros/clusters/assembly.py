@@ -23,7 +23,8 @@ class RigFrame:
 class Assembler:
     """Releases rig frames in stamp order once all they need has come or cannot come any more.
 
-    Whether to wait is decided by stamps alone, so that a replay and a live run release the same.
+    Whether to wait is decided by the stamps of pictures alone, so that a replay and a live run
+    release the same, and so that pictures may come as long after odometry as they like.
     """
 
     def __init__(
@@ -47,8 +48,8 @@ class Assembler:
 
     def push(self, item: Frame | Segmentation | Odometry | Fix) -> None:
         """Take one item."""
-        self._watermark_ns = max(self._watermark_ns, item.stamp_ns)
         if isinstance(item, Frame):
+            self._watermark_ns = max(self._watermark_ns, item.stamp_ns)
             self._push_frame(item)
         elif isinstance(item, Segmentation):
             if item.stamp_ns <= self._released_ns:

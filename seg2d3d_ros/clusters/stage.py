@@ -95,9 +95,14 @@ class ClusterStage:
         return clusters
 
     @property
+    def num_late_segmentations(self) -> int:
+        """Return how many segmentations came when their picture was waited for no more."""
+        return self._assembler.num_late_segmentations
+
+    @property
     def counts(self) -> dict[str, float]:
-        """Return what happened besides clusters, by name: masks that came after their picture."""
-        late = self._assembler.num_late_segmentations
+        """Return what happened besides clusters, by name."""
+        late = self.num_late_segmentations
         return {"late_segmentations": float(late)} if late else {}
 
     def _drain(self, flush: bool) -> list[Cluster]:

@@ -37,6 +37,7 @@ class ClustersNode(SensorNode):
         self.num_segmentations: Counter[str] = Counter()
         self.num_lost: Counter[str] = Counter()
         self.num_published = 0
+        self._num_late = 0
 
     def open(self) -> None:
         """Offer the output and the service."""
@@ -88,9 +89,22 @@ class ClustersNode(SensorNode):
         self.num_published += 1
 
     def state_of_work(self) -> dict[str, float | int | str]:
-        """Return the accounts, and how many masks came too late."""
-        counts = self.stage.counts if self.stage is not None else {}
-        return {**super().state_of_work(), **counts}
+        """Return the accounts, and how many masks came too late: a problem while they do."""
+        values = super().state_of_work()
+        if self.stage is None:
+            return values
+        before, self._num_late = self._num_late, self.stage.num_late_segmentations
+        if self._num_late > before:
+            problems = str(values.get("problem", "")), self._say_late(self._num_late)
+            values["problem"] = "; ".join(filter(None, problems))
+        return {**values, **self.stage.counts}
+
+    def _say_late(self, num: int) -> str:
+        return (
+            f"{num} segmentations came when pictures {self.config.clusters.wait_s:g} s newer "
+            "than theirs had come, and name nothing: raise clusters.wait_s (pictures wait in "
+            "memory), take a faster model, or look at fewer pictures (segmentation.every_nth)"
+        )
 
     def _on_segmentation(self, message: msg.Segmentation) -> None:
         self.num_segmentations[message.camera] += 1
@@ -133,6 +147,8 @@ class ClustersNode(SensorNode):
     def _report(self) -> dict[str, Any]:
         if self.inputs is None or self.worker is None or self.setup is None:
             return {}
+        num_late = self.stage.num_late_segmentations
+        late = [self._say_late(num_late)] if num_late else []
         return {
             "seconds": {"clusters": self.worker.stats()["busy_s"]},
             "counts": {
@@ -143,7 +159,7 @@ class ClustersNode(SensorNode):
             },
             "run": self.accounts.run,
             "received": self.accounts.received,
-            "remarks": [*self.setup.rig.remarks, *self.silences.remarks()],
+            "remarks": [*self.setup.rig.remarks, *self.silences.remarks(), *late],
             "wall_s": self.wall_s(),
         }
 

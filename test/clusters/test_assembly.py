@@ -114,6 +114,17 @@ def test_assembler_camera_that_comes_back_joins_again():
     assert assemble(assembler, items)[-3:] == [(ms, [0, 1], []) for ms in (2000, 2100, 2200)]
 
 
+def test_assembler_pictures_that_come_long_after_odometry_are_all_used_with_their_masks():
+    assembler = Assembler(CONFIG, rig(has_odometry=True))
+    items = [odometry(ms) for ms in range(0, 3100, 50)]
+    for ms in range(0, 2100, 100):
+        items += [frame(0, ms), frame(1, ms)]
+        items += [segmentation(c, ms - 300) for c in (0, 1) if ms >= 300]
+    moments = assemble(assembler, items, flush=False)
+    assert moments == [(ms, [0, 1], [0, 1]) for ms in range(0, 1800, 100)]
+    assert assembler.dropped == [] and assembler.num_late_segmentations == 0
+
+
 def test_assembler_late_picture_is_dropped_with_a_reason():
     assembler = Assembler(CONFIG, rig(), expects_segmentation=False)
     assemble(assembler, [frame(0, ms) for ms in range(0, 1000, 100)], flush=False)

@@ -17,7 +17,7 @@ def pose(steps):
 @pytest.fixture
 def buffer():
     """Odometry every 20 ms over 2 s, 0.1 m and 0.01 rad a step, far from its own origin."""
-    out = OdometryBuffer(ClustersConfig())
+    out = OdometryBuffer(ClustersConfig(wait_s=1.5))
     far = transforms.exp([0.0, 0.0, 2.0, 1000.0, -500.0, 3.0])
     for k in range(101):
         out.push(Odometry(20 * k * MS, far @ pose(k)))

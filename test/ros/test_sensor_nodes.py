@@ -17,8 +17,10 @@ from tf2_msgs.msg import TFMessage
 import seg2d3d_ros.msg as msg
 from seg2d3d_ros.nodes.conversions.clusters import from_cluster
 from seg2d3d_ros.nodes.conversions.primitives import to_time
+from seg2d3d_ros.nodes.conversions.segmentations import to_segmentation
 from seg2d3d_ros.nodes.parameters import KEEP_ALL
 from seg2d3d_ros.srv import Flush
+from seg2d3d_ros.types import Segmentation
 
 FAST = {
     "node__discovery_s": 0.5,
@@ -122,6 +124,29 @@ def test_clusters_node_says_what_came_after_the_end_and_which_masks_never_did(
     code, text = process.end()
     assert code == 0
     assert text.count("the run is finished: ") == 1  # throttled
+
+
+def test_clusters_node_whose_masks_come_too_late_says_so_and_what_to_do(start, peer, eventually):
+    camera = CameraOnGraph(peer.node)
+    start("clusters", clusters__wait_s=0.5, **FAST)
+    made = peer.node.create_publisher(msg.Segmentation, "segmentation/cam", KEEP_ALL)
+    peer.listen(DiagnosticArray, "/diagnostics")
+    assert eventually(lambda: camera.is_heard and made.get_subscription_count() == 1)
+    camera.send(*[camera.message(i) for i in range(10)])
+
+    def processed():
+        status = peer.heard["/diagnostics"][-1].status[0]
+        return {v.key: v.value for v in status.values}.get("processed.cam")
+
+    assert eventually(lambda: processed() == "10")
+    for i in (0, 1, 9):
+        stamp_ns = T0_NS + i * STEP_NS
+        made.publish(to_segmentation(Segmentation("cam", stamp_ns, WIDTH, HEIGHT, ()), "cam"))
+    said = "2 segmentations came when pictures 0.5 s newer than theirs had come"
+    assert eventually(lambda: any(said in m.status[0].message for m in peer.heard["/diagnostics"]))
+    flushed = json.loads(peer.call(Flush, "clusters/flush").report)
+    assert flushed["counts"]["late_segmentations"] == 2
+    assert [r for r in flushed["remarks"] if said in r and "raise clusters.wait_s" in r]
 
 
 def test_clusters_node_camera_without_info_says_what_is_missing(start, peer, eventually):
