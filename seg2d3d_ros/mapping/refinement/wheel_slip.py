@@ -18,6 +18,9 @@ _MIN_SIGMAS = 6.0
 _NOISE_PER_M = 0.02
 # Increments within a slip exceed this many sigma on average.
 _ONSET_SIGMAS = 1.5
+# The unit of one camera drifts: there an increment is held against as many around it, which are
+# three times as many as most slips last.
+_AROUND = 25
 
 
 @dataclass(frozen=True)
@@ -50,17 +53,17 @@ class WheelSlip:
 def find_slips(state: MapState) -> tuple[WheelSlip, ...]:
     """Find runs of increments whose length the pictures contradict.
 
-    Each increment's excess is held against the usual ratio of way to told way and the usual
-    scatter about it (medians over the drive); runs are the segments of largest sum, which finds
-    a slow slip that no single increment betrays. Increments to or from frames that saw little
-    take no part.
+    Each increment's excess is held against the usual ratio of way to told way (median over the
+    drive, of one camera over the increments around) and the usual scatter about it; runs are the
+    segments of largest sum, which finds a slow slip that no single increment betrays. Increments
+    to or from frames that saw little take no part.
     """
     if state.rig is None or not state.rig.has_odometry:
         return ()
     keys, told, true = _lengths(state)
     if len(keys) < _MIN_INCREMENTS:
         return ()
-    excess = told - true / float(np.median(true / told))
+    excess = told - true / _usual(true / told, is_steady=len(state.cameras) > 1)
     scatter = 1.4826 * float(np.median(np.abs(excess / told)))
     sigma = np.hypot(scatter, _NOISE_PER_M) * told
     slips = []
@@ -100,6 +103,15 @@ def _lengths(state: MapState) -> tuple[list[tuple[int, int]], FloatArray, FloatA
             told.append(max(length, 1e-3))
             true.append(way)
     return keys, np.array(told), np.array(true)
+
+
+def _usual(ratio: FloatArray, is_steady: bool) -> FloatArray:
+    """Return the median of ratios (n,), of all or of those around each; (n,)."""
+    n = len(ratio)
+    num = n if is_steady else min(n, _AROUND)
+    first = np.clip(np.arange(n) - num // 2, 0, n - num)
+    median: FloatArray = np.median(np.lib.stride_tricks.sliding_window_view(ratio, num), axis=1)
+    return median[first]
 
 
 def _segments(score: FloatArray) -> list[slice]:

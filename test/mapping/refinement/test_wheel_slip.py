@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from street_maker import STEREO, DriveOptions, make_cluster, make_street, observe
+from street_maker import SINGLE, STEREO, DriveOptions, make_cluster, make_street, observe
 
 from seg2d3d_ros.mapping.refinement.refinement import odometry_scale
 from seg2d3d_ros.mapping.refinement.wheel_slip import distrust, find_slips
@@ -91,6 +91,29 @@ def test_find_slips_nothing_is_said_where_pictures_do_not_see(cluster):
     for f in state.frames[40:52]:
         f.status = "coasted"
     assert find_slips(state) == ()
+
+
+@pytest.fixture(scope="module")
+def cluster_of_one(cluster):
+    """The same drive, seen by one camera."""
+    street = make_street(6, SINGLE, num_points=30)
+    return make_cluster(street, observe(street), range(len(street.T_world_base)), DriveOptions())
+
+
+@pytest.mark.parametrize("start", [15, NUM - 15])
+def test_find_slips_unit_of_one_camera_that_changes_is_no_slip(cluster_of_one, start):
+    # from there on pictures tell a ninth more way, 1.5 m by the end of the shorter stretch
+    drift = np.where(np.arange(NUM) < start, 0.0, -0.1)
+    assert find_slips(state_of(cluster_of_one, drift, noise_m=0.02)) == ()
+
+
+@pytest.mark.parametrize("metres", [2.0, -4.0])
+@pytest.mark.parametrize("start", [0, 20, NUM - 20])
+def test_find_slips_run_is_found_by_one_camera_whose_unit_drifts(cluster_of_one, metres, start):
+    drift = 0.1 * np.linspace(-1.0, 1.0, NUM)
+    (slip,) = find_slips(state_of(cluster_of_one, drift + spread(metres, start, 8)))
+    # the unit changes by 7 % over the increments that each is held against
+    assert slip.excess_m == pytest.approx(metres, abs=0.6)
 
 
 def test_distrust_takes_the_weight_from_slips_alone(cluster):
