@@ -293,7 +293,8 @@ class FrontEnd:
         for f in self.frames if stretch != 1.0 else ():
             f.T_ref_base = transforms.rigid(f.T_ref_base[:3, :3], stretch * f.T_ref_base[:3, 3])
         if len(self.map.keyframes) == 2 and not self._rig.has_odometry:
-            waited = [f for f in self.frames if not f.is_keyframe and f.status == "coasted"]
+            first = self.map.keyframes[0]
+            waited = [f for f in self.frames if f is not first and f.status == "coasted"]
             locate_between(waited, self.map, self._config.max_reprojection_px)
         self._pose = frame.T_local_base
         self._is_located |= self._rig.has_odometry and frame.since_prev is not None

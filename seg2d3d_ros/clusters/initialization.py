@@ -74,17 +74,22 @@ def motion_between(first: LocalFrame, frame: LocalFrame, founded: LocalMap) -> F
 def locate_between(
     frames: list[LocalFrame], founded: LocalMap, max_reprojection_px: float
 ) -> None:
-    """Locate the frames that waited between the two keyframes that founded a map.
+    """Locate the frames that waited before and between the two keyframes that founded a map.
+
+    Those before, which lost sight of what the map was founded on, stand where the same motion has
+    led from, but no further back than the two keyframes are apart.
 
     Args:
-        frames: They, changed in place; `coasted` where too little of the map is seen.
+        frames: They, changed in place; `coasted` where too little of the map is seen. Of those
+            before the map the first is a keyframe, on which the others hang.
         founded: The map, with its two keyframes.
         max_reprojection_px: Reprojection error of an inlier.
     """
     first, second = founded.keyframes
+    reference = frames[0] if frames and frames[0].is_keyframe else first
     for f in frames:
         ratio = (f.stamp_ns - first.stamp_ns) / max(second.stamp_ns - first.stamp_ns, 1)
-        guess = transforms.interpolate(first.T_local_base, second.T_local_base, ratio)
+        guess = transforms.interpolate(first.T_local_base, second.T_local_base, max(ratio, -1.0))
         points = founded.landmarks.points(f.seen.ids)
         known = np.isfinite(points[:, 0])
         xy = founded.normalized(f.seen)[known]
@@ -93,4 +98,5 @@ def locate_between(
         ok = found.is_inlier.sum() >= _MIN_INLIERS
         f.T_local_base = found.T_world_base if ok else guess
         f.status = "tracked" if ok else "coasted"
-        f.T_ref_base = transforms.invert(first.T_local_base) @ f.T_local_base
+        reference = first if ratio > 0.0 else reference
+        f.T_ref_base = transforms.invert(reference.T_local_base) @ f.T_local_base

@@ -139,6 +139,21 @@ def test_turning_in_place_with_one_camera_alone_invents_no_way_and_begins_anothe
     assert ahead[0, 3] > 5 * np.abs(ahead[1:3, 3]).max()
 
 
+@pytest.mark.parametrize("num_lost", [1, 2])
+def test_pictures_out_of_sight_before_the_map_stand_where_its_motion_led_from(
+    make_camera, make_drive, make_poses, num_lost
+):
+    drive = make_drive(Rig((make_camera(),)), make_poses(30, 0.4, 0.0))
+    frames = [noisy(f, k) for k, f in enumerate(drive.frames())]
+    for k in range(num_lost):
+        frames[k] = replace(frames[k], image=np.full_like(frames[k].image, 255 * k))
+    est, _ = track(run(drive.rig, frames), drive)
+    unit = np.linalg.norm(est[-1, :3, 3] - est[-11, :3, 3]) / 4.0
+    # at constant speed; the two views that found the map tell some centimetres wrong
+    before = np.linalg.norm(est[:num_lost, :3, 3] - est[num_lost, :3, 3], axis=1)
+    np.testing.assert_allclose(before / unit, 0.4 * np.arange(num_lost, 0, -1), atol=0.1)
+
+
 def test_exposure_that_changes_by_two_stops_is_followed(make_camera, make_drive, make_poses):
     rig = Rig((make_camera("left", 0.3), make_camera("right", -0.3)))
     drive = make_drive(rig, make_poses(40, 0.4, 0.002))
