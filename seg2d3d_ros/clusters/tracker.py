@@ -17,6 +17,12 @@ _CRITERIA = (cv2.TERM_CRITERIA_COUNT + cv2.TERM_CRITERIA_EPS, 20, 0.01)
 _CRITERIA_BACK = (cv2.TERM_CRITERIA_COUNT + cv2.TERM_CRITERIA_EPS, 10, 0.03)
 _BORDER_PX = 6
 _MAX_RETURN_PX = 0.7
+# Brightness is compared in the surroundings of corners, 28 px wide, since where they are by now is
+# known to within some pixels only; black and white say nothing. It is told to within a percent or
+# two, between two cameras to within five.
+_SPARSE, _AROUND = 4, (7, 7)
+_DARK, _BRIGHT = 8, 245
+_LEAST_GAIN = 0.05
 
 
 @dataclass(frozen=True)
@@ -44,11 +50,17 @@ def flow(
 ) -> tuple[FloatArray, np.ndarray]:
     """Follow pixels (n, 2) from one grey picture into another, starting at a guess (n, 2).
 
+    Flow takes things to be as bright as before, so where the exposure is another one the first
+    picture is made as bright as the other.
+
     Returns:
         New pixels (n, 2) and which of them (n,) came back to their start within 0.7 px.
     """
     if len(uv) == 0:
         return np.zeros((0, 2)), np.zeros(0, dtype=bool)
+    gain = _gain(before, after, uv, guess)
+    if abs(gain - 1.0) > _LEAST_GAIN:
+        before = cv2.convertScaleAbs(before, alpha=gain)
     start = np.ascontiguousarray(uv, dtype=np.float32)[:, None]
     initial = np.ascontiguousarray(guess, dtype=np.float32)[:, None].copy()
     flags = cv2.OPTFLOW_USE_INITIAL_FLOW
@@ -79,6 +91,22 @@ def flow(
     good &= (new > _BORDER_PX).all(axis=1)
     good &= (new[:, 0] < width - 1 - _BORDER_PX) & (new[:, 1] < height - 1 - _BORDER_PX)
     return new, good
+
+
+def _gain(before: np.ndarray, after: np.ndarray, uv: FloatArray, guess: FloatArray) -> float:
+    """Return how many times as bright a picture is at `guess` (n, 2) as one is at `uv` (n, 2)."""
+    inside = ((guess >= 0.0) & (guess < after.shape[1::-1])).all(axis=1)
+    here, there = _brightness(before, uv[inside]), _brightness(after, guess[inside])
+    usable = (here > _DARK) & (here < _BRIGHT) & (there > _DARK) & (there < _BRIGHT)
+    return float(np.median(there[usable] / here[usable])) if usable.any() else 1.0
+
+
+def _brightness(image: np.ndarray, uv: FloatArray) -> FloatArray:
+    """Return the mean grey value of the surroundings of pixels (n, 2); (n,)."""
+    mean = cv2.blur(np.ascontiguousarray(image[::_SPARSE, ::_SPARSE]), _AROUND)
+    u, v = np.round(uv / _SPARSE).astype(int).T
+    height, width = mean.shape
+    return mean[np.minimum(v, height - 1), np.minimum(u, width - 1)].astype(np.float64)
 
 
 class Tracker:

@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 
@@ -65,6 +66,22 @@ def test_match_corners_are_found_where_they_truly_are(scene, corridor, is_depth_
     # patches on walls seen from two sides are deformed: half a pixel; 5 % may be wrong by more
     assert np.median(error) < 0.5
     assert np.mean(error < 2.0) > 0.95
+
+
+@pytest.mark.parametrize("gain", [0.6, 1.5])
+def test_match_cameras_of_different_exposure_agree_as_well(scene, gain):
+    rig, images, uv_a = scene
+    # dark enough that nothing turns white
+    image_a, image_b = (image // 2 for image in images)
+    unknown = np.full(len(uv_a), np.nan)
+    pair = CameraPair(rig, 0, 1)
+    alike = pair.match(image_a, image_b, uv_a, unknown)
+    other = pair.match(image_a, cv2.convertScaleAbs(image_b, alpha=gain), uv_a, unknown)
+    both, here, there = np.intersect1d(alike.rows, other.rows, return_indices=True)
+    assert len(both) > 0.85 * len(alike.rows)
+    error = np.linalg.norm(other.uv_px[there] - alike.uv_px[here], axis=1)
+    # brightness is told to a percent
+    assert np.percentile(error, 80) < 0.1
 
 
 def test_match_corners_lie_on_the_epipolar_line(scene):

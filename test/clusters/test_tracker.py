@@ -39,6 +39,19 @@ def test_advance_known_shift_is_found(picture, shift):
     assert len(tracker.ids) > 0.8 * len(before)
 
 
+@pytest.mark.parametrize("gain", [0.5, 0.8, 1.3, 1.8])
+def test_advance_another_exposure_hides_nothing(picture, gain):
+    # dark enough that nothing turns white
+    dim = (0.5 * picture).astype(np.uint8)
+    tracker, shift = started(cut(dim)), np.array([3.0, -2.0])
+    before = dict(zip(tracker.ids, tracker.uv_px, strict=True))
+    tracker.advance(cv2.convertScaleAbs(cut(dim, *shift), alpha=gain), tracker.uv_px)
+    moved = np.array([tracker.uv_px[k] - before[i] for k, i in enumerate(tracker.ids)])
+    # half of the grey values: twice the error of rounding
+    np.testing.assert_allclose(np.median(moved, axis=0), shift, atol=0.04)
+    assert len(tracker.ids) > 0.8 * len(before)
+
+
 def test_advance_large_shift_needs_the_guess(picture):
     shift = np.array([55.0, -32.0])
     with_guess, without = started(cut(picture)), started(cut(picture))
