@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from seg2d3d_ros.clusters.relocation import Relocator, bridge
 from seg2d3d_ros.clusters.rig_tracker import RigTracker
 from seg2d3d_ros.clusters.threads import Threads
 from seg2d3d_ros.clusters.turning import Turning
-from seg2d3d_ros.clusters.window import LocalFrame, LocalMap, Seen, way_by_odometry
+from seg2d3d_ros.clusters.window import MIN_TOLD_M, LocalFrame, LocalMap, Seen, way_by_odometry
 from seg2d3d_ros.config import Config
 from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.geometry.pose import PosePrior, RigObservations, refine_rig_pose
@@ -83,6 +84,7 @@ class FrontEnd:
         self._turning = Turning()
         self._policy.clear()
         self.num_overlap_matches = 0
+        self.was_stretched = False
 
     @property
     def is_lost(self) -> bool:
@@ -142,11 +144,51 @@ class FrontEnd:
     # ---------------------------------------------------------------------------------- prediction
 
     def _ask_for_odometry(self, stamp_ns: int) -> None:
-        """Begin a local map without odometry that has ended; one that needs none stays without."""
-        has_odometry = self._is_odometry_due and not self._odometry.is_over(stamp_ns)
-        if not self._is_located and has_odometry != self._rig.has_odometry:
+        """Begin a local map without odometry that has ended, or not begun.
+
+        One that was founded without stays so, unless it can still be given the metres of odometry
+        that begins.
+        """
+        is_there = self._odometry.has_begun(stamp_ns) and not self._odometry.is_over(stamp_ns)
+        has_odometry = self._is_odometry_due and is_there
+        if has_odometry == self._rig.has_odometry:
+            return
+        if not self._is_located or (has_odometry and self._take_metres()):
             self._rig = self.map.rig = replace(self._rig, has_odometry=has_odometry)
             self._corners.mount(self._rig)
+
+    def _take_metres(self) -> bool:
+        """Give the map the metres of odometry that began after it; return whether it has them.
+
+        What clusters have told in other units stays as it was told.
+        """
+        if self.scale == "metric":
+            return True
+        is_told = not self.map.keyframes or self.frames[0] is not self.map.keyframes[0]
+        stretch = 0.0 if is_told else self._stretch_to_odometry()
+        if not stretch:
+            return False
+        self.map.stretch(stretch)
+        for f in self.frames:
+            f.T_ref_base = transforms.rigid(f.T_ref_base[:3, :3], stretch * f.T_ref_base[:3, 3])
+        newest, reference = self.frames[-1], self.map.keyframes[-1]
+        if newest is not reference:
+            newest.T_local_base = reference.T_local_base @ newest.T_ref_base
+        self._velocity.clear()
+        self._move_on(newest)
+        self.was_stretched = True
+        return True
+
+    def _stretch_to_odometry(self) -> float:
+        """Return metres by odometry per unit of the way between keyframes; 0 on too little."""
+        told = way = 0.0
+        for before, after in pairwise(self.map.keyframes):
+            T = self._odometry.increment(before.stamp_ns, after.stamp_ns)
+            if T is not None:
+                step = after.T_local_base[:3, 3] - before.T_local_base[:3, 3]
+                way += float(np.linalg.norm(step))
+                told += float(np.linalg.norm(T[:3, 3]))
+        return told / way if told > MIN_TOLD_M and way > 0.0 else 0.0
 
     def _predict(self, stamp_ns: int) -> tuple[Motion | None, FloatArray]:
         """Return the motion since the last moment, by odometry or velocity, and the pose."""

@@ -66,6 +66,11 @@ class LandmarkTable:
         if sigma is not None:
             self._sigma[ids - self._offset] = sigma
 
+    def stretch(self, ratio: float, center: FloatArray) -> None:
+        """Move all points so many times as far from a center (3,)."""
+        self._points = center + ratio * (self._points - center)
+        self._sigma *= np.float32(ratio)
+
     def set_colors(self, ids: IntArray, colors_rgb: np.ndarray) -> None:
         """Store colours (n, 3)."""
         self._colors[ids - self._offset] = colors_rgb

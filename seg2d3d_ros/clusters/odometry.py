@@ -76,6 +76,10 @@ class OdometryBuffer:
         self._num_old = 0
         self._newest_ns = self._heard_ns = -(1 << 62)
 
+    def has_begun(self, stamp_ns: int) -> bool:
+        """Return whether odometry had come by a stamp."""
+        return bool(self._stamps) and stamp_ns >= self._stamps[0] - _SLACK_NS
+
     def is_over(self, stamp_ns: int) -> bool:
         """Return whether odometry has come, but ended before a stamp.
 

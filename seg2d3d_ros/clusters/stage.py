@@ -127,6 +127,10 @@ class ClusterStage:
             elif front_end.is_lost:
                 out += self._new_session("tracking lost")
         frame = front_end.process(moment)
+        if front_end.was_stretched:
+            front_end.was_stretched = False
+            if self._depths is not None:
+                self._depths.clear()
         self._forget_superfluous()
         self._superfluous = frame if self._rest.is_superfluous(frame) else None
         if frame.is_keyframe and self._depths is not None:

@@ -18,7 +18,7 @@ from seg2d3d_ros.types import FloatArray, IntArray, Rig
 
 _MAX_RELATIVE_SIGMA = 0.2
 _MIN_OBSERVATIONS = 20
-_MIN_TOLD_M = 2.0
+MIN_TOLD_M = 2.0
 _FIRST_STEPS, _MIN_ACROSS = 10, 30
 
 
@@ -162,6 +162,14 @@ class LocalMap:
     def _angle(a: FloatArray, b: FloatArray) -> FloatArray:
         return np.arctan2(np.linalg.norm(np.cross(a, b), axis=1), np.einsum("ni,ni->n", a, b))
 
+    def stretch(self, ratio: float) -> None:
+        """Make the map so many times as large, about its first keyframe."""
+        center = self.keyframes[0].T_local_base[:3, 3].copy()
+        for f in self.keyframes:
+            t = center + ratio * (f.T_local_base[:3, 3] - center)
+            f.T_local_base = transforms.rigid(f.T_local_base[:3, :3], t)
+        self.landmarks.stretch(ratio, center)
+
     def adjust(self, max_iterations: int = 2) -> float:
         """Adjust the window with the motions told between its keyframes; the two oldest stay.
 
@@ -252,4 +260,4 @@ def way_by_odometry(keyframes: list[LocalFrame]) -> float:
             step = after.T_local_base[:3, 3] - before.T_local_base[:3, 3]
             way += float(np.linalg.norm(step))
             told += float(np.linalg.norm(after.since_prev.T_i_j[:3, 3]))
-    return way / told if told > _MIN_TOLD_M else 1.0
+    return way / told if told > MIN_TOLD_M else 1.0

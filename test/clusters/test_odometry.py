@@ -81,6 +81,11 @@ def test_odometry_is_over_once_others_went_on_without_it_but_not_while_it_only_l
     assert not OdometryBuffer(ClustersConfig()).is_over(0)
 
 
+def test_odometry_has_begun_once_it_tells_of_a_stamp(buffer):
+    assert [buffer.has_begun(t * MS) for t in (-201, -200, 0, 9000)] == [False, True, True, True]
+    assert not OdometryBuffer(ClustersConfig()).has_begun(0)
+
+
 @pytest.mark.parametrize("stamp_ms", [2000, 1990, 0])
 def test_push_repeated_or_old_stamp_changes_nothing(buffer, stamp_ms):
     queries = (1995 * MS, 2000 * MS, 2100 * MS)

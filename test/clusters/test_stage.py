@@ -150,6 +150,27 @@ def test_stage_odometry_gives_metres_to_one_camera(odometry_clusters, odometry_d
         )
 
 
+@pytest.mark.parametrize("num_before", [5, 15])
+def test_stage_odometry_that_begins_later_gives_its_metres_to_all_of_the_map(
+    odometry_drive, num_before
+):
+    begin_ns = odometry_drive.stamps_ns[num_before]
+    items = [
+        i for i in odometry_drive.items() if not isinstance(i, Odometry) or i.stamp_ns >= begin_ns
+    ]
+    # what a cluster has told stays as it is: the first one must not be told before odometry is
+    config = override(CONFIG, {"clusters.cluster_keyframes": 20})
+    clusters = run(odometry_drive.rig, items, config)
+    assert {c.scale for c in clusters} == {"metric"}
+    assert {c.session for c in clusters} == {0}
+    est, gt = increments(odometry_drive, poses(clusters))
+    way, true = (np.linalg.norm(T[-1, :3, 3]) for T in (est, gt))
+    assert way == pytest.approx(true, rel=0.05)
+    assert np.linalg.norm(est[:, :3, 3] - gt[:, :3, 3], axis=1).max() < 0.5
+    depth = clusters[0].depths.depth_m
+    assert not len(depth) or np.median(depth) < 30.0
+
+
 def test_stage_same_items_twice_are_bitwise_equal(stereo_clusters, stereo_drive):
     config = override(CONFIG, {"runtime.num_threads": 2})
     assert_equal(run(stereo_drive.rig, stereo_drive.items(), config), stereo_clusters)

@@ -14,10 +14,11 @@ from seg2d3d_ros.mapping.refinement.mounting_check import (
     has_odometry,
     way_by_matches,
 )
+from seg2d3d_ros.mapping.refinement.odometry_clock import find_clock_offsets
 from seg2d3d_ros.mapping.refinement.refinement import rescale, take_odometry_scale
 from seg2d3d_ros.mapping.refinement.wheel_slip import distrust, find_slips
 from seg2d3d_ros.mapping.state import MapState
-from seg2d3d_ros.types import Rig
+from seg2d3d_ros.types import RelativePose, Rig
 
 _MOST_USUAL_BIAS = 0.06
 # What the turn of a camera is misjudged by before the whole map is adjusted with it.
@@ -25,7 +26,7 @@ _SIGMA_MOUNT_RAD = np.deg2rad(0.3)
 
 
 class SensorCheck:
-    """Finds slipping wheels and cameras that sit otherwise than stated; counts and reports them.
+    """Finds odometry of another clock, slipping wheels, cameras that sit otherwise than stated.
 
     Attributes:
         counts: How many of each were found, by name.
@@ -41,12 +42,14 @@ class SensorCheck:
         self.has_turned_cameras = False
         self._errors: tuple[MountError, ...] = ()
         self._stated: Rig | None = None
+        self._as_stamped: dict[tuple[int, int], RelativePose] = {}
 
     def check(self, state: MapState) -> None:
-        """Look at the whole drive; takes weight from slips and turns cameras that are wrong.
+        """Look at the whole drive; shifts odometry, unweighs slips, turns cameras that are wrong.
 
         Cameras stay as they are stated without `refine_extrinsics`.
         """
+        self.remarks = self._shift_odometry(state)
         errors = find_mount_errors(state)
         self._errors, self._stated = errors, state.rig
         self.has_turned_cameras, state.sigma_mount_rad = False, ()
@@ -56,8 +59,7 @@ class SensorCheck:
         self.counts["odometry_slips"] = float(len(slips))
         self.counts["mounting_errors"] = float(len(errors))
         first_ns = state.frames[0].stamp_ns if state.frames else 0
-        remarks = [s.describe(first_ns) for s in slips]
-        self.remarks = tuple(remarks)
+        self.remarks += tuple(s.describe(first_ns) for s in slips)
         if state.rig is not None and errors and self._config.refine_extrinsics:
             state.rig = corrected(state.rig, errors)
             loose = {c for e in errors for c in (*e.cameras, *e.against)}
@@ -71,6 +73,18 @@ class SensorCheck:
             else:
                 rescale(state, way_by_matches(state))
             self.has_turned_cameras = True
+
+    def _shift_odometry(self, state: MapState) -> tuple[str, ...]:
+        """Give odometry the time of the pictures; return what there is to say."""
+        state.odometry.update(self._as_stamped)
+        offsets = find_clock_offsets(state)
+        for offset in offsets:
+            for key, shifted in offset.increments.items():
+                self._as_stamped[key] = state.odometry.pop(key)
+                if shifted is not None:
+                    state.odometry[key] = shifted
+        self.counts["odometry_clock_offsets"] = float(len(offsets))
+        return tuple(offset.describe() for offset in offsets)
 
     def find_scale(self, state: MapState) -> float | None:
         """Return metres per unit of the map from the camera's height, if that is to be used.
