@@ -169,8 +169,7 @@ class FrontEnd:
         if not stretch:
             return False
         self.map.stretch(stretch)
-        for f in self.frames:
-            f.T_ref_base = transforms.rigid(f.T_ref_base[:3, :3], stretch * f.T_ref_base[:3, 3])
+        self._stretch_between(stretch)
         newest, reference = self.frames[-1], self.map.keyframes[-1]
         if newest is not reference:
             newest.T_local_base = reference.T_local_base @ newest.T_ref_base
@@ -189,6 +188,11 @@ class FrontEnd:
                 way += float(np.linalg.norm(step))
                 told += float(np.linalg.norm(T[:3, 3]))
         return told / way if told > MIN_TOLD_M and way > 0.0 else 0.0
+
+    def _stretch_between(self, stretch: float) -> None:
+        """Let frames between keyframes follow a map that became so many times as large."""
+        for f in self.frames:
+            f.T_ref_base = transforms.rigid(f.T_ref_base[:3, :3], stretch * f.T_ref_base[:3, 3])
 
     def _predict(self, stamp_ns: int) -> tuple[Motion | None, FloatArray]:
         """Return the motion since the last moment, by odometry or velocity, and the pose."""
@@ -332,8 +336,8 @@ class FrontEnd:
         self.num_overlap_matches = max(matches)
         self.map.triangulate()
         stretch = self.map.adjust()
-        for f in self.frames if stretch != 1.0 else ():
-            f.T_ref_base = transforms.rigid(f.T_ref_base[:3, :3], stretch * f.T_ref_base[:3, 3])
+        if stretch != 1.0:
+            self._stretch_between(stretch)
         if len(self.map.keyframes) == 2 and not self._rig.has_odometry:
             first = self.map.keyframes[0]
             waited = [f for f in self.frames if f is not first and f.status == "coasted"]
