@@ -41,7 +41,9 @@ OF_MAPPING = {
     "instances": {"masks", "surface", "association", "naming"},
     "paper": {"association", "naming", "instances"},
     "presets": {"association", "instances", "paper"},
-    "stage": {"refinement", "surface", "loops", "placing", "association", "instances", "presets"},
+    "publication": {"surface", "placing", "association", "instances"},
+    "stage": {"refinement", "surface", "loops", "placing", "association", "instances", "presets"}
+    | {"publication"},
 }
 # these make or speak to the ROS graph; every other command runs without ROS
 COMMANDS_WITH_NODES = {"play", "live", "demo", "doctor"}

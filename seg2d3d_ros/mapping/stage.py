@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
-from typing import Any
 
 import numpy as np
 
@@ -27,21 +25,19 @@ from seg2d3d_ros.mapping.persistence import decode, encode
 from seg2d3d_ros.mapping.placing.georeference import GeoReference
 from seg2d3d_ros.mapping.placing.placing import Placing
 from seg2d3d_ros.mapping.presets import make_association
-from seg2d3d_ros.mapping.publication import differs, landmark_cloud, trajectory_of
+from seg2d3d_ros.mapping.publication import Publication
 from seg2d3d_ros.mapping.refinement.refinement import retriangulate
 from seg2d3d_ros.mapping.refinement.regions import refine_map
 from seg2d3d_ros.mapping.refinement.sensor_check import SensorCheck
 from seg2d3d_ros.mapping.state import MapIncrement, MapState
-from seg2d3d_ros.mapping.surface.boxes import SurfaceCells, draw_boxes
-from seg2d3d_ros.mapping.surface.surface import Names, Surface, SurfaceMap, join
+from seg2d3d_ros.mapping.surface.surface import SurfaceMap
 from seg2d3d_ros.types import (
     Cluster,
-    EventKind,
     FloatArray,
+    Instance,
     InstanceEvent,
     IntArray,
     MapUpdate,
-    PointCloud,
 )
 
 _WITNESSES = 96
@@ -78,31 +74,32 @@ class MappingStage:
 
     def push(self, cluster: Cluster) -> MapUpdate:
         """Take a cluster in and return what changed."""
-        news = self._take(cluster)
-        return self.snapshot(is_filled=False) if news is None else self._change(*news)
+        first, known = len(self._events), dict(self._roster.shown)
+        moved = self._take(cluster)
+        if moved is None:
+            return self.snapshot(is_filled=False)
+        described, gone = self._review()
+        return self._publication.change(*moved, known, (described, gone), self._events[first:])
 
     def take(self, cluster: Cluster) -> None:
         """Take a cluster in as `push` does, where nobody asks what changed."""
         if self._take(cluster) is None:
             self._roster.describe()
         else:
-            self._tell(self._roster.review()[2])
+            self._review()
 
-    def _take(
-        self, cluster: Cluster
-    ) -> tuple[MapIncrement, IntArray, Sequence[InstanceEvent]] | None:
+    def _take(self, cluster: Cluster) -> tuple[MapIncrement, IntArray] | None:
         """Take a cluster in.
 
         Returns:
-            What it touched, landmarks (n,) elsewhere that changed hands by it, and what was
-            decided; None if the whole map moved.
+            What it touched, and landmarks (n,) elsewhere that changed hands by it; None if the
+            whole map moved.
         """
         cluster = self._state.renamed(self._continuation.renumber(cluster, self._state.rig))
         self._full = None
         self._sequence = cluster.sequence
         increment = self._placing.add(cluster)
         self._surface.add(cluster, increment.frames)
-        num_events = len(self._events)
         for fix in cluster.fixes:
             self._georeference.push(fix)
         is_moved = self._bend(self._loops.push(cluster, increment.frames, self._placing.positions))
@@ -120,7 +117,7 @@ class MappingStage:
         self._roster.link(new)
         self._roster.name(new, window)
         self._count(cluster)
-        return None if is_moved else (increment, relabelled, self._events[num_events:])
+        return None if is_moved else (increment, relabelled)
 
     def finish(self) -> MapUpdate:
         """Refine the whole map, decide about identities again, return everything; idempotent."""
@@ -147,9 +144,9 @@ class MappingStage:
             self._roster.forget_names()
             self._roster.name(self._associator.pictures, is_final=True)
             self._record(
-                self._roster.tentative.take_events(self._now_ns), self._associator.pictures
+                self._roster.tentative.take_events(self._state.now_ns), self._associator.pictures
             )
-        self._tell(self._roster.review()[2])
+        self._review()
         self.refinement_s += time.perf_counter() - start
         self._full = self.snapshot()
         return self._full
@@ -162,36 +159,23 @@ class MappingStage:
     @property
     def remarks(self) -> tuple[str, ...]:
         """Return what was found about sensors and map, as sentences; complete after `finish`."""
-        found = (*self._georeference.remarks, *self._sensors.remarks)
-        parts = int(self.counts.get("parts", 1.0))
-        if parts <= 1:
-            return found
-        return (
-            *found,
-            f"the map is in {parts} parts, and nothing tells how they lie to each other: tracking "
-            "was lost in between, and no place was seen again that would join them",
-        )
-
-    @property
-    def _now_ns(self) -> int:
-        return self._state.frames[-1].stamp_ns if self._state.frames else 0
+        return (*self._georeference.remarks, *self._sensors.remarks, *self._loops.remarks)
 
     def snapshot(self, is_filled: bool = True) -> MapUpdate:
         """Return the whole map as it is now, facades filled where masks show them, or not yet."""
-        shown = self._roster.shown
-        before = set(shown)
-        self._roster.describe()
-        everything = range(len(self._state.frames))
-        surface = self._surface.whole if is_filled else self._surface.measured
-        return self._update(
-            everything,
-            self._cloud(self._state.landmark_ids(), surface),
-            is_full=True,
-            removed_points=np.zeros(0, dtype=np.int64),
-            instances=tuple(shown[i] for i in sorted(shown)),
-            removed_instances=tuple(sorted(before - set(shown))),
-            events=tuple(self._events),
-            assignments=self._roster.assignments_of(everything),
+        return self._publication.whole(is_filled, self._events)
+
+    @property
+    def _publication(self) -> Publication:
+        return Publication(
+            self._sequence,
+            self.counts,
+            self._state,
+            self._placing,
+            self._surface,
+            self._labels,
+            self._roster,
+            self._edits,
         )
 
     def keep(self) -> BlockStore:
@@ -258,24 +242,24 @@ class MappingStage:
         self._record(self._associator.rebuild(self._state), self._associator.pictures)
         self._roster.rebuild()
 
-    def _record(
-        self, events: Sequence[InstanceEvent], pictures: Sequence[Picture]
-    ) -> list[InstanceEvent]:
+    def _record(self, events: Sequence[InstanceEvent], pictures: Sequence[Picture]) -> None:
         """Add decisions of the association to the log, with what the masks of pictures say."""
         heard = testify(events, pictures, self._roster.members, self._roster.decided)
         first = len(self._events)
-        numbered = [replace(e, sequence=first + k) for k, e in enumerate(heard)]
-        self._events += numbered
-        return numbered
+        self._events += [replace(e, sequence=first + k) for k, e in enumerate(heard)]
 
-    def _tell(self, fates: Sequence[tuple[EventKind, int]]) -> list[InstanceEvent]:
-        """Add to the log what became of instances."""
-        first = len(self._events)
-        told = [
-            InstanceEvent(first + k, self._now_ns, kind, i) for k, (kind, i) in enumerate(fates)
+    def _review(self) -> tuple[list[Instance], list[int]]:
+        """Describe instances that changed, and add to the log what became of them.
+
+        Returns:
+            Those that are shown, by id, and the ids that no longer are.
+        """
+        described, gone, fates = self._roster.review()
+        first, now_ns = len(self._events), self._state.now_ns
+        self._events += [
+            InstanceEvent(first + k, now_ns, kind, i) for k, (kind, i) in enumerate(fates)
         ]
-        self._events += told
-        return told
+        return described, gone
 
     # ------------------------------------------------------------- edits by hand
 
@@ -332,64 +316,6 @@ class MappingStage:
         full = self.snapshot()
         self._full = full if self._full is not None else None
         return full
-
-    # ---------------------------------------------------------------- output
-
-    def _change(
-        self, increment: MapIncrement, relabelled: IntArray, events: Sequence[InstanceEvent]
-    ) -> MapUpdate:
-        """Return what a cluster changed; landmarks (n,) elsewhere may be relabelled by it, too."""
-        known = dict(self._roster.shown)
-        described, gone, fates = self._roster.review()
-        told = (*events, *self._tell(fates))
-        flipped = [*(i.id for i in described if i.id not in known), *gone]
-        ids = np.concatenate([relabelled, *(self._roster.members(i) for i in flipped)])
-        ids = ids[np.isfinite(self._state.points(ids)[:, 0])]
-        # Surfaces cannot be taken back: those of a new session wait for what would join it.
-        surface = self._surface.none if increment.is_start else self._surface.recent
-        return self._update(
-            increment.frames,
-            self._cloud(np.union1d(increment.landmark_ids, ids), surface),
-            is_full=False,
-            removed_points=increment.removed_ids,
-            instances=tuple(i for i in described if differs(known.get(i.id), i)),
-            removed_instances=tuple(gone),
-            events=told,
-            assignments=self._roster.assignments_of(
-                [*increment.frames, *self._roster.frames_of(flipped)]
-            ),
-        )
-
-    def _update(
-        self,
-        frames: Sequence[int],
-        points: tuple[PointCloud, SurfaceCells | None],
-        **changes: Any,
-    ) -> MapUpdate:
-        """Return an update about frames and points, `changes` being its other fields."""
-        cloud, cells = points
-        if cells is not None:
-            changes["instances"] = draw_boxes(changes["instances"], cells)
-        return MapUpdate(
-            sequence=self._sequence,
-            stamp_ns=self._now_ns,
-            scale=self._placing.scale,
-            origin=self._placing.origin,
-            T_map_local=self._placing.T_world_local,
-            trajectory=trajectory_of(self._state, frames),
-            cloud=cloud,
-            counts=dict(self.counts),
-            **changes,
-        )
-
-    def _cloud(
-        self, ids: IntArray, surface: Callable[[Names, PointCloud], Surface]
-    ) -> tuple[PointCloud, SurfaceCells | None]:
-        """Return landmarks (n,) and the points between them that `surface` makes."""
-        names, owners = self._roster.assignments, self._roster.owners(ids)
-        landmarks = landmark_cloud(self._state, ids, self._labels.of(ids), owners)
-        place = partial(self._edits.place, positions=self._state.points)
-        return join(landmarks, surface(names, landmarks), self._roster.shown, place)
 
     def _count(self, cluster: Cluster) -> None:
         self.counts["clusters"] = self.counts.get("clusters", 0.0) + 1.0

@@ -91,6 +91,11 @@ class MapState:
         """Return the cameras by position; none before the first cluster."""
         return self.rig.cameras if self.rig is not None else ()
 
+    @property
+    def now_ns(self) -> int:
+        """Return the stamp of the newest frame; 0 before the first."""
+        return self.frames[-1].stamp_ns if self.frames else 0
+
     # ------------------------------------------------------------- landmarks
 
     def points(self, ids: IntArray) -> FloatArray:

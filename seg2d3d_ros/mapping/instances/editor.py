@@ -217,7 +217,7 @@ class Editor:
     ) -> InstanceEvent:
         evidence = {"manual": 1.0, **numbers}
         event = InstanceEvent(
-            len(self._events), self._state.frames[-1].stamp_ns, kind, instance, other, evidence
+            len(self._events), self._state.now_ns, kind, instance, other, evidence
         )
         self._events.append(event)
         return event

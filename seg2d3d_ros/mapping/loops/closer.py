@@ -101,6 +101,17 @@ class LoopCloser:
             return first if second is None else second
         return np.asarray(second @ first)
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Return a sentence about parts of the map that nothing ties together, if there are."""
+        num = int(self.counts.get("parts", 1.0))
+        if num <= 1:
+            return ()
+        return (
+            f"the map is in {num} parts, and nothing tells how they lie to each other: tracking "
+            "was lost in between, and no place was seen again that would join them",
+        )
+
     def moved(self) -> None:
         """Hear that the whole map moved."""
         self._detector.moved()
