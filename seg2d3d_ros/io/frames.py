@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
-
 import numpy as np
 
 from seg2d3d_ros.errors import CalibrationError, ConfigError
@@ -16,38 +14,19 @@ class FrameTree:
 
     def __init__(self) -> None:
         """Start without links."""
-        self._links: dict[str, dict[str, FloatArray]] = {}
-        self._names: dict[str, str] = {}
+        self._above: dict[str, tuple[str, FloatArray]] = {}
 
     def __len__(self) -> int:
         """Return the number of links."""
-        return len(self._names)
+        return len(self._above)
 
     def add(self, parent: str, child: str, T_parent_child: FloatArray) -> None:
         """Add a link or replace the child's: p_parent = T_parent_child @ p_child."""
-        parent, child = parent.lstrip("/"), child.lstrip("/")
-        self._remove(child)
-        self._names[child] = parent
-        self._links.setdefault(parent, {})[child] = T_parent_child
-        self._links.setdefault(child, {})[parent] = transforms.invert(T_parent_child)
-
-    def _remove(self, child: str) -> None:
-        parent = self._names.pop(child, None)
-        if parent is not None:
-            self._links[parent].pop(child, None)
-            self._links[child].pop(parent, None)
-
-    def links(self) -> list[str]:
-        """Return the links as `parent -> child`, sorted."""
-        return sorted(f"{parent} -> {child}" for child, parent in self._names.items())
-
-    def __contains__(self, frame: str) -> bool:
-        """Return whether any link names the frame."""
-        return bool(self._links.get(frame.lstrip("/")))
+        self._above[child.lstrip("/")] = parent.lstrip("/"), T_parent_child
 
     def connects(self, target: str, source: str) -> bool:
         """Return whether a chain of links joins the two frames."""
-        return self._chain(target.lstrip("/"), source.lstrip("/")) is not None
+        return not self._ways_up(target).keys().isdisjoint(self._ways_up(source))
 
     def lookup(self, target: str, source: str) -> FloatArray:
         """Return T_target_source (4, 4) along the chain of links.
@@ -55,37 +34,26 @@ class FrameTree:
         Raises:
             CalibrationError: no chain joins them; the message names both and every link there is.
         """
-        chain = self._chain(target.lstrip("/"), source.lstrip("/"))
-        if chain is None:
-            known = ", ".join(self.links()) or "none"
+        of_target, of_source = self._ways_up(target), self._ways_up(source)
+        joint = next((frame for frame in of_target if frame in of_source), None)
+        if joint is None:
+            links = sorted(f"{parent} -> {child}" for child, (parent, _) in self._above.items())
             raise CalibrationError(
                 f"no fixed transform from '{source}' to '{target}'; the links in the recording "
-                f"are: {known}. Record a /tf_static that joins the two, state the link by "
-                "inputs.transforms, or set inputs.base_frame"
+                f"are: {', '.join(links) or 'none'}. Record a /tf_static that joins the two, "
+                "state the link by inputs.transforms, or set inputs.base_frame"
             )
-        T = transforms.rigid([[1, 0, 0], [0, 1, 0], [0, 0, 1]], [0, 0, 0])
-        for a, b in zip(chain, chain[1:], strict=False):
-            T = T @ self._links[a][b]
-        return T
+        return transforms.invert(of_target[joint]) @ of_source[joint]
 
-    def _chain(self, target: str, source: str) -> list[str] | None:
-        if target == source:
-            return [target]
-        came_from: dict[str, str] = {target: ""}
-        queue = deque([target])
-        while queue:
-            frame = queue.popleft()
-            for near in sorted(self._links.get(frame, {})):
-                if near in came_from:
-                    continue
-                came_from[near] = frame
-                if near == source:
-                    chain = [near]
-                    while came_from[chain[-1]]:
-                        chain.append(came_from[chain[-1]])
-                    return chain[::-1]
-                queue.append(near)
-        return None
+    def _ways_up(self, frame: str) -> dict[str, FloatArray]:
+        """Return T_ancestor_frame (4, 4) of a frame and all above it, from itself upwards."""
+        frame, T = frame.lstrip("/"), np.eye(4)
+        ways = {frame: T}
+        while frame in self._above and self._above[frame][0] not in ways:
+            frame, T_parent_child = self._above[frame]
+            T = T_parent_child @ T
+            ways[frame] = T
+        return ways
 
 
 def parse_link(text: str) -> tuple[str, str, FloatArray]:
