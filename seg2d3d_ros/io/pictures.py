@@ -49,6 +49,11 @@ _ENCODINGS: dict[str, tuple[int, int, int | None]] = {
 _FORMATS = frozenset({"jpeg", "jpg", "png", "webp", "tif", "tiff", "bmp"})
 
 
+def decode(message: Any) -> tuple[Picture | None, str]:
+    """Return the picture of a sensor_msgs/Image or CompressedImage, or None and the reason."""
+    return (decode_image if hasattr(message, "encoding") else decode_compressed)(message)
+
+
 def decode_image(message: Any) -> tuple[Picture | None, str]:
     """Return the picture of a sensor_msgs/Image, or None and the reason why not.
 

@@ -6,24 +6,15 @@ import logging
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from seg2d3d_ros.config import InputsConfig
-from seg2d3d_ros.io import pictures
-from seg2d3d_ros.io.dead_reckoning import DeadReckoning
+from seg2d3d_ros.io.messages import MessageReader
+from seg2d3d_ros.io.pictures import encoding_cure
 from seg2d3d_ros.io.rosbag_file import RosbagFile, header_stamp_ns
 from seg2d3d_ros.io.rosbag_rig import read_setup
-from seg2d3d_ros.io.rosbag_topics import IMAGE, choose
+from seg2d3d_ros.io.rosbag_topics import choose
 from seg2d3d_ros.io.stamps import Entry, StampGate, in_stamp_order
-from seg2d3d_ros.types import (
-    Dropped,
-    Fix,
-    FloatArray,
-    Item,
-    LabelImage,
-)
+from seg2d3d_ros.types import Dropped, Item
 
 log = logging.getLogger(__name__)
 
@@ -60,10 +51,10 @@ class RosbagSource:
         for loss in self._losses:
             log.warning("%s", loss)
         self.rig = self._setup.rig
-        self._base_frame = inputs.base_frame
         self._skipped: Counter[str] = Counter()
         self._cures: set[str] = set()
-        self._wheels = DeadReckoning(self._setup.T_child_base)
+        self._base_frame = inputs.base_frame
+        self._reader = MessageReader(self._setup, self._base_frame)
         self._streams: dict[str, tuple[str, str]] = {}
         for topics in self._setup.cameras:
             self._streams[topics.picture.name] = ("frame", topics.name)
@@ -102,7 +93,7 @@ class RosbagSource:
         skipped = sorted(self._skipped.items())
         remarks = [*self._losses, *sorted(self._cures)]
         remarks += [f"{n} messages not used: {why}" for why, n in skipped]
-        if self._wheels.num_integrated:
+        if self._reader.num_integrated:
             remarks.append(f"the poses of {self._layout.odometry} are empty: its twists are used")
         return tuple(remarks)
 
@@ -114,7 +105,7 @@ class RosbagSource:
         """
         self._skipped.clear()
         self._cures.clear()
-        self._wheels = DeadReckoning(self._setup.T_child_base)
+        self._reader = MessageReader(self._setup, self._base_frame)
         gate = StampGate()
         with RosbagFile(self.path) as bag:
             for entry in in_stamp_order(self._entries(bag)):
@@ -169,33 +160,7 @@ class RosbagSource:
         message = bag.parse(raw, msgtype)
         if message is None:
             return "decode_error"
-        if kind == "frame":
-            decode = pictures.decode_image if msgtype == IMAGE else pictures.decode_compressed
-            model = self.rig.cameras[self.rig.index(camera)]
-            made = pictures.to_frame(decode(message), model, entry.stamp_ns)
-            if isinstance(made, Dropped) and made.reason == "unknown_encoding":
-                self._cures.add(pictures.encoding_cure(entry.stream, message))
-            return made
-        if kind == "labels":
-            labels, reason = pictures.decode_labels(message)
-            return reason if labels is None else LabelImage(camera, entry.stamp_ns, labels)
-        if kind == "odometry":
-            return self._wheels.item(message, entry.stamp_ns)
-        antenna_base = self._setup.antenna_base(self._base_frame, message.header.frame_id)
-        return fix_item(message, antenna_base, entry.stamp_ns)
-
-
-def fix_item(message: Any, antenna_base: FloatArray, stamp_ns: int) -> Fix | str:
-    """Return a sensor_msgs/NavSatFix, or the reason why it cannot be used."""
-    if message.status.status < 0:
-        return "no_fix"
-    lat, lon, alt = float(message.latitude), float(message.longitude), float(message.altitude)
-    if not np.isfinite([lat, lon, alt]).all() or abs(lat) > 90 or abs(lon) > 360:
-        return "not_finite"
-    covariance = np.asarray(message.position_covariance, dtype=float).reshape(3, 3)
-    is_known = (
-        message.position_covariance_type > 0
-        and np.isfinite(covariance).all()
-        and (np.diag(covariance) > 0).all()
-    )
-    return Fix(stamp_ns, lat, lon, alt, covariance if is_known else None, antenna_base)
+        made = self._reader.item(kind, camera, entry.stamp_ns, message)
+        if isinstance(made, Dropped) and made.reason == "unknown_encoding":
+            self._cures.add(encoding_cure(entry.stream, message))
+        return made

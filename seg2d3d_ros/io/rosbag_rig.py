@@ -160,8 +160,7 @@ def _look_at(bag: RosbagFile, topic: Topic) -> tuple[bool, tuple[int, int] | Non
             continue
         if msgtype == IMAGE and message.encoding.lower() in _DEPTH_ENCODINGS:
             return True, None
-        decode = pictures.decode_image if msgtype == IMAGE else pictures.decode_compressed
-        image, _ = decode(message)
+        image, _ = pictures.decode(message)
         if image is not None:
             return False, (image.shape[1], image.shape[0])
     return False, None

@@ -10,16 +10,14 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from typing import Any
 
-import numpy as np
 from std_srvs.srv import Trigger
 
 from seg2d3d_ros.accounts import Silences
 from seg2d3d_ros.errors import NodeError
-from seg2d3d_ros.io.dead_reckoning import DeadReckoning
+from seg2d3d_ros.io.messages import MessageReader
 from seg2d3d_ros.io.pictures import encoding_cure
 from seg2d3d_ros.io.rosbag_rig import RigSetup
 from seg2d3d_ros.io.rosbag_topics import Layout
-from seg2d3d_ros.nodes.conversions.inputs import to_item
 from seg2d3d_ros.nodes.inputs import ODOMETRY, Arrival, Inputs, Listeners
 from seg2d3d_ros.nodes.lifecycle import StageNode
 from seg2d3d_ros.nodes.picture_accounts import AFTER_FINISH, PictureAccounts
@@ -49,7 +47,7 @@ class SensorNode(StageNode, ABC):
         self.setup: RigSetup | None = None
         self.worker: Worker | None = None
         self.inputs: Inputs | None = None
-        self._wheels = DeadReckoning(np.eye(4))
+        self._reader: MessageReader | None = None
         self._gate: Any = None
         self._ready_s = self._first_s = 0.0
         self._is_flushed = False
@@ -125,7 +123,7 @@ class SensorNode(StageNode, ABC):
         try:
             if self.stage is None or self.setup is None:
                 self.setup, self.stage = setup, self.make_stage(setup)
-                self._wheels = DeadReckoning(setup.T_child_base)
+                self._reader = MessageReader(setup, self.config.inputs.base_frame)
             if self._names(setup) != self._names(self.setup):
                 raise RuntimeError("they are others than before: clean up and configure again")
             self.on_ready()
@@ -213,17 +211,14 @@ class SensorNode(StageNode, ABC):
 
     def _make(self, arrival: Arrival) -> Any:
         """Return the item of an arrival; None if it is none of ours, with the reason counted."""
-        assert self.setup is not None
+        assert self.setup is not None and self._reader is not None
         kind, camera, stamp_ns, message, _ = arrival
         if camera and camera not in self._names(self.setup):
             self.num_skipped[f"{kind}.camera_left_out"] += 1
             if kind == "frame":
                 self.accounts.drop(camera, "camera_left_out")
             return None
-        if kind == ODOMETRY:
-            item: Any = self._wheels.item(message, stamp_ns)
-        else:
-            item = to_item(kind, camera, stamp_ns, message, self.setup, self.config.inputs)
+        item = self._reader.item(kind, camera, stamp_ns, message)
         if isinstance(item, str):
             self.num_skipped[f"{kind}.{item}"] += 1
             return None
@@ -352,7 +347,7 @@ class SensorNode(StageNode, ABC):
             values |= silent_s
             values |= {f"lost.{k}": v for k, v in sorted(self.inputs.num_lost.items())}
             values |= {f"skipped.{k}": v for k, v in sorted(self.num_skipped.items())}
-            values["odometry_from_twists"] = self._wheels.num_integrated
+            values["odometry_from_twists"] = self._reader.num_integrated if self._reader else 0
         return values
 
 
