@@ -101,7 +101,7 @@ def measure_replay(
     from seg2d3d_ros.types import Frame
 
     source = open_source(drive)
-    pipeline = Pipeline(Config(), source.rig, blocks=blocks, is_mapping_apart=is_apart)
+    pipeline = Pipeline(Config(), source.rig, blocks=blocks, is_apart=is_apart)
     pipeline.makes_updates = False
     moments, num_frames = [], 0
     start = cpu_s()

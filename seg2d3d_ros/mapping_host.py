@@ -128,7 +128,7 @@ class MappingApart:
         self.refinement_s = 0.0
         self.busy_s = 0.0
         self._blocks = blocks
-        self._process = StageProcess(make)
+        self._process = StageProcess(make, "the mapping stage")
 
     def wait_until_made(self) -> None:
         """Wait for the stage.

@@ -1,8 +1,8 @@
 """The three stages in order, by hand: what the ROS 2 graph does with messages.
 
-Each stage runs in a worker thread behind a bounded queue, so that the work overlaps, and mapping
-in a process of its own if asked to; what a stage receives and in which order does not depend on
-timing, so the result does not either.
+Each stage runs in a worker thread behind a bounded queue, so that the work overlaps; mapping and
+the depths of keyframes have processes of their own if asked to. What a stage receives and in which
+order does not depend on timing, so the result does not either.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from seg2d3d_ros import config as configuration
 from seg2d3d_ros.accounts import Accounts, RunReport
 from seg2d3d_ros.clusters.stage import ClusterStage
 from seg2d3d_ros.config import Config
+from seg2d3d_ros.depth_host import DepthsApart
 from seg2d3d_ros.errors import ResultError
 from seg2d3d_ros.mapping.archive import BlockStore
 from seg2d3d_ros.mapping_host import host_mapping
@@ -44,7 +45,7 @@ class Pipeline:
         backend: SegmentationBackend | None = None,
         blocks: BlockStore | None = None,
         is_continued: bool = False,
-        is_mapping_apart: bool = False,
+        is_apart: bool = False,
     ) -> None:
         """Prepare the stages for a rig.
 
@@ -55,7 +56,8 @@ class Pipeline:
             blocks: Where frames that have gone by are frozen; in memory without it.
             is_continued: The blocks hold a map that the run is to be added to; mapping keeps the
                 configuration it was made with.
-            is_mapping_apart: Run mapping in a process of its own: faster, with the same result.
+            is_apart: Map in a process of its own, and measure depths in another: faster, with the
+                same result.
 
         Raises:
             ResultError: it is to be continued, but the blocks hold no state to go on from.
@@ -71,8 +73,11 @@ class Pipeline:
         self._finished_s = self._started_s
         self.segmentation = SegmentationStage(config, rig, backend)
         self.segmentation.activate()
-        self._clusters = ClusterStage(config, rig)
-        self._mapping = host_mapping(config, blocks, is_continued, is_mapping_apart)
+        self._mapping = host_mapping(config, blocks, is_continued, is_apart)
+        has_depths_apart = is_apart and config.clusters.depths
+        self._depths = DepthsApart(config, rig) if has_depths_apart else None
+        begin_depths = None if self._depths is None else self._depths.begin
+        self._clusters = ClusterStage(config, rig, begin_depths=begin_depths)
         self._map_worker = _Worker("mapping", self._map)
         self._cluster_worker = _Worker("clusters", self._cluster)
         self._segmentation_worker = _Worker("segmentation", self._segment)
@@ -101,6 +106,8 @@ class Pipeline:
             meanwhile: Gets the whole map, if need be while mapping writes its state.
         """
         self.drain()
+        if self._depths is not None:
+            self._depths.end()
         full = self._mapping.finish()
         self._mapping.keep(partial(meanwhile, full) if meanwhile is not None else None)
         self.segmentation.backend.close()
@@ -116,6 +123,8 @@ class Pipeline:
     def abort(self) -> None:
         """Stop the workers without a result (after an error)."""
         self._mapping.end()
+        if self._depths is not None:
+            self._depths.end()
         for worker in self._workers:
             worker.stop()
         self.segmentation.backend.close()
@@ -124,6 +133,10 @@ class Pipeline:
         """Return the accounts of the run; complete after `finish`."""
         seconds = {worker.name: worker.busy_s for worker in self._workers}
         seconds["mapping"] += self._mapping.busy_s
+        peak_mib = peak_memory_mib() + self._mapping.peak_memory_mib
+        if self._depths is not None:
+            seconds["clusters"] += self._depths.busy_s
+            peak_mib += self._depths.peak_memory_mib
         seconds["refinement"] = self._mapping.refinement_s
         return RunReport(
             source=source,
@@ -137,7 +150,7 @@ class Pipeline:
             },
             wall_s=self._finished_s - self._started_s,
             recording_s=self._accounts.recording_s,
-            peak_memory_mib=peak_memory_mib() + self._mapping.peak_memory_mib,
+            peak_memory_mib=peak_mib,
             config=configuration.to_tree(self._config),
             classes=self.segmentation.classes,
             remarks=(

@@ -38,11 +38,17 @@ class StageProcess:
         peak_memory_mib: Most resident memory of its process so far.
     """
 
-    def __init__(self, make: Callable[[], Any]) -> None:
-        """Start the process; it makes the stage by `make`, which is pickled, meanwhile."""
+    def __init__(self, make: Callable[[], Any], name: str) -> None:
+        """Start the process; it makes the stage by `make`, which is pickled, meanwhile.
+
+        Args:
+            make: Makes the stage.
+            name: What errors call it.
+        """
         self.busy_s = 0.0
         self.peak_memory_mib = 0.0
         self._is_made = False
+        self._name = name
         self._connection, theirs = Pipe()
         with theirs:
             code = _START.format(path=sys.path, module=__name__, descriptor=theirs.fileno())
@@ -131,14 +137,14 @@ class StageProcess:
         try:
             code = self._process.wait(_END_S)
         except subprocess.TimeoutExpired:
-            return RuntimeError("the process of a stage closed its socket and goes on")
+            return RuntimeError(f"the process of {self._name} closed its socket and goes on")
         if code == -signal.SIGKILL:
             return StageError(
-                "the process of the mapping stage was killed from outside, as systems do that run "
+                f"the process of {self._name} was killed from outside, as systems do that run "
                 "out of memory; free memory, or map a shorter stretch at a time"
             )
         how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        return RuntimeError(f"the process of the mapping stage ended by itself: {how}")
+        return RuntimeError(f"the process of {self._name} ended by itself: {how}")
 
 
 # ------------------------------------------------------------------------------- in that process

@@ -122,7 +122,7 @@ def run(items, config=CONFIG, **options):
     pipeline = Pipeline(config, RIG, HousesBackend(), **options)
     updates = [u for item in items for u in pipeline.push(item)]
     nothing = Fix(START_NS, np.nan, 0.0, 0.0)
-    waits = 3000 if options.get("is_mapping_apart") else 200
+    waits = 3000 if options.get("is_apart") else 200
     # until the stages have worked off what was pushed
     for _ in range(waits if any(isinstance(i, Frame) for i in items) else 0):
         time.sleep(0.01)
@@ -206,7 +206,7 @@ def test_pipeline_two_runs_are_equal_bit_by_bit(ran, items):
 @pytest.mark.parametrize("is_apart", [False, True])
 def test_pipeline_hands_the_map_out_before_its_state_is_kept_elsewhere(items, is_apart):
     store, seen = MemoryStore(), []
-    pipeline = Pipeline(CONFIG, RIG, HousesBackend(), blocks=store, is_mapping_apart=is_apart)
+    pipeline = Pipeline(CONFIG, RIG, HousesBackend(), blocks=store, is_apart=is_apart)
     for item in items[:60]:
         pipeline.push(item)
     full = pipeline.finish(lambda m: seen.append((id(m), "stage/state" in store.names())))
@@ -216,7 +216,7 @@ def test_pipeline_hands_the_map_out_before_its_state_is_kept_elsewhere(items, is
 
 @pytest.mark.parametrize("is_apart", [False, True])
 def test_pipeline_without_updates_gives_the_same_map(ran, items, is_apart):
-    pipeline = Pipeline(CONFIG, RIG, HousesBackend(), is_mapping_apart=is_apart)
+    pipeline = Pipeline(CONFIG, RIG, HousesBackend(), is_apart=is_apart)
     pipeline.makes_updates = False
     assert not any(pipeline.push(item) for item in items)
     full = pipeline.finish()
@@ -300,7 +300,7 @@ def test_pipeline_abort_in_the_middle_ends_all_threads(items):
     assert backend.is_closed
 
 
-# ------------------------------------------------------------------------- a process for mapping
+# ---------------------------------------------------------------- processes for mapping and depths
 
 
 def children():
@@ -308,12 +308,12 @@ def children():
     return [p for p in psutil.Process().children() if p.status() != psutil.STATUS_ZOMBIE]
 
 
-def test_pipeline_with_mapping_apart_gives_the_same_bit_by_bit(ran, items):
+def test_pipeline_in_processes_gives_the_same_bit_by_bit(ran, items):
     pipeline, updates, full, _ = ran
     here, there = MemoryStore(), MemoryStore()
     run(items, blocks=here)
     forking = override(CONFIG, {"runtime.num_threads": 2})
-    apart, updates_apart, full_apart = run(items, forking, blocks=there, is_mapping_apart=True)
+    apart, updates_apart, full_apart = run(items, forking, blocks=there, is_apart=True)
     assert values(full_apart) == values(full)
     common = min(len(updates), len(updates_apart))
     assert common and values(updates_apart[:common]) == values(updates[:common])
@@ -332,10 +332,11 @@ def test_pipeline_with_mapping_apart_gives_the_same_bit_by_bit(ran, items):
     assert children() == []
 
 
-def test_pipeline_whose_mapping_is_killed_says_so_once_and_ends(items):
+@pytest.mark.parametrize("is_depths", [False, True])
+def test_pipeline_whose_process_is_killed_says_so_once_and_ends(items, is_depths):
     before = workers()
-    pipeline = Pipeline(CONFIG, RIG, HousesBackend(), is_mapping_apart=True)
-    (process,) = children()
+    pipeline = Pipeline(CONFIG, RIG, HousesBackend(), is_apart=True)
+    process = children()[is_depths]
     errors = []
     for k, item in enumerate([*items, None]):
         if k == 60:
@@ -344,15 +345,16 @@ def test_pipeline_whose_mapping_is_killed_says_so_once_and_ends(items):
             pipeline.finish() if item is None else pipeline.push(item)
         except StageError as error:
             errors.append(str(error))
-    assert len(errors) == 1 and "killed" in errors[0]
+    assert len(errors) == 1
+    assert f"process of {'the depths' if is_depths else 'the mapping stage'} was kill" in errors[0]
     pipeline.abort()
     assert workers() == before
     assert children() == []
 
 
-def test_pipeline_abort_ends_the_process_of_mapping(items):
+def test_pipeline_abort_ends_its_processes(items):
     before = workers()
-    pipeline = Pipeline(CONFIG, RIG, HousesBackend(), is_mapping_apart=True)
+    pipeline = Pipeline(CONFIG, RIG, HousesBackend(), is_apart=True)
     for item in items[:40]:
         pipeline.push(item)
     pipeline.abort()
@@ -363,7 +365,7 @@ def test_pipeline_abort_ends_the_process_of_mapping(items):
 def test_pipeline_onto_nothing_is_refused_before_the_first_picture():
     store = MemoryStore()
     with pytest.raises(ResultError, match="without its state"):
-        Pipeline(CONFIG, RIG, HousesBackend(), store, is_continued=True, is_mapping_apart=True)
+        Pipeline(CONFIG, RIG, HousesBackend(), store, is_continued=True, is_apart=True)
     assert children() == []
 
 

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.timeout(60)
 
 @pytest.fixture
 def stage():
-    process = StageProcess(partial(SmallStage, 3))
+    process = StageProcess(partial(SmallStage, 3), "small things")
     yield process
     process.end()
 
@@ -50,7 +50,7 @@ def test_stage_process_looks_for_garbage_as_often_as_its_owner():
     usual = gc.get_threshold()
     gc.set_threshold(12_345)
     try:
-        stage = StageProcess(partial(SmallStage, 3))
+        stage = StageProcess(partial(SmallStage, 3), "small things")
     finally:
         gc.set_threshold(*usual)
     try:
@@ -78,7 +78,7 @@ def test_stage_process_error_is_raised_here_and_the_stage_goes_on(stage):
 
 
 def test_stage_process_making_that_fails_raises_and_ends_the_process():
-    process = StageProcess(partial(SmallStage, -1))
+    process = StageProcess(partial(SmallStage, -1), "small things")
     with pytest.raises(ResultError, match="nothing to go on from"):
         process.wait_until_made()
     assert process._process.returncode is not None
@@ -86,7 +86,7 @@ def test_stage_process_making_that_fails_raises_and_ends_the_process():
 
 def test_stage_process_logs_of_the_wanted_level_come_in_order(stage, caplog):
     with caplog.at_level(logging.INFO, "seg2d3d_ros"):
-        loud = StageProcess(SmallStage)
+        loud = StageProcess(SmallStage, "small things")
     loud.call("add", 2)
     with pytest.raises(ResultError):
         loud.call("refuse")
@@ -95,7 +95,7 @@ def test_stage_process_logs_of_the_wanted_level_come_in_order(stage, caplog):
     assert {r.name for r in caplog.records} == {"seg2d3d_ros.small_stage"}
     caplog.clear()
     with caplog.at_level(logging.WARNING, "seg2d3d_ros"):
-        quiet = StageProcess(SmallStage)
+        quiet = StageProcess(SmallStage, "small things")
     quiet.call("add", 2)
     quiet.end()
     assert caplog.records == []
@@ -180,7 +180,7 @@ def owner_of_a_stage(*lines):
         f"import sys; sys.path[:0] = {[str(Path(__file__).parent)]!r}",
         "from small_stage import SmallStage",
         "from seg2d3d_ros.stage_process import StageProcess",
-        "stage = StageProcess(SmallStage)",
+        "stage = StageProcess(SmallStage, 'small things')",
     )
     command = [sys.executable, "-c", "\n".join([*made, *lines])]
     root = Path(__file__).parents[1]

@@ -23,7 +23,8 @@ BELOW = {
 for _stage in STAGES:
     BELOW[_stage] = BELOW["geometry"] | {"geometry"}
 BELOW["mapping_host"] = BELOW["mapping"] | {"mapping", "stage_process"}
-BELOW["pipeline"] = BELOW["mapping_host"] | {"mapping_host", "accounts"} | STAGES
+BELOW["depth_host"] = BELOW["clusters"] | {"clusters", "stage_process"}
+BELOW["pipeline"] = BELOW["mapping_host"] | {"mapping_host", "depth_host", "accounts"} | STAGES
 BELOW["io"] = BELOW["pipeline"] | {"pipeline"}
 for _room in ("simulation", "evaluation"):
     BELOW[_room] = BELOW["io"] | {"io"}

@@ -115,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
             source.rig,
             blocks=blocks,
             is_continued=args.onto is not None,
-            is_mapping_apart=not args.one_process,
+            is_apart=not args.one_process,
         )
         return _map(pipeline, source, args, blocks, Feed(stopped=stopped))
 

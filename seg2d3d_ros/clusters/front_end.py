@@ -52,7 +52,7 @@ class FrontEnd:
         self._rig, self._pairs = rig, pairs
         self._is_odometry_due = rig.has_odometry
         self._odometry = odometry
-        self._threads = Threads(config.runtime.num_threads)
+        self._threads = Threads(config.runtime.num_threads - 1)  # one is for what goes on beside
         self._tracks = RigTracker(config, rig, self._threads)
         trackers = self._tracks.trackers
         self._corners = KeyframeCorners(config, rig, pairs, trackers, self._threads)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Callable
+from functools import partial
 
 import cv2
 import numpy as np
 
 from seg2d3d_ros.clusters.assembly import Assembler, RigFrame
-from seg2d3d_ros.clusters.depth import DepthSampler
+from seg2d3d_ros.clusters.depth import BeginDepths, DepthSampler
+from seg2d3d_ros.clusters.depth_meter import DepthMeter
 from seg2d3d_ros.clusters.front_end import FrontEnd
 from seg2d3d_ros.clusters.odometry import OdometryBuffer
 from seg2d3d_ros.clusters.overlap import overlapping_pairs
@@ -46,8 +48,21 @@ _MIN_CROP_AREA_PX = 900
 class ClusterStage:
     """Synchronous and seeded: the same items give the same clusters, in any order of cameras."""
 
-    def __init__(self, config: Config, rig: Rig, expects_segmentation: bool = True) -> None:
-        """Prepare for a rig; without `expects_segmentation` pictures do not wait for masks."""
+    def __init__(
+        self,
+        config: Config,
+        rig: Rig,
+        expects_segmentation: bool = True,
+        begin_depths: BeginDepths | None = None,
+    ) -> None:
+        """Prepare for a rig.
+
+        Args:
+            config: The whole configuration.
+            rig: The cameras.
+            expects_segmentation: Whether pictures wait for masks.
+            begin_depths: Begins to measure depths; in threads of the stage without it.
+        """
         self._config = config
         self._rig = rig
         self._odometry = OdometryBuffer(config.clusters)
@@ -55,9 +70,8 @@ class ClusterStage:
         pairs = overlapping_pairs(rig)
         self._beside = Threads(config.runtime.num_threads)
         self._front_end = FrontEnd(config, rig, self._odometry, pairs, self._beside)
-        self._depths = (
-            DepthSampler(config, rig, pairs, self._beside) if config.clusters.depths else None
-        )
+        begin_depths = begin_depths or partial(self._beside.begin, DepthMeter(config, rig).measure)
+        self._depths = DepthSampler(rig, pairs, begin_depths) if config.clusters.depths else None
         self._sequence = 0
         self._session = 0
         self._num_overlap = 0

@@ -39,9 +39,9 @@ class FakePipeline:
     is_solver_loaded = False
     num_keyframes = 2
 
-    def __init__(self, config, rig, blocks=None, is_continued=False, is_mapping_apart=False):
+    def __init__(self, config, rig, blocks=None, is_continued=False, is_apart=False):
         FakePipeline.last = self
-        self.is_mapping_apart = is_mapping_apart
+        self.is_apart = is_apart
         self.is_solver_loaded = SOLVER in sys.modules
         self.config, self.rig = config, rig
         self.items, self.is_aborted = [], False

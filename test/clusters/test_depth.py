@@ -1,10 +1,12 @@
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 
 from seg2d3d_ros.clusters.assembly import RigFrame
 from seg2d3d_ros.clusters.depth import DepthSampler
+from seg2d3d_ros.clusters.depth_meter import DepthMeter
 from seg2d3d_ros.clusters.landmarks import LandmarkTable
 from seg2d3d_ros.clusters.overlap import overlapping_pairs
 from seg2d3d_ros.clusters.threads import Threads
@@ -15,6 +17,11 @@ from seg2d3d_ros.types import Frame, Mask, Rig, Segmentation
 
 CONFIG = override(Config(), {"runtime.num_threads": 1})
 STEP_M = 1.2
+
+
+def make_sampler(rig, pairs=(), beside=None):
+    beside = beside or Threads(1)
+    return DepthSampler(rig, list(pairs), partial(beside.begin, DepthMeter(CONFIG, rig).measure))
 
 
 class Walk:
@@ -49,7 +56,7 @@ class Walk:
 
     def measure(self, num=None, segmentations=None):
         """Samples of all keyframes together."""
-        sampler = DepthSampler(CONFIG, self.rig, overlapping_pairs(self.rig), Threads(1))
+        sampler = make_sampler(self.rig, overlapping_pairs(self.rig))
         position = {}
         self.frames = []
         for k in range(num or len(self.poses)):
@@ -120,7 +127,7 @@ def test_sampler_standing_rig_measures_nothing(corridor, make_camera):
 
 def test_sampler_wrong_pose_is_caught_by_the_epipolar_check(walk, samples):
     wrong = Walk(walk.corridor, walk.rig)
-    sampler = DepthSampler(CONFIG, wrong.rig, [], Threads(1))
+    sampler = make_sampler(wrong.rig)
     tilt = transforms.exp([0.03, 0.03, 0.0, 0.0, 0.0, 0.0])
     position = {}
     kept = []
@@ -161,7 +168,7 @@ def test_sampler_only_pixels_of_buildings_are_measured_and_carry_their_mask(walk
 def test_sampler_too_few_landmarks_are_no_guess(walk):
     frame, moment, table = walk.keyframe(0)
     second, later, _ = walk.keyframe(1)
-    sampler = DepthSampler(CONFIG, walk.rig, [], Threads(1))
+    sampler = make_sampler(walk.rig)
     sampler.add(frame, moment, table)
     bare = replace(second, seen=second.seen.rows(np.arange(len(second.seen.ids)) < 5))
     empty = LandmarkTable()
@@ -178,7 +185,7 @@ def test_sampler_same_pictures_give_the_same_bits_with_any_number_of_threads(
     for threads in (1, 2):
         walk = Walk(corridor, rig, num=3)
         beside = Threads(threads)
-        sampler = DepthSampler(CONFIG, rig, [], beside)
+        sampler = make_sampler(rig, beside=beside)
         frames = []
         for k in range(3):
             frame, moment, table = walk.keyframe(k)

@@ -172,7 +172,7 @@ def test_stage_odometry_that_begins_later_gives_its_metres_to_all_of_the_map(
 
 
 def test_stage_same_items_twice_are_bitwise_equal(stereo_clusters, stereo_drive):
-    config = override(CONFIG, {"runtime.num_threads": 2})
+    config = override(CONFIG, {"runtime.num_threads": 3})  # two for the cameras
     assert_equal(run(stereo_drive.rig, stereo_drive.items(), config), stereo_clusters)
 
 
