@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -111,12 +112,9 @@ def _is_same(a: Camera, b: Camera) -> bool:
 
 def _free_name(name: str, cameras: list[Camera]) -> str:
     """Return the name, or where it is taken the first of name@2, name@3, ... that is not."""
-    taken, k = {c.name for c in cameras}, 2
-    if name not in taken:
-        return name
-    while f"{name}@{k}" in taken:
-        k += 1
-    return f"{name}@{k}"
+    taken = {c.name for c in cameras}
+    others = (f"{name}@{k}" for k in itertools.count(2))
+    return next(n for n in itertools.chain([name], others) if n not in taken)
 
 
 def _in_rig(cluster: Cluster, rig: Rig, place: IntArray) -> Cluster:

@@ -165,7 +165,7 @@ class PaperAssociator(Association):
         self._instance_of_mask = {m: i for m, i in zip(masks, ids, strict=True) if i}
         self._label_points(rows, np.array(ids, dtype=np.int64))
         old, new = Counter(before.values()), Counter(self._instance_of_mask.values())
-        stamp = state.frames[-1].stamp_ns if state.frames else 0
+        stamp = state.now_ns
         born = [(EventKind.CREATED, i, new[i]) for i in sorted(new.keys() - old.keys())]
         gone = [(EventKind.GONE, i, old[i]) for i in sorted(old.keys() - new.keys())]
         return [

@@ -84,7 +84,7 @@ class Associator(Association):
         voting = [p for p in new if p.is_voting]
         placed, reach_m = self._placed(state, voting), self._options.vote_reach_m
         touched = self._graph.add([placed.votes_of(p.seen, reach_m) for p in voting])
-        return self._decide(touched, self._stamp(state))
+        return self._decide(touched, state.now_ns)
 
     def rebuild(self, state: MapState) -> list[InstanceEvent]:
         """Sum all votes anew on today's geometry and decide everything at once; ids carry over."""
@@ -99,9 +99,9 @@ class Associator(Association):
         self.instance_of_place = PlaceOwners(
             dict(zip(places.tolist(), former.tolist(), strict=True))
         )
-        events = self._decide(touched, self._stamp(state))
+        events = self._decide(touched, state.now_ns)
         events += self._settle(state)
-        return events + self._vanished(before, events, self._stamp(state))
+        return events + self._vanished(before, events, state.now_ns)
 
     def follow(
         self, state: MapState, ids: IntArray, places: IntArray, is_part: bool = False
@@ -125,7 +125,7 @@ class Associator(Association):
         involved = np.union1d(owners[met], heirs[met])
         there = [p for i in involved.tolist() if i for p in self.instance_of_place.places(i)]
         touched = self._graph.known(np.union1d(np.array(there, dtype=np.int64), now[met]))
-        stamp_ns = self._stamp(state)
+        stamp_ns = state.now_ns
         events = self._bury(now, owners, set(), stamp_ns) + self._decide(touched, stamp_ns)
         return events + self._vanished(before, events, stamp_ns)
 
@@ -286,7 +286,7 @@ class Associator(Association):
         for k in range(int(group.max(initial=-1)) + 1):
             keeper, *others = instances[group == k].tolist()
             for other in others:
-                events.append(self._merge(state, keeper, other))
+                events += self._absorb(keeper, [other], state.now_ns)
                 table.reassign(other, keeper)
         while (verdict := table.weakest()) is not None:
             instance, host = verdict
@@ -294,7 +294,7 @@ class Associator(Association):
                 host = 0
             if host:
                 instance, host = max(instance, host), min(instance, host)
-                events.append(self._merge(state, host, instance))
+                events += self._absorb(host, [instance], state.now_ns)
             else:
                 events.append(self._dissolve(state, instance))
             table.reassign(instance, host)
@@ -314,19 +314,12 @@ class Associator(Association):
         instances, classes = majority(self.instances_of(state, ids), self._class_of(ids))
         return Counter(dict(zip(instances.tolist(), classes.tolist(), strict=True)))
 
-    def _merge(self, state: MapState, keeper: int, other: int) -> InstanceEvent:
-        places = self.instance_of_place.places(other)
-        for n in places:
-            self.instance_of_place[n] = keeper
-        evidence = {"places": float(len(places))}
-        return self._event(self._stamp(state), EventKind.MERGED, keeper, other, evidence)
-
     def _dissolve(self, state: MapState, instance: int) -> InstanceEvent:
         places = self.instance_of_place.places(instance)
         for n in places:
             del self.instance_of_place[n]
         evidence = {"places": float(len(places))}
-        return self._event(self._stamp(state), EventKind.GONE, instance, 0, evidence)
+        return self._event(state.now_ns, EventKind.GONE, instance, 0, evidence)
 
     def _partition(self, part: IntArray, touched: IntArray) -> list[_Group]:
         """Partition some of the touched places; those of other parts have no say."""
@@ -383,7 +376,3 @@ class Associator(Association):
         event = InstanceEvent(self._num_events, stamp_ns, kind, instance, other, evidence or {})
         self._num_events += 1
         return event
-
-    @staticmethod
-    def _stamp(state: MapState) -> int:
-        return state.frames[-1].stamp_ns if state.frames else 0
