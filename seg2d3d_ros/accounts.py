@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from seg2d3d_ros.types import Cluster, Dropped, Frame, Item, Odometry, Rig
 
 _LONG_NS = 1_000_000_000
+_LONG_AGO_NS = -(1 << 62)
 _UNUSUAL = 5
 # A camera that sends such pictures is not silent, and their stamps are sound.
 _SPOILT = frozenset({"size_mismatch", "bad_size", "unknown_encoding", "decode_error"})
@@ -142,6 +144,25 @@ class Silences:
         return max(0.0, (self._last_ns - self._first_ns) * 1e-9)
 
 
+class NewPictures:
+    """Tells which pictures clusters use for the first time: they share some with each other."""
+
+    def __init__(self) -> None:
+        """Start before the first cluster."""
+        self._session, self._last_ns = -1, _LONG_AGO_NS
+
+    def of(self, cluster: Cluster) -> Iterator[tuple[str, int]]:
+        """Yield camera and stamp of each picture that no cluster before this one used."""
+        if cluster.session != self._session:  # after a jump back in time stamps come again
+            self._session, self._last_ns = cluster.session, _LONG_AGO_NS
+        for frame in cluster.frames:
+            if frame.stamp_ns > self._last_ns:
+                for camera, stamp_ns in zip(frame.cameras, frame.picture_stamps_ns, strict=True):
+                    yield cluster.rig.cameras[camera].name, stamp_ns
+        if cluster.frames:
+            self._last_ns = cluster.frames[-1].stamp_ns
+
+
 class Accounts:
     """Counts pictures so that received = processed + dropped by reason, per camera."""
 
@@ -151,8 +172,7 @@ class Accounts:
         self._received: Counter[str] = Counter()
         self._processed: Counter[str] = Counter()
         self._dropped: dict[str, Counter[str]] = {}
-        self._session = 0
-        self._counted_ns = -(1 << 62)
+        self._new = NewPictures()
         self._silences = Silences()
 
     def received(self, item: Item) -> None:
@@ -166,14 +186,7 @@ class Accounts:
 
     def mapped(self, cluster: Cluster) -> None:
         """Count what a cluster used for the first time, and what it says was dropped."""
-        if cluster.session != self._session:
-            self._session, self._counted_ns = cluster.session, -(1 << 62)
-        for frame in cluster.frames:
-            if frame.stamp_ns > self._counted_ns:
-                for camera in frame.cameras:
-                    self._processed[self._rig.cameras[camera].name] += 1
-        if cluster.frames:
-            self._counted_ns = cluster.frames[-1].stamp_ns
+        self._processed.update(camera for camera, _ in self._new.of(cluster))
         for dropped in cluster.dropped:
             self._dropped.setdefault(dropped.camera, Counter())[dropped.reason] += 1
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
+from seg2d3d_ros.accounts import NewPictures
 from seg2d3d_ros.nodes.node_runs import NodeRuns
 from seg2d3d_ros.types import Cluster
 
@@ -14,7 +15,6 @@ NODE_ENDED = "node_ended"
 #: It came after the run was finished, or is still on its way.
 NOT_MAPPED = "not_mapped"
 
-_LONG_AGO_NS = -(1 << 62)
 _UNHEARD = -1
 
 
@@ -42,13 +42,13 @@ class PictureLedger:
         self._told: Counter[str] | None = None
         self._run = self._after = _UNHEARD
         self._has_ended = False
-        self._session, self._counted_ns = -1, _LONG_AGO_NS
+        self._new = NewPictures()
 
     # -------------------------------------------------------------- entries
 
     def begin(self) -> None:
         """Take note that clusters come from a node that was started, or started again."""
-        self._counted_ns = _LONG_AGO_NS
+        self._new = NewPictures()
         with self._lock:
             newest = self.runs.newest("clusters")
             self._run = newest if newest > self._after else _UNHEARD
@@ -59,23 +59,13 @@ class PictureLedger:
         if self._told is None:
             self.begin()
         assert self._told is not None
-        for camera, stamp_ns in self._new_pictures(cluster):
+        for camera, stamp_ns in self._new.of(cluster):
             self._processed[camera] += 1
             self._told[camera] += 1
             first, last = self.span_ns or (stamp_ns, stamp_ns)
             self.span_ns = min(first, stamp_ns), max(last, stamp_ns)
         self._dropped.update((d.camera, d.reason) for d in cluster.dropped)
         self._told.update(d.camera for d in cluster.dropped)
-
-    def _new_pictures(self, cluster: Cluster) -> Iterator[tuple[str, int]]:
-        if cluster.session != self._session:  # after a jump back in time stamps come again
-            self._session, self._counted_ns = cluster.session, _LONG_AGO_NS
-        for frame in cluster.frames:
-            if frame.stamp_ns > self._counted_ns:
-                for camera, stamp_ns in zip(frame.cameras, frame.picture_stamps_ns, strict=True):
-                    yield cluster.rig.cameras[camera].name, stamp_ns
-        if cluster.frames:
-            self._counted_ns = cluster.frames[-1].stamp_ns
 
     def tell(self, node: str, run: int, received: Mapping[str, int]) -> None:
         """Take how many pictures a run of a node has received so far, per camera."""
