@@ -115,7 +115,7 @@ class Renderer:
         self._atlas = atlas
         self._parts = [scene, *(m.scene for m in movers)]
         self._radii = [m.radius_m for m in movers]
-        self._casters = [ray_caster(part.triangles) for part in self._parts]
+        self._casters = [RayCaster(part.triangles) for part in self._parts]
         self._first_row = np.cumsum([0] + [len(p.texture) for p in self._parts])
         offsets = np.cumsum([0] + [int(p.surface.max()) + 1 for p in self._parts])
         self._surface = np.concatenate(
@@ -195,14 +195,8 @@ class _View:
     def _cast(
         self, part: int, directions: NDArray
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        T = self._T_part_cam[part]
-        rays = np.empty((len(directions), 6), np.float32)
-        rays[:, :3] = T[:3, 3]
-        rays[:, 3:] = directions @ T[:3, :3].T.astype(np.float32)
-        out = self._r._casters[part](rays)
-        t = out["t_hit"].numpy()
-        row = out["primitive_ids"].numpy().astype(np.int64)
-        return np.where(np.isfinite(t), row + self._r._first_row[part], -1), t
+        row, t = self._r._casters[part].cast(self._T_part_cam[part], directions)
+        return np.where(row >= 0, row + self._r._first_row[part], -1), t
 
     def shade(
         self, row: NDArray, directions: NDArray, per_column: NDArray, per_row: NDArray
@@ -249,16 +243,37 @@ def _edges(surface: NDArray[np.int64]) -> NDArray[np.bool_]:
     return edge
 
 
-def ray_caster(triangles: FloatArray) -> Any:
-    """Return what casts rays (n, 6) float32 of origin and direction at triangles (m, 3, 3).
+class RayCaster:
+    """Casts rays at triangles in one thread, so that it is deterministic."""
 
-    It answers with `t_hit` and `primitive_ids`, in one thread, so that it is deterministic.
-    """
-    import open3d
+    def __init__(self, triangles: FloatArray) -> None:
+        """Take triangles (m, 3, 3)."""
+        import open3d
 
-    core: Any = open3d.core
-    caster = open3d.t.geometry.RaycastingScene(nthreads=1)
-    corners = np.ascontiguousarray(triangles.reshape(-1, 3), dtype=np.float32)
-    index = np.arange(len(corners), dtype=np.uint32).reshape(-1, 3)
-    caster.add_triangles(core.Tensor(corners), core.Tensor(index))
-    return lambda rays: caster.cast_rays(core.Tensor(rays), nthreads=1)
+        core: Any = open3d.core
+        self._tensor = core.Tensor
+        self._scene = open3d.t.geometry.RaycastingScene(nthreads=1)
+        corners = np.ascontiguousarray(triangles.reshape(-1, 3), dtype=np.float32)
+        index = np.arange(len(corners), dtype=np.uint32).reshape(-1, 3)
+        self._scene.add_triangles(self._tensor(corners), self._tensor(index))
+
+    def cast(
+        self, T_scene_cam: FloatArray, directions: NDArray[np.float32]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Cast rays from a camera.
+
+        Args:
+            T_scene_cam: (4, 4) its pose in the frame of the triangles.
+            directions: (n, 3) in its optical frame.
+
+        Returns:
+            The triangle (n,) that each ray hits first, -1 for none, and how many directions (n,)
+            away: the depth, where z = 1.
+        """
+        rays = np.empty((len(directions), 6), np.float32)
+        rays[:, :3] = T_scene_cam[:3, 3]
+        rays[:, 3:] = directions @ T_scene_cam[:3, :3].T.astype(np.float32)
+        out = self._scene.cast_rays(self._tensor(rays), nthreads=1)
+        depth = out["t_hit"].numpy()
+        row = out["primitive_ids"].numpy().astype(np.int64)
+        return np.where(np.isfinite(depth), row, -1), depth

@@ -12,7 +12,7 @@ from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.geometry.cameras import focal_px, project
 from seg2d3d_ros.simulation.drawn.drawing import Drawing, Facade, Stretch, Tree
 from seg2d3d_ros.simulation.drawn.survey import Scan, Survey
-from seg2d3d_ros.simulation.render import Rays, camera_rays, ray_caster
+from seg2d3d_ros.simulation.render import RayCaster, Rays, camera_rays
 from seg2d3d_ros.types import Camera, FloatArray, Frame
 
 BUILDING, TREE = 11, 21
@@ -91,7 +91,7 @@ class Sight:
         """Prepare ray casting, single-threaded."""
         self.surfaces = build_surfaces(drawing)
         self._survey = survey
-        self._caster = ray_caster(self.surfaces.triangles)
+        self._caster = RayCaster(self.surfaces.triangles)
         self._rays: dict[str, Rays] = {}
 
     def see(self, frame: Frame, T_map_base: FloatArray) -> NDArray[np.int64]:
@@ -112,13 +112,7 @@ class Sight:
         if camera.name not in self._rays:
             self._rays[camera.name] = camera_rays(camera)
         directions = self._rays[camera.name].directions
-        rays = np.empty((len(directions), 6), np.float32)
-        rays[:, :3] = T_map_cam[:3, 3]
-        rays[:, 3:] = directions @ T_map_cam[:3, :3].T.astype(np.float32)
-        out = self._caster(rays)
-        depth = out["t_hit"].numpy()
-        row = out["primitive_ids"].numpy().astype(np.int64)
-        row = np.where(np.isfinite(depth), row, -1)
+        row, depth = self._caster.cast(T_map_cam, directions)
         objects = np.append(self.surfaces.object_id, 0)[row]
         shape = (camera.height_px, camera.width_px)
         return objects.reshape(shape), depth.reshape(shape)

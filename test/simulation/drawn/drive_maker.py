@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 from seg2d3d_ros.geometry import geodesy, transforms
 from seg2d3d_ros.simulation.drawn.drawing import read_drawing
 from seg2d3d_ros.simulation.drawn.sight import build_surfaces
-from seg2d3d_ros.simulation.render import camera_rays, ray_caster
+from seg2d3d_ros.simulation.render import RayCaster, camera_rays
 from seg2d3d_ros.types import Camera, Origin
 
 ORIGIN = Origin(49.0, 8.4, 110.0)
@@ -80,7 +80,7 @@ def write_drive(root: Path, heading_bias_deg: float = 0.0, cameras=("02", "03"))
     poses = [true_pose(t) for t in times_s]
     _write_oxts(drive / "oxts", times_s, poses, heading_bias_deg)
     _write_calibration(day)
-    caster = ray_caster(_world(root).triangles)
+    caster = RayCaster(_world(root).triangles)
     (drive / "velodyne_points" / "data").mkdir(parents=True)
     _write_stamps(drive / "velodyne_points" / "timestamps.txt", times_s)
     for i in range(0, NUM_PICTURES, SCAN_EVERY):
@@ -152,11 +152,10 @@ def _scan(caster, stamp_s: float) -> np.ndarray:
             ]
         )
         T = true_pose(at_s) @ transforms.rigid(np.eye(3), [0, 0, 0.8])
-        rays = np.empty((len(rays_velo), 6), np.float32)
-        rays[:, :3], rays[:, 3:] = T[:3, 3], rays_velo @ T[:3, :3].T
-        distance = caster(rays)["t_hit"].numpy()
-        to_ground = (GROUND_M - rays[:, 2]) / np.minimum(rays[:, 5], -1e-9)
-        distance = np.minimum(distance, np.where(rays[:, 5] < 0, to_ground, np.inf))
+        _, distance = caster.cast(T, rays_velo)
+        rise = rays_velo @ T[2, :3]
+        to_ground = (GROUND_M - T[2, 3]) / np.minimum(rise, -1e-9)
+        distance = np.minimum(distance, np.where(rise < 0, to_ground, np.inf))
         is_hit = distance < 70
         found.append(rays_velo[is_hit] * distance[is_hit, None])
     return np.concatenate(found)
@@ -168,11 +167,8 @@ def _picture(caster, object_id, T_map_base, number: str) -> np.ndarray:
     )
     camera = Camera("c", WIDTH_PX, HEIGHT_PX, K, np.eye(4))
     T = T_map_base @ camera_pose(number)
-    directions = camera_rays(camera).directions
-    rays = np.empty((len(directions), 6), np.float32)
-    rays[:, :3], rays[:, 3:] = T[:3, 3], directions @ T[:3, :3].T
-    row = caster(rays)["primitive_ids"].numpy().astype(np.int64)
-    hit = np.append(object_id, -1)[np.where(row < len(object_id), row, -1)]
+    row, _ = caster.cast(T, camera_rays(camera).directions)
+    hit = np.append(object_id, -1)[row]
     colors = np.vstack([BGR, [[60, 120, 20]], [[250, 240, 230]]])
     return (
         colors[np.where(hit < 0, len(colors) - 1, hit)]
