@@ -8,12 +8,13 @@ from typing import TypeAlias
 
 import numpy as np
 
+from seg2d3d_ros.segmentation.classes import BUILDING
 from seg2d3d_ros.types import FloatArray, IntArray
 
 MaskKey: TypeAlias = tuple[int, str, int]
 """(stamp_ns, camera, label): a mask of a picture."""
 
-BUILDING_CLASSES = (11,)
+BUILDING_CLASSES = (BUILDING,)
 
 
 @dataclass(frozen=True)

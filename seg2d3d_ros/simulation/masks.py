@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from seg2d3d_ros.segmentation.classes import BUILDING, CAR, VEGETATION
 from seg2d3d_ros.simulation.options import SimulationOptions
 
-BUILDING_CLASS = 11
-INSTANCE_CLASSES = (11, 21, 26)
+INSTANCE_CLASSES = (BUILDING, VEGETATION, CAR)
 MIN_SHARE = 0.10
 
 
@@ -41,7 +41,7 @@ def publish_masks(
     labels = np.where(is_instance, 0, class_image).astype(np.uint16)
     for class_id in INSTANCE_CLASSES:
         objects = np.where(class_image == class_id, seen, 0)
-        if class_id == BUILDING_CLASS:
+        if class_id == BUILDING:
             found = _building_regions(rng, objects, options)
         else:
             found = [objects == o for o in np.flatnonzero(np.bincount(objects.ravel())) if o]
@@ -60,7 +60,7 @@ def mask_owners(labels: NDArray[np.uint16], building: NDArray) -> list[MaskOwner
         building: (h, w) true building of every pixel, 0 for none.
     """
     owners = []
-    is_mask = labels // 1000 == BUILDING_CLASS
+    is_mask = labels // 1000 == BUILDING
     k = labels[is_mask].astype(np.int64) % 1000
     true = building[is_mask]
     width = int(true.max(initial=0)) + 1
@@ -68,7 +68,7 @@ def mask_owners(labels: NDArray[np.uint16], building: NDArray) -> list[MaskOwner
     counts = np.bincount(k * width + true, minlength=height * width).reshape(height, width)
     for number in np.flatnonzero(counts.any(axis=1)):
         share = counts[number] / counts[number].sum()
-        label = BUILDING_CLASS * 1000 + int(number)
+        label = BUILDING * 1000 + int(number)
         owners += [
             MaskOwner(label, int(b), float(share[b])) for b in np.flatnonzero(share >= MIN_SHARE)
         ]

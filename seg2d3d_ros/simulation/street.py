@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg2d3d_ros.geometry import transforms
+from seg2d3d_ros.segmentation import classes
 from seg2d3d_ros.simulation import props, texture
 from seg2d3d_ros.simulation.atlas import Atlas
 from seg2d3d_ros.simulation.building import GROUND_M, Building, Finish, add_building
@@ -26,8 +27,6 @@ from seg2d3d_ros.simulation.route import Centerline
 from seg2d3d_ros.simulation.scene import Paint, Scene, SceneBuilder
 from seg2d3d_ros.types import FloatArray
 
-ROAD, SIDEWALK, BUILDING, FENCE, POLE = 7, 8, 11, 13, 17
-VEGETATION, TERRAIN, SKY, CAR = 21, 22, 23, 26
 _KERB_M = 0.12
 _MIN_WIDTH_M = 7.0
 _END_WIDTH_M = 48.0
@@ -71,7 +70,7 @@ class _StreetBuilder:
         self._palette = Palette(self._rng, options.texture_px_per_m)
         self._paints = self._palette.paints
         self._builder = SceneBuilder()
-        self._class_of: list[int] = [SKY]  # object 0: nothing was hit
+        self._class_of: list[int] = [classes.SKY]  # object 0: nothing was hit
         self._building_of: list[int] = [0]
         self._buildings: list[Building] = []
         self._windows = [draw_window_style(self._rng) for _ in range(_NUM_WINDOW_STYLES)]
@@ -105,12 +104,14 @@ class _StreetBuilder:
     def _ground(self) -> None:
         far, high = 4000.0, 900.0
         grass = (-far, -far, far, far)
-        self._flat(np.eye(4), grass, (GROUND_M, self._paints["grass"]), self._object(TERRAIN))
+        self._flat(
+            np.eye(4), grass, (GROUND_M, self._paints["grass"]), self._object(classes.TERRAIN)
+        )
         clouds = self._paints["clouds"]
         lid = [(-9e4, -9e4, high), (9e4, -9e4, high), (9e4, 9e4, high), (-9e4, 9e4, high)]
         sky = Paint(clouds.texture, clouds.size_m, is_lit=False)
-        self._builder.quad(lid, sky, self._object(SKY))
-        road = self._object(ROAD)
+        self._builder.quad(lid, sky, self._object(classes.SKY))
+        road = self._object(classes.ROAD)
         nodes, is_closed = self._line.nodes, self._line.is_closed
         ends = np.roll(nodes, -1, axis=0) if is_closed else nodes[1:]
         for i, (a, b) in enumerate(zip(nodes, ends, strict=False)):
@@ -148,7 +149,7 @@ class _StreetBuilder:
 
     def _sidewalk(self, frontage: Frontage) -> None:
         low, high = (0.0, 0.0, GROUND_M), (frontage.length_m, SIDEWALK_M, _KERB_M)
-        walk = self._object(SIDEWALK)
+        walk = self._object(classes.SIDEWALK)
         self._builder.box(low, high, frontage.T_street_kerb, self._paints["paving"], walk)
 
     # --------------------------------------------------------------------------------- buildings
@@ -192,18 +193,18 @@ class _StreetBuilder:
             trim=Paint(side, _BLIND_M, (0.7, 0.7, 0.75)),
         )
         self._buildings.append(building)
-        add_building(self._builder, building, finish, self._object(BUILDING, number))
+        add_building(self._builder, building, finish, self._object(classes.BUILDING, number))
 
     def _gap(self, frontage: Frontage, x: float, gap: float, y: float) -> None:
         """Close a gap between houses by a hedge or a fence, or leave it open."""
         choice, height = self._rng.random(), float(self._rng.uniform(0.9, 1.8))
         low, high = (x, y + 0.5, GROUND_M), (x + gap, y + 0.9, height)
         if choice < 0.45:
-            hedge = self._object(VEGETATION)
+            hedge = self._object(classes.VEGETATION)
             self._builder.box(low, high, frontage.T_street_kerb, self._paints["leaves"], hedge)
         elif choice < 0.75:
             wood = self._palette.tinted("bark", (1.3, 1.3, 1.3))
-            self._builder.box(low, high, frontage.T_street_kerb, wood, self._object(FENCE))
+            self._builder.box(low, high, frontage.T_street_kerb, wood, self._object(classes.FENCE))
 
     def _close_view(self, end: FloatArray, before: FloatArray) -> None:
         """Put houses across the end of the road, or a hedge with trees."""
@@ -215,7 +216,7 @@ class _StreetBuilder:
             self._row(Frontage(T, _END_WIDTH_M, (0.0, _END_WIDTH_M)))
             return
         low, high = (0.0, 3.0, GROUND_M), (_END_WIDTH_M, 4.0, 2.2)
-        hedge = self._object(VEGETATION)
+        hedge = self._object(classes.VEGETATION)
         self._builder.box(low, high, T, self._paints["leaves"], hedge)
         for x in np.arange(2.0, _END_WIDTH_M, 4.0):
             self._tree(T, x, float(self._rng.uniform(4.0, 8.0)), GROUND_M)
@@ -229,23 +230,25 @@ class _StreetBuilder:
             self._tree(T, x, float(rng.uniform(0.6, 0.9)), _KERB_M)
         for x in np.arange(float(rng.uniform(4, 20)), frontage.length_m, 28.0):
             at = transforms.rigid(np.eye(3), [x, 0.35, _KERB_M])
-            props.add_lamp(self._builder, T @ at, self._paints["metal"], self._object(POLE))
+            props.add_lamp(
+                self._builder, T @ at, self._paints["metal"], self._object(classes.POLE)
+            )
         for x in _scatter(rng, frontage.length_m - 8.0, options.parked_per_100m / 100.0, 5.6):
             flip = np.diag([-1.0, -1.0, 1.0]) if rng.random() < 0.2 else np.eye(3)
             at = transforms.rigid(flip, [x + 4.0, -1.05 + float(rng.normal(0, 0.07)), 0.0])
-            props.add_car(self._builder, rng, T @ at, self._paints, self._object(CAR))
+            props.add_car(self._builder, rng, T @ at, self._paints, self._object(classes.CAR))
 
     def _tree(self, T: FloatArray, x: float, y: float, z: float) -> None:
         foot = transforms.apply(T, np.array([[x, y, z]]))[0]
         tint = self._rng.uniform(0.8, 1.5) + self._rng.normal(0, 0.08, 3)
         foliage = self._palette.tinted("leaves", (float(tint[0]), float(tint[1]), float(tint[2])))
-        tree = self._object(VEGETATION)
+        tree = self._object(classes.VEGETATION)
         props.add_tree(self._builder, self._rng, foot, (self._paints["bark"], foliage), tree)
 
     def _mover(self, k: int) -> Mover:
         builder = SceneBuilder()
         rng = np.random.default_rng([self._options.seed, 22, k])
-        props.add_car(builder, rng, np.eye(4), self._paints, self._object(CAR))
+        props.add_car(builder, rng, np.eye(4), self._paints, self._object(classes.CAR))
         return Mover(builder.build(), props.CAR_RADIUS_M)
 
 

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from seg2d3d_ros.errors import InputError
 from seg2d3d_ros.geometry import transforms
+from seg2d3d_ros.segmentation.classes import BUILDING
 from seg2d3d_ros.simulation.bag import BagWriter
 from seg2d3d_ros.simulation.drawn.drawing import Drawing
 from seg2d3d_ros.simulation.drawn.samples import DrawnSamples, describe_house
-from seg2d3d_ros.simulation.drawn.sight import BUILDING, Sight
+from seg2d3d_ros.simulation.drawn.sight import Sight
 from seg2d3d_ros.simulation.drawn.survey import Survey, in_color
 from seg2d3d_ros.simulation.masks import mask_owners, publish_masks
 from seg2d3d_ros.simulation.options import SimulationOptions

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.geometry.cameras import focal_px, project
+from seg2d3d_ros.segmentation.classes import BUILDING, VEGETATION
 from seg2d3d_ros.simulation.drawn.drawing import Drawing, Facade, Stretch, Tree
 from seg2d3d_ros.simulation.drawn.survey import Scan, Survey
 from seg2d3d_ros.simulation.render import RayCaster, Rays, camera_rays
 from seg2d3d_ros.types import Camera, FloatArray, Frame
 
-BUILDING, TREE = 11, 21
 _SIDES = 16
 # Neighbouring beams of the lidar are up to this far apart: 0.42 degrees, at 721 px focal length
 # five rows; the columns are denser, but leaves and windows let many of them through.
@@ -45,7 +45,7 @@ def build_surfaces(drawing: Drawing) -> Surfaces:
     num_houses = max(drawing.houses, default=0)
     for k, tree in enumerate(drawing.trees, start=num_houses + 1):
         found.append((_tree(tree), k))
-    class_of = np.array([0] + [BUILDING] * num_houses + [TREE] * len(drawing.trees))
+    class_of = np.array([0] + [BUILDING] * num_houses + [VEGETATION] * len(drawing.trees))
     triangles = [t for t, _ in found] or [np.zeros((0, 3, 3))]
     owner = [np.full(len(t), o, np.int64) for t, o in found] or [np.zeros(0, np.int64)]
     return Surfaces(np.concatenate(triangles), np.concatenate(owner), class_of)

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from seg2d3d_ros.geometry import transforms
-from seg2d3d_ros.simulation.drawn.sight import BUILDING, TREE, Sight, build_surfaces, nearest_depth
+from seg2d3d_ros.segmentation.classes import BUILDING, VEGETATION
+from seg2d3d_ros.simulation.drawn.sight import Sight, build_surfaces, nearest_depth
 from seg2d3d_ros.simulation.drawn.survey import Scan
 
 TREE_ID = 5
@@ -70,5 +71,5 @@ def test_nearest_depth_fills_the_gap_between_beams_and_not_the_picture(survey):
 
 def test_surfaces_classes_are_houses_then_trees(drawing):
     surfaces = build_surfaces(drawing)
-    assert surfaces.class_of.tolist() == [0, BUILDING, BUILDING, BUILDING, BUILDING, TREE]
+    assert surfaces.class_of.tolist() == [0, BUILDING, BUILDING, BUILDING, BUILDING, VEGETATION]
     assert set(surfaces.object_id.tolist()) == {0, 1, 2, 3, 4, TREE_ID}
