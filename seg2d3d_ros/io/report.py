@@ -180,10 +180,7 @@ def _stages(report: RunReport, processed: int) -> list[dict[str, Any]]:
 
 
 def _event_counts(map: MapUpdate) -> list[tuple[str, int]]:
-    counts: dict[str, int] = {}
-    for event in map.events:
-        counts[str(event.kind)] = counts.get(str(event.kind), 0) + 1
-    return sorted(counts.items())
+    return sorted(Counter(str(event.kind) for event in map.events).items())
 
 
 def _data_uri(data: bytes, kind: str) -> str:

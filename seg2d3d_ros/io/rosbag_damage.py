@@ -132,7 +132,7 @@ def _whole_chunks(
     connections: Collection[Connection],
     start_ns: int | None = None,
     stop_ns: int | None = None,
-) -> Iterator[tuple[Connection, int, bytes]]:
+) -> _Messages:
     """Yield connection, time of arrival (ns) and bytes of what chunks hold, by time."""
     wanted = {connection.id: connection for connection in connections}
     chunks = [
@@ -174,7 +174,7 @@ def _whole_rows(
     connections: Collection[Connection],
     start_ns: int | None = None,
     stop_ns: int | None = None,
-) -> Iterator[tuple[Connection, int, bytes]]:
+) -> _Messages:
     """Yield connection, time of arrival (ns) and bytes of all rows, by time.
 
     Once a page turns out to be broken, rows are asked for one by one.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import struct
+from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -32,11 +33,10 @@ class RosbagFile:
     """An open recording: a folder of rosbag2, or a bare .mcap or .db3 file.
 
     One that was cut off is read as far as it can be, what is broken in its middle is left out, and
-    `losses` says what is lost. Messages are
-    read with the definitions of common ROS 2 types rather than those in the file, so that a
-    foreign type that cannot be parsed spoils nothing. On broken bytes the reader, SQLite, the
-    decompressors and the deserializer raise errors of a dozen kinds, all of which mean the same:
-    hence `except Exception` around them, and only around them.
+    `losses` says what is lost. Messages are read with the definitions of common ROS 2 types rather
+    than those in the file, so that a foreign type that cannot be parsed spoils nothing. On broken
+    bytes the reader, SQLite, the decompressors and the deserializer raise errors of a dozen kinds,
+    all of which mean the same: hence `except Exception` around them, and only around them.
 
     Attributes:
         path: Where it lies.
@@ -116,9 +116,9 @@ class RosbagFile:
     @property
     def topics(self) -> list[Topic]:
         """Return the topics, one entry per name and type, sorted."""
-        counts: dict[tuple[str, str], int] = {}
+        counts: Counter[tuple[str, str]] = Counter()
         for c in self.connections:
-            counts[c.topic, c.msgtype] = counts.get((c.topic, c.msgtype), 0) + c.msgcount
+            counts[c.topic, c.msgtype] += c.msgcount
         return sorted(Topic(name, msgtype, n) for (name, msgtype), n in counts.items())
 
     @property

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import logging
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -193,7 +195,8 @@ def _read_tree(
     return tree
 
 
-def _transforms(bag: RosbagFile, names: tuple[str, ...]):  # type: ignore[no-untyped-def]
+def _transforms(bag: RosbagFile, names: tuple[str, ...]) -> Iterator[tuple[str, str, FloatArray]]:
+    """Yield parent, child and T_parent_child (4, 4) of every link that topics tell."""
     for _, msgtype, raw in bag.messages(names):
         message = bag.parse(raw, msgtype)
         for link in message.transforms if message is not None else ():
@@ -210,10 +213,10 @@ def _add_constant_links(bag: RosbagFile, names: tuple[str, ...], tree: FrameTree
     """Add the links of /tf that never move over the whole recording."""
     first: dict[tuple[str, str], FloatArray] = {}
     moving: set[tuple[str, str]] = set()
-    count: dict[tuple[str, str], int] = {}
+    count: Counter[tuple[str, str]] = Counter()
     for parent, child, T in _transforms(bag, names):
         key = (parent, child)
-        count[key] = count.get(key, 0) + 1
+        count[key] += 1
         if not np.allclose(first.setdefault(key, T), T, atol=1e-6):
             moving.add(key)
     for (parent, child), T in first.items():
