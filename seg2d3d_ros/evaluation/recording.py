@@ -16,7 +16,7 @@ from seg2d3d_ros.geometry.masks import area
 from seg2d3d_ros.segmentation.masks import encode_labels
 from seg2d3d_ros.types import Item, LabelImage, Odometry
 
-log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 Box = tuple[int, int, int, int]
 
@@ -91,7 +91,7 @@ def collect(items: Iterable[Item]) -> Recording:
             else:
                 counts["odometry_not_finite"] += 1
     if counts:
-        log.warning("left out of the comparison: %s", dict(counts))
+        _LOG.warning("left out of the comparison: %s", dict(counts))
     stamps = np.array(sorted(odometry), dtype=np.int64)
     poses = np.array([odometry[s] for s in stamps.tolist()]).reshape(-1, 4, 4)
     return Recording(boxes, num_px, pictures, Poses(stamps, poses), dict(counts))

@@ -8,7 +8,7 @@ from typing import Any
 from seg2d3d_ros.io.dead_reckoning import is_usable
 from seg2d3d_ros.io.rosbag_file import RosbagFile
 
-log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 _MAX_APART_S = 60.0
 
@@ -42,7 +42,7 @@ def first_odometry(bag: RosbagFile, topic: str, pictures: str, remarks: list[str
             "its clock is another"
         )
     remarks.append(f"odometry of {topic} is not used: {fault}")
-    log.warning("%s", remarks[-1])
+    _LOG.warning("%s", remarks[-1])
     return None
 
 

@@ -19,7 +19,7 @@ from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.io import calibration, kitti
 from seg2d3d_ros.types import Camera, Fix, FloatArray, Item, Odometry, Rig
 
-log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 # Columns of an oxts file (dataformat.txt).
 _LAT, _LON, _ALT, _FORWARD_SPEED, _YAW_RATE, _ACCURACY = 0, 1, 2, 8, 19, 23

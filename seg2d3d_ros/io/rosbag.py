@@ -16,7 +16,7 @@ from seg2d3d_ros.io.rosbag_topics import choose
 from seg2d3d_ros.io.stamps import Entry, StampGate, in_stamp_order
 from seg2d3d_ros.types import Dropped, Item
 
-log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 _AFTER_STAMP = 12
 _RANKS = {"odometry": 0, "fix": 1, "frame": 2, "labels": 3}
@@ -49,7 +49,7 @@ class RosbagSource:
             self._losses = bag.losses
             self._counts = {t.name: t.num_messages for t in bag.topics}
         for loss in self._losses:
-            log.warning("%s", loss)
+            _LOG.warning("%s", loss)
         self.rig = self._setup.rig
         self._skipped: Counter[str] = Counter()
         self._cures: set[str] = set()
@@ -127,13 +127,13 @@ class RosbagSource:
         """Say what turned out to be broken only when it was read."""
         for loss in losses:
             if loss not in self._losses:
-                log.warning("%s", loss)
+                _LOG.warning("%s", loss)
         self._losses = losses or self._losses
 
     def _skip(self, topic: str, reason: str) -> None:
         what = f"{topic}: {reason}"
         if what not in self._skipped:
-            log.warning("message not used, %s (further ones are counted)", what)
+            _LOG.warning("message not used, %s (further ones are counted)", what)
         self._skipped[what] += 1
 
     def _entries(self, bag: RosbagFile) -> Iterator[Entry]:

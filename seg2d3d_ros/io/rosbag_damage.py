@@ -18,7 +18,7 @@ from rosbags.rosbag2.storage_sqlite3 import Sqlite3Reader
 
 from seg2d3d_ros.io.rosbag_salvage import files_of
 
-log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 _LATEST_NS = 1 << 62
 # CDR begins with a zero.
@@ -186,7 +186,7 @@ def _whole_rows(
             done[connection.id, stamp_ns] += 1
         return
     except Exception as error:  # of a dozen kinds, as `RosbagFile` says
-        log.debug("rows of %s are read one by one: %s", reader.path.name, error)
+        _LOG.debug("rows of %s are read one by one: %s", reader.path.name, error)
     assert reader.dbconn
     wanted = {connection.id: connection for connection in connections}
     for stamp_ns, id, topic in _heads(reader):

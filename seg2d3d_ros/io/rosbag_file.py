@@ -26,7 +26,7 @@ from seg2d3d_ros.io.rosbag_salvage import (
 )
 from seg2d3d_ros.io.rosbag_topics import Topic
 
-log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 
 class RosbagFile:
@@ -161,7 +161,7 @@ class RosbagFile:
         try:
             return self._types.deserialize_cdr(raw, msgtype)
         except Exception as error:
-            log.debug("a %s cannot be parsed: %s", msgtype, error)
+            _LOG.debug("a %s cannot be parsed: %s", msgtype, error)
             return None
 
     def first(self, topic: str) -> Any | None:

@@ -22,7 +22,7 @@ from seg2d3d_ros.io.rosbag_file import RosbagFile
 from seg2d3d_ros.io.rosbag_topics import IMAGE, CameraTopics, Layout, Topic
 from seg2d3d_ros.types import Camera, Distortion, FloatArray, Rig
 
-log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 _NUM_TRIES = 20
 _STEEPEST_DEG = 60.0
@@ -122,7 +122,7 @@ def _intrinsics(
             "the picture topics hold depth or label pictures only; a camera picture is needed"
         )
     for problem in problems:
-        log.warning("camera left out: %s", problem)
+        _LOG.warning("camera left out: %s", problem)
         remarks.append(f"camera left out: {problem}")
     return usable
 

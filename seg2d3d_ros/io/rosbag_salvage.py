@@ -22,7 +22,7 @@ from rosbags.rosbag2.storage_sqlite3 import Sqlite3Reader
 
 from seg2d3d_ros.errors import InputError
 
-log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 _PART = re.compile(r"(?P<stem>.*?)(_(?P<number>\d+))?\.(mcap|db3)(\.zstd)?")
 _MAGIC = b"\x89MCAP0\r\n"
@@ -330,7 +330,7 @@ def _rows(table: str, cut: sqlite3.Connection) -> Iterator[tuple[object, ...]]:
             yield row[1:]
         return
     except sqlite3.DatabaseError as error:  # the caller says that, or how much, is missing
-        log.debug("rows of %s are read one by one: %s", table, error)
+        _LOG.debug("rows of %s are read one by one: %s", table, error)
     while num_missed < _MOST_MISSED:
         id, num_missed = id + 1, num_missed + 1
         try:

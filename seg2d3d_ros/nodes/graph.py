@@ -23,7 +23,7 @@ _SAVE_S = 120.0  # for mapping, which may have a map to write
 _TELL_S = 5.0
 _OWNER_VARIABLE = "SEG2D3D_OWNER_PID"
 
-logger = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ class Graph:
         for name in reversed(NODES):
             limit_s = _SAVE_S if name == "mapping" else _STOP_S
             if not _ends_within(self._processes[name], asked_s + limit_s - time.monotonic()):
-                logger.error("node '%s' does not end: killed after %.0f s", name, limit_s)
+                _LOG.error("node '%s' does not end: killed after %.0f s", name, limit_s)
                 self._processes[name].send_signal(signal.SIGABRT)  # it writes down its stacks
                 if not _ends_within(self._processes[name], _TELL_S):
                     self._processes[name].kill()

@@ -27,7 +27,7 @@ from seg2d3d_ros.nodes.conversions.primitives import from_time
 from seg2d3d_ros.nodes.hearing import Hearing, published_topics
 from seg2d3d_ros.nodes.options import NodeOptions
 
-logger = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 _POLL_S = 0.1
 _SAY_AGAIN_S = 10.0
@@ -142,7 +142,7 @@ class Inputs:
             self.problem = str(error)
             if time.monotonic() - self._said_s > _SAY_AGAIN_S:
                 self._said_s = time.monotonic()
-                logger.warning("still waiting for the sensors: %s", error)
+                _LOG.warning("still waiting for the sensors: %s", error)
 
     def _discover(self) -> None:
         topics = published_topics(self._node)
@@ -304,6 +304,6 @@ def _with_absent(setup: RigSetup, layout: Layout, hearing: Hearing) -> RigSetup:
         remarks.append(f"odometry of {layout.odometry}, which told no pose or twist at the start")
     remarks = [f"left out: {r}; configure the nodes again once they send" for r in remarks]
     for remark in remarks:
-        logger.warning(remark)
+        _LOG.warning(remark)
     rig = dataclasses.replace(setup.rig, remarks=(*setup.rig.remarks, *remarks))
     return dataclasses.replace(setup, rig=rig)

@@ -23,7 +23,7 @@ from seg2d3d_ros.nodes.conversions.primitives import to_time
 from seg2d3d_ros.nodes.lifecycle import HARDWARE_ID
 from seg2d3d_ros.nodes.spinner import Spinner
 
-logger = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 _POLL_S = 0.05
 _SETTLE_S = 1.0
@@ -148,7 +148,7 @@ class Player:
         """Say what of the recording cannot be read, as far as it was read."""
         for loss in self._bag.losses:
             if loss not in self._told:
-                logger.warning("%s", loss)
+                _LOG.warning("%s", loss)
         self._told = self._bag.losses
 
     def _make_publishers(self) -> dict[str, Any]:
@@ -186,7 +186,7 @@ class Player:
         start_s = time.monotonic()
         while max(self._waiting.values()) > limit and not should_stop():
             if time.monotonic() - start_s > _LONGEST_PAUSE_S:
-                logger.warning("a node is busy for %.0f s; playing on", _LONGEST_PAUSE_S)
+                _LOG.warning("a node is busy for %.0f s; playing on", _LONGEST_PAUSE_S)
                 break
             time.sleep(_POLL_S)
         paused_s = time.monotonic() - start_s

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-logger = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass
@@ -179,7 +179,7 @@ class Worker:
             except Exception as error:  # a stage must not take the node with it
                 outcome = "failed"
                 self.last_error = f"{type(error).__name__}: {error}"
-                logger.exception("the stage failed on one item; it goes on with the next")
+                _LOG.exception("the stage failed on one item; it goes on with the next")
             with self._changed:
                 self._counts[outcome] += 1
                 self._busy_s += time.perf_counter() - start_s

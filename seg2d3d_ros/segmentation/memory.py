@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from seg2d3d_ros.errors import BackendError, ConfigError
 
-log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 MIN_INPUT_SCALE = 0.5
 STOP = "stop"
@@ -98,13 +98,13 @@ class MemoryLadder:
                 )
             lower = self._ways[step](self.settings)
             if lower != self.settings:
-                log.warning(
+                _LOG.warning(
                     "out of memory: step '%s' of the memory ladder leads to %s", step, lower
                 )
                 self.settings = lower
                 self.taken.append(step)
                 return True
-        log.error("out of memory with %s, and nothing is left to give up", self.settings)
+        _LOG.error("out of memory with %s, and nothing is left to give up", self.settings)
         return False
 
 

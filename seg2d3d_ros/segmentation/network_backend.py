@@ -27,7 +27,7 @@ from seg2d3d_ros.types import Frame, Mask
 if TYPE_CHECKING:
     from seg2d3d_ros.segmentation.networks.pipeline import Candidates, Pipeline
 
-log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 Build = Callable[[OpenModel, Settings, Config], "Pipeline"]
@@ -151,7 +151,7 @@ class NetworkBackend:
         try:
             return open_model(self._config, find_model(self._config, name)).name if name else ""
         except WeightsError as error:
-            log.warning("the step 'model' of the memory ladder is left out: %s", error)
+            _LOG.warning("the step 'model' of the memory ladder is left out: %s", error)
             return ""
 
     def _try_ready(self) -> bool:
@@ -165,7 +165,7 @@ class NetworkBackend:
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            log.warning("out of memory with %s: %s", self.ladder.settings, error)
+            _LOG.warning("out of memory with %s: %s", self.ladder.settings, error)
         # outside the handler: the exception, which held tensors by its traceback, is gone by now
         self._count("out_of_memory")
         free_cached(self.ladder.settings.device)

@@ -29,7 +29,7 @@ from seg2d3d_ros.types import (
     SegmentationStatus,
 )
 
-log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 Status = SegmentationStatus
 
@@ -61,7 +61,7 @@ class SegmentationStage:
         if backend is None:
             name, self.reason = choose_backend(config, rig)
             self.backend = create_backend(name, config)
-            log.info("%s", self.reason)
+            _LOG.info("%s", self.reason)
         else:
             self.backend = backend
             self.reason = f"backend '{backend.name}' because it was handed over"

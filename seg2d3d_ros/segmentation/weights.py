@@ -21,7 +21,7 @@ from seg2d3d_ros.config import Config
 from seg2d3d_ros.errors import WeightsError, did_you_mean
 from seg2d3d_ros.segmentation.checkpoints import find_damage
 
-log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 MANIFEST = Path(__file__).with_name("weights.yaml")
 
@@ -166,7 +166,7 @@ def open_model(config: Config, model: Model | None = None) -> OpenModel:
             raise WeightsError(_complaint(model, found, sources[found[0].weights]))
         if found:
             names = ", ".join(str(c.path) for c in found)
-            log.warning("weights without a pinned hash are used: %s", names)
+            _LOG.warning("weights without a pinned hash are used: %s", names)
     folder = weights_dir(config)
     return OpenModel(
         model.name,
@@ -232,7 +232,7 @@ class _HashCache:
         except FileNotFoundError:
             self._known = {}
         except (OSError, ValueError) as error:
-            log.warning("the cache of hashes %s is read as empty: %s", self._path, error)
+            _LOG.warning("the cache of hashes %s is read as empty: %s", self._path, error)
             self._known = {}
 
     def sha256(self, path: Path) -> str:
@@ -257,7 +257,7 @@ class _HashCache:
             partial.write_text(json.dumps(self._known))
             partial.replace(self._path)
         except OSError as error:
-            log.warning("hashes will be computed again next time: %s", error)
+            _LOG.warning("hashes will be computed again next time: %s", error)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from seg2d3d_ros.simulation.samples import FacadeSamples
 from seg2d3d_ros.simulation.truth import TruthWriter, describe
 from seg2d3d_ros.simulation.world import Shot, World
 
-logger = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
 
@@ -73,7 +73,7 @@ def simulate(
         duration_s=world.drive.duration_s,
         path_length_m=world.drive.length_m,
     )
-    logger.info("wrote %s: %s", out, summary)
+    _LOG.info("wrote %s: %s", out, summary)
     return summary
 
 
