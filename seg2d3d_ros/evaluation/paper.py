@@ -41,13 +41,10 @@ def name_clusters(clusters: Iterable[Cluster]) -> dict[MaskKey, int]:
     rules.rebuild(state)
     out = {}
     for p in rules.pictures:
-        frame = state.frames[p.frame]
-        stamp = frame.picture_stamps_ns[frame.cameras.index(p.camera)]
-        camera = state.cameras[p.camera].name
-        masks = frame.masks[p.camera]
+        masks = state.frames[p.frame].masks[p.camera]
         for mask, i in zip(masks, rules.instances_of_masks(p, len(masks)), strict=True):
             if i:
-                out[stamp, camera, mask.label] = i
+                out[*state.picture(p.frame, p.camera), mask.label] = i
     return out
 
 

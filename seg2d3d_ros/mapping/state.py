@@ -91,6 +91,11 @@ class MapState:
         """Return the cameras by position; none before the first cluster."""
         return self.rig.cameras if self.rig is not None else ()
 
+    def picture(self, frame: int, camera: int) -> tuple[int, str]:
+        """Return the stamp of the picture that a camera took at a frame, and its name."""
+        f = self.frames[frame]
+        return f.picture_stamps_ns[f.cameras.index(camera)], self.cameras[camera].name
+
     @property
     def now_ns(self) -> int:
         """Return the stamp of the newest frame; 0 before the first."""

@@ -89,14 +89,12 @@ def _in_masks(
 ) -> IntArray:
     wanted, found = set(masks), [np.zeros(0, dtype=np.int64)]
     for picture in pictures:
-        frame = state.frames[picture.frame]
-        stamp = frame.picture_stamps_ns[frame.cameras.index(picture.camera)]
-        camera = state.cameras[picture.camera].name
-        if not any(w[:2] == (stamp, camera) for w in wanted):
+        taken = state.picture(picture.frame, picture.camera)
+        if not any(w[:2] == taken for w in wanted):
             continue
-        for k, mask in enumerate(frame.masks[picture.camera]):
-            if (stamp, camera, mask.label) in wanted:
-                wanted.discard((stamp, camera, mask.label))
+        for k, mask in enumerate(state.frames[picture.frame].masks[picture.camera]):
+            if (*taken, mask.label) in wanted:
+                wanted.discard((*taken, mask.label))
                 found.append(picture.seen.ids[picture.seen.mask == k])
     _refuse(wanted)
     return np.unique(np.concatenate(found))

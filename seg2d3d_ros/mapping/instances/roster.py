@@ -261,12 +261,10 @@ class Roster:
         self, frame: int, camera: int, names: Iterable[Name], num_tracked: list[int]
     ) -> list[MaskAssignment]:
         """Return the masks of a picture with their names."""
-        f = self._state.frames[frame]
-        stamp_ns = f.picture_stamps_ns[f.cameras.index(camera)]
-        model = self._state.cameras[camera].name
+        taken, masks = self._state.picture(frame, camera), self._state.frames[frame].masks[camera]
         return [
-            MaskAssignment(stamp_ns, model, m.label, n.instance, n.score, num, m.class_id)
-            for m, n, num in zip(f.masks[camera], names, num_tracked, strict=True)
+            MaskAssignment(*taken, m.label, n.instance, n.score, num, m.class_id)
+            for m, n, num in zip(masks, names, num_tracked, strict=True)
         ]
 
     def replace_names(self, names: Mapping[tuple[int, int], list[MaskAssignment]]) -> None:

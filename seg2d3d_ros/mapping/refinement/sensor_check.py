@@ -125,17 +125,16 @@ class SensorCheck:
                     "cameras that were turned, and may be wrong",
                 )
             return
+        if abs(odometry_scale - 1.0) <= _MOST_USUAL_BIAS:
+            return
         told = 100.0 * (1.0 / odometry_scale - 1.0)
-        if abs(odometry_scale - 1.0) > _MOST_USUAL_BIAS:
-            if self.has_turned_cameras:
-                # What was matched while they were taken for right is wrong, sooner than wheels.
-                take_odometry_scale(state)
-                self.remarks += (
-                    f"odometry tells {abs(told):.0f} % {'more' if told > 0 else 'less'} way than "
-                    "the cameras that were turned; the map has the odometry's metres",
-                )
-                return
-            self.remarks += (
-                f"odometry tells {abs(told):.0f} % {'more' if told > 0 else 'less'} way than "
-                "cameras and GNSS: check its wheel radius, or the cameras' baseline and mounting",
+        said = f"odometry tells {abs(told):.0f} % {'more' if told > 0 else 'less'} way than "
+        if self.has_turned_cameras:
+            # What was matched while they were taken for right is wrong, sooner than wheels.
+            take_odometry_scale(state)
+            said += "the cameras that were turned; the map has the odometry's metres"
+        else:
+            said += (
+                "cameras and GNSS: check its wheel radius, or the cameras' baseline and mounting"
             )
+        self.remarks += (said,)
