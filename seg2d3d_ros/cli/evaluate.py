@@ -149,9 +149,10 @@ def _check(args: argparse.Namespace, names: list[str]) -> None:
     external = [name for name in names if name in ("bytetrack", "ocsort")]
     if external and args.baselines_python is None:
         raise ConfigError(
-            f"{' and '.join(external)} come from the package 'trackers', which brings another "
-            "OpenCV: make an environment (python -m venv E; E/bin/pip install 'trackers>=2,<3') "
-            "and give --baselines-python E/bin/python"
+            f"{' and '.join(external)}: of the package 'trackers', which brings another OpenCV; "
+            "`make baselines` makes an environment for it (elsewhere: python -m venv E; "
+            "E/bin/pip install 'trackers>=2,<3'): give --baselines-python "
+            ".venv-baselines/bin/python"
         )
     for path in (args.json, args.figure):
         if path is not None and not path.absolute().parent.is_dir():
