@@ -158,6 +158,7 @@ class Pipeline:
                 *remarks,
                 *self._accounts.remarks(),
                 *self.segmentation.remarks,
+                *self._clusters.remarks,
                 *self._mapping.remarks,
             ),
         )

@@ -132,7 +132,7 @@ class KeyframeCorners:
 
         here = [pair for pair in self._pairs if pair.a in images and pair.b in grays]
         found = self._threads.map(match, here)
-        told = list(zip(here, found, strict=True))
+        told = [(p, seen) for p, seen in zip(here, found, strict=True) if p.is_in_step]
         self._withheld += [(pair, frame, seen) for pair, seen in told if not pair.is_believed]
         return [seen for pair, seen in told if pair.is_believed]
 

@@ -45,8 +45,8 @@ class DepthSampler:
         """Prepare for a rig; pairs of cameras that share most of their view measure each other."""
         self._rig = rig
         self._cameras = [ShrunkCamera(c) for c in rig.cameras]
-        wide = [(p.a, p.b) for p in pairs if not p.is_narrow]
-        self._partner = {**{b: a for a, b in wide}, **dict(wide)}
+        wide = [p for p in pairs if not p.is_narrow]
+        self._partner = {**{p.b: (p.a, p) for p in wide}, **{p.a: (p.b, p) for p in wide}}
         self._begin = begin
         self._begun: tuple[LocalFrame, Callable[[], list[DepthSamples]]] | None = None
         self.clear()
@@ -117,8 +117,8 @@ class DepthSampler:
             return None
         turn = (self._count + c) % len(_BASELINES)
         T_local_cam = shot.frame.T_local_base @ self._rig.cameras[c].T_base_cam
-        partner = self._partner.get(c, -1)
-        if turn % 2 == 0 and partner in shot.pictures:
+        partner, pair = self._partner.get(c, (-1, None))
+        if turn % 2 == 0 and partner in shot.pictures and pair is not None and pair.is_in_step:
             T_base_partner = self._rig.cameras[partner].T_base_cam
             T = transforms.invert(shot.frame.T_local_base @ T_base_partner) @ T_local_cam
             return partner, shot.pictures[partner], T

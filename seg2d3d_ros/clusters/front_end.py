@@ -119,7 +119,8 @@ class FrontEnd:
     @property
     def scale(self) -> str:
         """Return `metric` if odometry or a stereo baseline fixes the scale, else `unknown`."""
-        return "metric" if self._rig.has_odometry or self.num_overlap_matches >= 30 else "unknown"
+        has_baseline = self.num_overlap_matches >= 30 and any(p.is_in_step for p in self._pairs)
+        return "metric" if self._rig.has_odometry or has_baseline else "unknown"
 
     def process(self, moment: RigFrame) -> LocalFrame:
         """Take the pictures of one moment; the frame returned is a keyframe if it became one."""

@@ -23,6 +23,10 @@ _MIN_SHARE = 0.04
 # 1 - correlation of patches that show the same.
 _ALIKE = 0.35
 _FULL_SHARE = 0.5
+# What looks alike in pictures of one moment lies on the epipolar line, nine times in ten at least.
+_LEAST_AGREED = 0.5
+_MIN_ALIKE = 60
+_FADING = 0.9
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,10 @@ class CameraPair:
 
     Turning removes the rotation between the two, so that only the displacement by depth is left
     for the flow.
+
+    Attributes:
+        is_in_step: What looks alike in both lies where cameras that sit as stated, and fire at one
+            moment, see it. Else their matches tell no metres, until they are mounted otherwise.
     """
 
     def __init__(self, rig: Rig, a: int, b: int, shared: float = 1.0) -> None:
@@ -55,6 +63,7 @@ class CameraPair:
         T_b_a = transforms.invert(self._cam_b.T_base_cam) @ self._cam_a.T_base_cam
         if not np.array_equal(T_b_a, self._T_b_a):
             self._turn.is_right = False
+            self.is_in_step, self._num_alike, self._num_agreed = True, 0.0, 0.0
         self._T_b_a = T_b_a
         self._ground = GroundMatcher(self._cam_a, self._cam_b)
         grid = np.stack(
@@ -83,6 +92,7 @@ class CameraPair:
         """Take over what another pair found out about the mounting, if of the same cameras."""
         if {self.a, self.b} == {other.a, other.b}:
             self._turn.hear(other._turn)
+            self.is_in_step &= other.is_in_step
 
     def find_turn(self, scale: float | None = 1.0) -> FloatArray | None:
         """Return by what w (3,) R_b_a is otherwise than on the rig: R_b_a = exp(w) @ R_b_a(rig).
@@ -126,10 +136,16 @@ class CameraPair:
         self._learn(
             at_infinity[rows], guess[good], uv, np.isfinite(depth_m[rows]) & (error < _ALIKE)
         )
+        num = len(rows)
         ground = self._ground.match((image_a, image_b), uv_a, rays_a, depth_m, T_b_a)
         rows, uv = np.concatenate([rows, ground.rows]), np.concatenate([uv, ground.uv_px])
         error = np.concatenate([error, ground.error])
-        error[self._epipolar_px(rays_a[rows], uv, T_b_a) > 1.0] = np.inf
+        is_aside = self._epipolar_px(rays_a[rows], uv, T_b_a) > 1.0
+        if T_b_a is self._T_b_a:
+            away_px = np.linalg.norm(uv - at_infinity[rows], axis=1)
+            is_telling = (error < _ALIKE) & (away_px > 1.5 * _MIN_DISPARITY_PX)
+            self._agree(is_aside[:num][is_telling[:num]])
+        error[is_aside] = np.inf
         order = np.lexsort((error, rows))
         first = order[np.flatnonzero(np.diff(rows[order], prepend=-1))]
         best = np.full((len(uv_a), 2), np.nan)
@@ -145,6 +161,13 @@ class CameraPair:
         self._turn.add(
             *(models.normalize(self._cam_b, p[rows]) for p in (infinity_px, guess_px, uv_px))
         )
+
+    def _agree(self, is_aside: np.ndarray) -> None:
+        """Hear which of the newest corners that look alike (n,) lie off the epipolar line."""
+        self._num_alike = _FADING * self._num_alike + len(is_aside)
+        self._num_agreed = _FADING * self._num_agreed + float((~is_aside).sum())
+        if self._num_alike >= _MIN_ALIKE and self._num_agreed < _LEAST_AGREED * self._num_alike:
+            self.is_in_step = False
 
     def _guesses(
         self, rays_a: FloatArray, visible: np.ndarray, depth_m: FloatArray, T_b_a: FloatArray

@@ -30,6 +30,8 @@ _SIGMA_SCALE = 0.05
 # Without odometry the metres are those of the matches: they may be wrong by any factor.
 _SIGMA_METRES = 1.0
 _MIN_SIGMAS, _MIN_LEFT_PX, _LEAST_GAIN_WITH_METRES = 8.0, 0.1, 0.75
+# Cameras that fire apart look turned, too, but no turn explains what they see.
+_MOST_LEFT_PX = 1.0
 _FIRST_LOSS_PX, _LAST_LOSS_PX, _NARROWING = 8.0, 1.0, 0.7
 _ROUNDS = 10
 
@@ -126,7 +128,8 @@ class PairTurn:
         missed_px = float(np.median(np.linalg.norm(e, axis=1)))
         left_px = max(float(np.median(np.linalg.norm(e - J @ x, axis=1))), _MIN_LEFT_PX)
         size = float(np.linalg.norm(x[:3]))
-        if size < _MIN_TURN_RAD or left_px > _LEAST_GAIN_WITH_METRES * missed_px:
+        most_left_px = min(_LEAST_GAIN_WITH_METRES * missed_px, _MOST_LEFT_PX)
+        if size < _MIN_TURN_RAD or left_px > most_left_px:
             return None
         axis = np.r_[x[:3] / size, 0.0]
         sigma = left_px * float(np.sqrt(axis @ np.linalg.solve(A, axis)))

@@ -69,6 +69,7 @@ class ClusterStage:
         self._assembler = Assembler(config.clusters, rig, expects_segmentation)
         pairs = overlapping_pairs(rig)
         self._beside = Threads(config.runtime.num_threads)
+        self._pairs = pairs
         self._front_end = FrontEnd(config, rig, self._odometry, pairs, self._beside)
         begin_depths = begin_depths or partial(self._beside.begin, DepthMeter(config, rig).measure)
         self._depths = DepthSampler(rig, pairs, begin_depths) if config.clusters.depths else None
@@ -118,6 +119,18 @@ class ClusterStage:
         """Return what happened besides clusters, by name."""
         late = self.num_late_segmentations
         return {"late_segmentations": float(late)} if late else {}
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Return what was found about cameras, as sentences."""
+        names = [camera.name for camera in self._rig.cameras]
+        apart = {tuple(sorted((names[p.a], names[p.b]))) for p in self._pairs if not p.is_in_step}
+        return tuple(
+            f"{a} and {b} do not fire at one moment though their stamps say so, or sit otherwise "
+            "than stated: little of what looks alike in both lies where it should; matches "
+            "between them were left out, and tell no metres"
+            for a, b in sorted(apart)
+        )
 
     def _drain(self, flush: bool) -> list[Cluster]:
         out: list[Cluster] = []

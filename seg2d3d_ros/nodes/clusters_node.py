@@ -159,7 +159,12 @@ class ClustersNode(SensorNode):
             },
             "run": self.accounts.run,
             "received": self.accounts.received,
-            "remarks": [*self.setup.rig.remarks, *self.silences.remarks(), *late],
+            "remarks": [
+                *self.setup.rig.remarks,
+                *self.silences.remarks(),
+                *late,
+                *self.stage.remarks,
+            ],
             "wall_s": self.wall_s(),
         }
 

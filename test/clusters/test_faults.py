@@ -47,6 +47,23 @@ def noisy(frame, seed, gain=1.0):
     return replace(frame, image=np.clip(gain * frame.image + noise, 0, 255).astype(np.uint8))
 
 
+@pytest.mark.parametrize(("num_late", "scale"), [(0, "metric"), (2, "unknown")])
+def test_stereo_whose_stamps_are_of_other_moments_claims_no_metres(stereo_drive, num_late, scale):
+    # the right picture was taken 0.8 m before the left one of the same stamp
+    rows = zip(stereo_drive.images[num_late:], stereo_drive.images, strict=False)
+    images = [[left, right] for (left, _), (_, right) in rows]
+    drive = replace(stereo_drive, images=images, stamps_ns=stereo_drive.stamps_ns[num_late:])
+    drive.T_world_base = drive.T_world_base[num_late:]
+    stage = ClusterStage(CONFIG, drive.rig, expects_segmentation=False)
+    clusters = [c for item in drive.frames() for c in stage.push(item)] + stage.finish()
+    assert {c.scale for c in clusters} == {scale}
+    assert len(stage.remarks) == (num_late > 0)
+    assert all("left and right do not fire at one moment" in r for r in stage.remarks)
+    est, _ = track(clusters, drive)
+    # 0.3 % of 15 m; a drift of scale of one camera
+    assert error_m(est, drive, with_scale=scale == "unknown") < 0.05
+
+
 @pytest.mark.parametrize("has_odometry", [False, True])
 def test_cameras_that_fire_in_turn_share_one_path(
     make_camera, make_drive, make_poses, has_odometry

@@ -120,6 +120,32 @@ def test_match_different_places_finds_next_to_nothing(scene, corridor):
     assert len(found.rows) < 0.02 * len(uv_a)
 
 
+@pytest.mark.parametrize(("way_m", "is_in_step"), [(0.0, True), (0.05, True), (0.8, False)])
+def test_match_tells_pictures_that_were_taken_apart(scene, corridor, way_m, is_in_step):
+    # 0.05 m is 5 ms at 10 m/s; 0.8 m are more than the 0.6 m between the cameras
+    rig, (image_a, _), uv_a = scene
+    before = POSE @ transforms.rigid(np.eye(3), [-way_m, 0.0, 0.0])
+    image_b = corridor.render(rig.cameras[1], before)
+    there, back = CameraPair(rig, 0, 1), CameraPair(rig, 1, 0)
+    for _ in range(5):
+        there.match(image_a, image_b, uv_a, np.full(len(uv_a), np.nan))
+    assert there.is_in_step is is_in_step
+    back.hear(there)
+    assert back.is_in_step is is_in_step
+
+
+def test_match_pictures_whose_poses_are_told_are_never_out_of_step(scene, corridor):
+    # cameras that fire in turn: where each was is known
+    rig, (image_a, _), uv_a = scene
+    way = transforms.rigid(np.eye(3), [-0.8, 0.0, 0.0])
+    image_b = corridor.render(rig.cameras[1], POSE @ way)
+    T_b_a = transforms.invert(way @ rig.cameras[1].T_base_cam) @ rig.cameras[0].T_base_cam
+    pair = CameraPair(rig, 0, 1)
+    for _ in range(5):
+        pair.match(image_a, image_b, uv_a, np.full(len(uv_a), np.nan), T_b_a)
+    assert pair.is_in_step
+
+
 def test_match_black_picture_or_no_corners_gives_nothing(scene):
     rig, (image_a, image_b), uv_a = scene
     pair = CameraPair(rig, 0, 1)

@@ -77,6 +77,18 @@ def test_find_without_odometry_takes_wrong_metres_for_no_turn(given):
     assert not turn.is_right
 
 
+def test_find_without_odometry_takes_pictures_of_other_moments_for_no_turn():
+    """To one side, what a camera sees 0.7 m earlier looks turned, but for some 2.5 px."""
+    rng = np.random.default_rng(0)
+    turn = PairTurn(FOCAL_PX)
+    for _ in range(5):
+        rays = np.c_[rng.uniform(0.2, 0.8, 100), rng.uniform(0.1, 0.4, 100), np.ones(100)]
+        far = rays * rng.uniform(6.0, 15.0, (100, 1))
+        stated, earlier = far + [-BASELINE_M, 0.0, 0.0], far + [-BASELINE_M, 0.0, 0.7]
+        turn.add(rays[:, :2], stated[:, :2] / stated[:, 2:], earlier[:, :2] / earlier[:, 2:])
+    assert turn.find(None) is None
+
+
 def test_find_without_odometry_does_not_tell_a_turn_that_looks_like_other_metres():
     # straight ahead on a road, a turn about the way moves all as a longer baseline does
     y = np.linspace(0.1, 0.4, 100)
