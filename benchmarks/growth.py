@@ -173,6 +173,8 @@ def sum_up(moments: list[Moment], way_m: np.ndarray) -> dict[str, object]:
     quarters = []
     for q in range(4):
         rows = np.flatnonzero((share > q / 4) & (share <= (q + 1) / 4 + 1e-9))
+        if not len(rows):
+            raise SystemExit(f"a drive of {way[-1]:.0f} m is too short for quarters to compare")
         first = max(rows[0] - 1, 0)
         length = way[rows[-1]] - way[first]
         cost = (cpu[rows[-1]] - cpu[first]) / max(length, 1e-9)
