@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -132,6 +134,18 @@ def test_match_tells_pictures_that_were_taken_apart(scene, corridor, way_m, is_i
     assert there.is_in_step is is_in_step
     back.hear(there)
     assert back.is_in_step is is_in_step
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_match_cameras_calibrated_to_a_third_of_a_degree_are_in_step(scene, axis):
+    rig, (image_a, image_b), uv_a = scene
+    left, right = rig.cameras
+    turn = transforms.exp(np.deg2rad(0.33) * np.eye(6)[axis])
+    stated = replace(rig, cameras=(left, replace(right, T_base_cam=right.T_base_cam @ turn)))
+    pair = CameraPair(stated, 0, 1)
+    for _ in range(5):
+        pair.match(image_a, image_b, uv_a, np.full(len(uv_a), np.nan))
+    assert pair.is_in_step
 
 
 def test_match_pictures_whose_poses_are_told_are_never_out_of_step(scene, corridor):
