@@ -67,12 +67,13 @@ class ClusterStage:
         self._rig = rig
         self._odometry = OdometryBuffer(config.clusters)
         self._assembler = Assembler(config.clusters, rig, expects_segmentation)
-        pairs = overlapping_pairs(rig)
+        self._pairs = overlapping_pairs(rig)
         self._beside = Threads(config.runtime.num_threads)
-        self._pairs = pairs
-        self._front_end = FrontEnd(config, rig, self._odometry, pairs, self._beside)
-        begin_depths = begin_depths or partial(self._beside.begin, DepthMeter(config, rig).measure)
-        self._depths = DepthSampler(rig, pairs, begin_depths) if config.clusters.depths else None
+        self._front_end = FrontEnd(config, rig, self._odometry, self._pairs, self._beside)
+        self._depths: DepthSampler | None = None
+        if config.clusters.depths:
+            begin = begin_depths or partial(self._beside.begin, DepthMeter(config, rig).measure)
+            self._depths = DepthSampler(rig, self._pairs, begin)
         self._sequence = 0
         self._session = 0
         self._num_overlap = 0
