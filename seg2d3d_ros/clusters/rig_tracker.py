@@ -34,8 +34,7 @@ class RigTracker:
         """Share the configured corners evenly among the cameras."""
         limits = config.clusters
         share = max(limits.max_features // len(rig.cameras), _FEWEST_CORNERS)
-        settings = (share, limits.min_feature_distance_px, NEAR if rig.has_odometry else FAR)
-        self.trackers = [Tracker(*settings) for _ in rig.cameras]
+        self.trackers = [Tracker(share, limits.min_feature_distance_px) for _ in rig.cameras]
         self.exclusion = Exclusion(config.segmentation)
         self._lenses = rig.cameras
         self._threads = threads
@@ -65,10 +64,12 @@ class RigTracker:
             Grey pictures (h, w) uint8 by camera.
         """
 
+        reach = NEAR if known.rig.has_odometry else FAR
+
         def work(c: int) -> tuple[int, np.ndarray]:
             image, tracker = moment.frames[c].image, self.trackers[c]
             gray = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
-            tracker.advance(gray, self._guess(c, known, T_local_base))
+            tracker.advance(gray, self._guess(c, known, T_local_base), reach)
             never = self.exclusion.look(c, moment.segmentations.get(c))
             if never is not None:
                 at = np.round(tracker.uv_px).astype(int)

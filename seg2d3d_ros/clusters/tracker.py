@@ -112,9 +112,8 @@ def _brightness(image: np.ndarray, uv: FloatArray) -> FloatArray:
 class Tracker:
     """Live tracks of one camera: ids (n,) and where they are now, uv_px (n, 2)."""
 
-    def __init__(self, max_features: int, min_distance_px: int, reach: Reach = FAR) -> None:
+    def __init__(self, max_features: int, min_distance_px: int) -> None:
         """Keep up to `max_features` corners that are `min_distance_px` apart."""
-        self._reach = reach
         self._max_features = max_features
         self._min_distance_px = min_distance_px
         self._image: np.ndarray | None = None
@@ -135,10 +134,10 @@ class Tracker:
         misfits = self._references.misfits
         return misfits[~is_among(np.sort(self.ids), misfits)]
 
-    def advance(self, gray: np.ndarray, guess_px: FloatArray) -> None:
+    def advance(self, gray: np.ndarray, guess_px: FloatArray, reach: Reach = FAR) -> None:
         """Follow all tracks into the next picture from guesses (n, 2); those that fail end."""
         if self._image is not None and len(self.ids):
-            uv, good = flow(self._image, gray, self.uv_px, guess_px, self._reach)
+            uv, good = flow(self._image, gray, self.uv_px, guess_px, reach)
             self.ids, self.uv_px = self.ids[good], uv[good]
         self._image, self._corners = gray, None
         self._columns = gray.shape[1] // self._min_distance_px + 1

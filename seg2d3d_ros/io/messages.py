@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from seg2d3d_ros.errors import CalibrationError
 from seg2d3d_ros.io import pictures
-from seg2d3d_ros.io.dead_reckoning import DeadReckoning
+from seg2d3d_ros.io.dead_reckoning import DeadReckoning, is_usable
 from seg2d3d_ros.io.rosbag_rig import RigSetup
-from seg2d3d_ros.types import Fix, FloatArray, Item, LabelImage
+from seg2d3d_ros.types import Fix, FloatArray, Item, LabelImage, Odometry
 
 
 class MessageReader:
@@ -18,12 +19,12 @@ class MessageReader:
     def __init__(self, setup: RigSetup, base_frame: str) -> None:
         """Take the rig with its fixed links, and the name of base_link among them."""
         self._setup, self._base_frame = setup, base_frame
-        self._wheels = DeadReckoning(setup.T_child_base)
+        self._wheels: DeadReckoning | None = None
 
     @property
     def num_integrated(self) -> int:
         """Return how often odometry without poses was integrated from its twists."""
-        return self._wheels.num_integrated
+        return self._wheels.num_integrated if self._wheels is not None else 0
 
     def item(self, kind: str, camera: str, stamp_ns: int, message: Any) -> Item | str:
         """Return the item of a message, or the reason why there is none.
@@ -42,9 +43,20 @@ class MessageReader:
             labels, reason = pictures.decode_labels(message)
             return reason if labels is None else LabelImage(camera, stamp_ns, labels)
         if kind == "odometry":
-            return self._wheels.item(message, stamp_ns)
+            return self._odometry(message, stamp_ns)
         antenna_base = self._setup.antenna_base(self._base_frame, message.header.frame_id)
         return _fix(message, antenna_base, stamp_ns)
+
+    def _odometry(self, message: Any, stamp_ns: int) -> Odometry | str:
+        if self._wheels is None:
+            if not is_usable(message):
+                return "not_finite"
+            try:
+                frame_id = message.child_frame_id
+                self._wheels = DeadReckoning(self._setup.child_base(self._base_frame, frame_id))
+            except CalibrationError:
+                return "no_transform"
+        return self._wheels.item(message, stamp_ns)
 
 
 def _fix(message: Any, antenna_base: FloatArray, stamp_ns: int) -> Fix | str:

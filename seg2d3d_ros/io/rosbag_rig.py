@@ -36,14 +36,22 @@ class RigSetup:
     Attributes:
         rig: The cameras.
         cameras: Their topics, in the same order.
-        T_child_base: (4, 4) base_link in the odometry's child frame.
         tree: Fixed links of the recording.
     """
 
     rig: Rig
     cameras: tuple[CameraTopics, ...]
-    T_child_base: FloatArray
     tree: FrameTree
+
+    def child_base(self, base_frame: str, frame_id: str) -> FloatArray:
+        """Return base_link (4, 4) in the frame whose motion odometry tells; as one without TF.
+
+        Raises:
+            CalibrationError: TF does not know that frame.
+        """
+        if self.rig.base != "tf":
+            return np.eye(4)
+        return self.tree.lookup(frame_id or base_frame, base_frame)
 
     def antenna_base(self, base_frame: str, frame_id: str) -> FloatArray:
         """Return where a GNSS frame stands in base_link (3,); zero if TF does not know it."""
@@ -74,16 +82,12 @@ def read_setup(bag: RosbagFile, layout: Layout, inputs: InputsConfig) -> RigSetu
         base, cameras = _mounted_bare(usable, remarks)
     if antenna is not None and not tree.connects(inputs.base_frame, antenna.header.frame_id):
         remarks.append(f"no TF to the GNSS frame '{antenna.header.frame_id}': taken as base_link")
-    T_child_base = np.eye(4)
-    if odometry is not None:
+    if odometry is not None and not has_tf:
         child = odometry.child_frame_id or inputs.base_frame
-        if has_tf:
-            T_child_base = tree.lookup(child, inputs.base_frame)
-        else:
-            remarks.append(
-                f"no TF in the recording: odometry of '{child}' is taken as that of base_link, "
-                f"which is the centre of camera '{cameras[0].name}'"
-            )
+        remarks.append(
+            f"no TF in the recording: odometry of '{child}' is taken as that of base_link, "
+            f"which is the centre of camera '{cameras[0].name}'"
+        )
     rig = Rig(
         cameras=tuple(cameras),
         base=base,
@@ -91,7 +95,10 @@ def read_setup(bag: RosbagFile, layout: Layout, inputs: InputsConfig) -> RigSetu
         has_labels=frozenset(t.name for t, _, _ in usable if t.labels),
         remarks=tuple(remarks),
     )
-    return RigSetup(rig, tuple(t for t, _, _ in usable), T_child_base, tree)
+    setup = RigSetup(rig, tuple(t for t, _, _ in usable), tree)
+    if odometry is not None:
+        setup.child_base(inputs.base_frame, odometry.child_frame_id)  # raises before the drive
+    return setup
 
 
 # -------------------------------------------------------------------------------- intrinsics

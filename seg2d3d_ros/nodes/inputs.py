@@ -299,11 +299,21 @@ def _with_absent(setup: RigSetup, layout: Layout, hearing: Hearing) -> RigSetup:
     absent = ", ".join(c.name for c in layout.cameras if c.name not in there)
     remarks = []
     if absent:
-        remarks.append(f"{absent}, announced but without pictures or calibration at the start")
-    if layout.odometry and not hearing.has_heard(layout.odometry):
-        remarks.append(f"odometry of {layout.odometry}, which told no pose or twist at the start")
-    remarks = [f"left out: {r}; configure the nodes again once they send" for r in remarks]
+        remarks.append(
+            f"left out: {absent}, announced but without pictures or calibration at the start; "
+            "configure the nodes again once they send"
+        )
+    is_due = bool(layout.odometry) and not hearing.has_heard(layout.odometry)
+    if is_due:
+        remarks.append(
+            f"odometry of {layout.odometry} told no pose or twist when the first pictures came: "
+            "it counts from when it does"
+        )
     for remark in remarks:
         _LOG.warning(remark)
-    rig = dataclasses.replace(setup.rig, remarks=(*setup.rig.remarks, *remarks))
+    rig = dataclasses.replace(
+        setup.rig,
+        has_odometry=setup.rig.has_odometry or is_due,
+        remarks=(*setup.rig.remarks, *remarks),
+    )
     return dataclasses.replace(setup, rig=rig)

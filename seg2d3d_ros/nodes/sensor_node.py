@@ -133,6 +133,8 @@ class SensorNode(StageNode, ABC):
         names = ", ".join(self._names(setup))
         self.get_logger().info(f"cameras: {names}; base_link by {setup.rig.base}")
         self._ready_s = time.monotonic()
+        if setup.rig.has_odometry:  # from now on it is missed
+            self._silence.hear(ODOMETRY, self._ready_s)
         self._gate = self.create_timer(_GATE_S, self._open_gate, clock=self.steady_clock)
 
     @staticmethod
@@ -221,18 +223,25 @@ class SensorNode(StageNode, ABC):
         item = self._reader.item(kind, camera, stamp_ns, message)
         if isinstance(item, str):
             self.num_skipped[f"{kind}.{item}"] += 1
+            self._say_useless(arrival, item)
             return None
         if isinstance(item, Dropped):
             self._say_useless(arrival, item.reason)
         return item
 
     def _say_useless(self, arrival: Arrival, reason: str) -> None:
-        """Say what to do about a camera of which hardly any picture will ever be used."""
+        """Say what to do about a sensor of which hardly any message will ever be used."""
         cure = ""
         if reason == "unknown_encoding":
             cure = encoding_cure(arrival.camera, arrival.message)
         elif reason == "no_stamp":
             cure = f"{arrival.camera}: pictures without a time (header.stamp is 0) are not used"
+        elif reason == "no_transform":
+            cure = (
+                f"odometry of '{arrival.message.child_frame_id}' is not used: TF does not lead "
+                f"from {self.config.inputs.base_frame} to it; publish that link on /tf_static or "
+                "state it by inputs.transforms, and configure the node again"
+            )
         if cure:
             self.get_logger().error(cure, throttle_duration_sec=_SAY_AGAIN_S)
 

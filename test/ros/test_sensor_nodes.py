@@ -3,6 +3,7 @@
 import itertools
 import json
 
+import numpy as np
 import pytest
 
 pytest.importorskip("rclpy", reason="rclpy is not installed: source env.bash after make setup")
@@ -230,6 +231,42 @@ def test_odometry_that_dies_is_told_while_the_camera_goes_on(start, peer, eventu
     assert "/odom still has a publisher" in message and float(values["silent_s.odometry"]) > 0.5
     remarks = json.loads(peer.call(Flush, "clusters/flush").report)["remarks"]
     assert [r for r in remarks if r.startswith("odometry sent nothing any more after")]
+
+
+def test_odometry_that_begins_long_after_the_pictures_counts_from_then(start, peer, eventually):
+    camera = CameraOnGraph(peer.node)
+    wheels = peer.node.create_publisher(Odometry, "/odom", 10)
+    start("clusters", node__silence_s=0.5, **FAST)
+    peer.listen(msg.Cluster, "clusters", KEEP_ALL)
+    peer.listen(DiagnosticArray, "/diagnostics")
+    assert eventually(lambda: camera.is_heard and wheels.get_subscription_count() == 1)
+    numbers = itertools.count()
+
+    def told():
+        parked = camera.message(0)
+        parked.header.stamp = to_time(T0_NS + next(numbers) * STEP_NS)
+        camera.send(parked)
+        return [s.message for m in peer.heard["/diagnostics"][-1:] for s in m.status]
+
+    assert eventually(lambda: any("odometry has sent nothing for" in text for text in told()))
+    first = next(numbers)
+    for i in range(first, first + 60):
+        rolling = Odometry()
+        rolling.header.stamp = to_time(T0_NS + i * STEP_NS)
+        rolling.pose.pose.position.x, rolling.pose.pose.orientation.w = 0.2 * (i - first), 1.0
+        wheels.publish(rolling)
+        seen = camera.message(i - first)
+        seen.header.stamp = rolling.header.stamp
+        camera.send(seen)
+    flushed = peer.call(Flush, "clusters/flush")
+    assert flushed.success, flushed.message
+    remarks = json.loads(flushed.report)["remarks"]
+    assert not [r for r in remarks if "left out" in r]
+    assert eventually(lambda: any(c.is_last for c in peer.heard["clusters"]))
+    clusters = [from_cluster(c) for c in peer.heard["clusters"]]
+    assert "it counts from when it does" in " ".join(clusters[0].rig.remarks)
+    told_m = [np.linalg.norm(o.T_i_j[:3, 3]) for c in clusters for o in c.odometry]
+    assert max(told_m, default=0.0) > 0.5
 
 
 def test_camera_that_is_announced_and_never_sends_is_left_out_and_named(start, peer, eventually):
