@@ -147,8 +147,7 @@ class FrontEnd:
     def _ask_for_odometry(self, stamp_ns: int) -> None:
         """Begin a local map without odometry that has ended, or not begun.
 
-        One that was founded without stays so, unless it can still be given the metres of odometry
-        that begins.
+        One that was founded without stays so until odometry has told it the metres.
         """
         is_there = self._odometry.has_begun(stamp_ns) and not self._odometry.is_over(stamp_ns)
         has_odometry = self._is_odometry_due and is_there
@@ -161,12 +160,11 @@ class FrontEnd:
     def _take_metres(self) -> bool:
         """Give the map the metres of odometry that began after it; return whether it has them.
 
-        What clusters have told in other units stays as it was told.
+        What clusters told in other units gets its metres where they are put together.
         """
         if self.scale == "metric":
             return True
-        is_told = not self.map.keyframes or self.frames[0] is not self.map.keyframes[0]
-        stretch = 0.0 if is_told else self._stretch_to_odometry()
+        stretch = self._stretch_to_odometry()
         if not stretch:
             return False
         self.map.stretch(stretch)

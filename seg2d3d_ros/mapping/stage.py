@@ -98,11 +98,15 @@ class MappingStage:
         cluster = self._state.renamed(self._continuation.renumber(cluster, self._state.rig))
         self._full = None
         self._sequence = cluster.sequence
-        increment = self._placing.add(cluster)
+        increment, is_moved = self._placing.add(cluster)
         self._surface.add(cluster, increment.frames)
         for fix in cluster.fixes:
             self._georeference.push(fix)
-        is_moved = self._bend(self._loops.push(cluster, increment.frames, self._placing.positions))
+        if is_moved:
+            self._follow()
+        is_moved |= self._bend(
+            self._loops.push(cluster, increment.frames, self._placing.positions)
+        )
         if self._placing.place():
             self._follow()
             is_moved = True

@@ -158,7 +158,7 @@ def test_stage_odometry_that_begins_later_gives_its_metres_to_all_of_the_map(
     items = [
         i for i in odometry_drive.items() if not isinstance(i, Odometry) or i.stamp_ns >= begin_ns
     ]
-    # what a cluster has told stays as it is: the first one must not be told before odometry is
+    # what a cluster has told stays as it was told: the first one comes after odometry here
     config = override(CONFIG, {"clusters.cluster_keyframes": 20})
     clusters = run(odometry_drive.rig, items, config)
     assert {c.scale for c in clusters} == {"metric"}
@@ -169,6 +169,27 @@ def test_stage_odometry_that_begins_later_gives_its_metres_to_all_of_the_map(
     assert np.linalg.norm(est[:, :3, 3] - gt[:, :3, 3], axis=1).max() < 0.5
     depth = clusters[0].depths.depth_m
     assert not len(depth) or np.median(depth) < 30.0
+
+
+def test_stage_odometry_that_begins_after_a_cluster_was_told_gives_metres_to_those_after(
+    odometry_drive,
+):
+    begin_ns = odometry_drive.stamps_ns[25]
+    items = [
+        i for i in odometry_drive.items() if not isinstance(i, Odometry) or i.stamp_ns >= begin_ns
+    ]
+    clusters = run(odometry_drive.rig, items)
+    scales = [c.scale for c in clusters]
+    assert (scales[0], scales[-1]) == ("unknown", "metric")
+    assert scales == sorted(scales, reverse=True)  # unknown, then metric to the end
+    assert {c.session for c in clusters} == {0}
+    true = dict(zip(odometry_drive.stamps_ns, odometry_drive.T_world_base, strict=True))
+    ends = [clusters[-1].frames[k] for k in (0, -1)]
+    told, way = (
+        np.linalg.norm(a[:3, 3] - b[:3, 3])
+        for a, b in ([f.T_local_base for f in ends], [true[f.stamp_ns] for f in ends])
+    )
+    assert told == pytest.approx(way, rel=0.05)
 
 
 def test_stage_same_items_twice_are_bitwise_equal(stereo_clusters, stereo_drive):

@@ -16,7 +16,7 @@ _TYPICAL_DISTANCE_M = 15.0
 
 
 def align(
-    state: MapState, cluster: Cluster, T_world_local: FloatArray
+    state: MapState, cluster: Cluster, T_world_local: FloatArray, has_other_unit: bool = False
 ) -> tuple[FloatArray, float | None]:
     """Hold a cluster against what it shares with the map; realign it where it lies off.
 
@@ -24,6 +24,7 @@ def align(
         state: The map.
         cluster: The cluster, not yet part of it.
         T_world_local: (4, 4) where its local frame was so far.
+        has_other_unit: Lengths in it are others than in the cluster before.
 
     Returns:
         Where it is, a similarity where the scale is unknown, and the median distance of shared
@@ -36,8 +37,8 @@ def align(
     local = cluster.landmarks.points_local[shared]
     off = transforms.apply(T_world_local, local) - known[shared]
     residual = float(np.median(np.linalg.norm(off, axis=1)))
-    if residual > _MAX_RESIDUAL_M * state.unit:
-        has_free_scale = cluster.scale == "unknown"
+    if has_other_unit or residual > _MAX_RESIDUAL_M * state.unit:
+        has_free_scale = has_other_unit or cluster.scale == "unknown"
         found = align_points(known[shared], local, has_free_scale, delta_m=_LOSS_M * state.unit)
         if not found.is_degenerate and found.residual_m < residual:
             return found.S_a_b, found.residual_m

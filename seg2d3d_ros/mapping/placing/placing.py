@@ -43,17 +43,26 @@ class Placing:
         """Return the origin of ENU, once the map lies in it."""
         return self._georeference.origin if self.is_placed else None
 
-    def add(self, cluster: Cluster) -> MapIncrement:
-        """Hold a cluster against the map, and add it there."""
-        if cluster.session == 0 or not self._state.frames:
-            self._scale = cluster.scale  # the map's is that of its first session
-        self.T_world_local, residual = align(self._state, cluster, self.T_world_local)
+    def add(self, cluster: Cluster) -> tuple[MapIncrement, bool]:
+        """Hold a cluster against the map, and add it there.
+
+        Returns:
+            What it added, and whether the whole map took its metres: odometry began with it.
+        """
+        brings_metres = False
+        if cluster.session == 0 or not self._state.frames:  # the map's is that of its first session
+            brings_metres = cluster.scale == "metric" and self._scale == "unknown"
+            self._scale = cluster.scale
+        T, residual = align(self._state, cluster, self.T_world_local, brings_metres)
+        self.T_world_local = T
         if residual is not None:
             self.worst_residual_m = max(self.worst_residual_m or 0.0, residual)
+        if brings_metres and not self.is_placed:
+            self._stretch(1.0 / float(np.cbrt(np.linalg.det(T[:3, :3]))))
         increment = self._state.add(cluster, self.T_world_local)
         if self._scale == "unknown" and self._state.unit == 1.0:
             self._state.unit = unit_of(cluster)
-        return increment
+        return increment, brings_metres
 
     def follow(self, motion: FloatArray) -> None:
         """Follow the newest frame, which closing loops moved (4, 4)."""
@@ -65,8 +74,7 @@ class Placing:
             return
         scale = sensors.find_scale(self._state)
         if scale is not None:
-            self._carry(np.diag([scale, scale, scale, 1.0]), scale)
-            self._state.unit = 1.0
+            self._stretch(scale)
             self._scale = "metric"
 
     def place_again(self) -> None:
@@ -92,6 +100,11 @@ class Placing:
     def positions(self) -> tuple[PositionPrior, ...]:
         """Return GNSS as factors of keyframes, once the map lies in its frame."""
         return self._georeference.factors(self._state) if self.is_placed else ()
+
+    def _stretch(self, scale: float) -> None:
+        """Give the map its metres, so many to what counted as one."""
+        self._carry(np.diag([scale, scale, scale, 1.0]), scale)
+        self._state.unit = 1.0
 
     def _carry(self, S: FloatArray, scale: float) -> None:
         self._state.transform(S, scale)

@@ -44,6 +44,14 @@ def test_align_unknown_scale_is_found(clusters):
     assert residual < 0.01
 
 
+@pytest.mark.parametrize(("has_other_unit", "found"), [(False, 1.0), (True, 1 / 1.01)])
+def test_align_small_change_of_unit_is_found_where_there_is_one(
+    state, clusters, has_other_unit, found
+):
+    T, _ = align(state, scaled(clusters[1], 1.01), np.eye(4), has_other_unit)
+    assert np.cbrt(np.linalg.det(T[:3, :3])) == pytest.approx(found, abs=1e-3)
+
+
 def test_align_nothing_shared_tells_nothing(state, clusters):
     ids = clusters[1].landmarks.ids + 100_000
     other = replace(clusters[1], landmarks=replace(clusters[1].landmarks, ids=ids))

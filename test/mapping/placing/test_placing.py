@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from street_maker import make_drive, make_street, moved, scaled
+from street_maker import DriveOptions, make_drive, make_street, moved, scaled
 
 from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.mapping.archive import Archive, MemoryStore
@@ -41,6 +41,11 @@ class Ground:
 @pytest.fixture
 def clusters():
     return make_drive(make_street(2)).clusters
+
+
+@pytest.fixture
+def short():
+    return make_drive(make_street(3), DriveOptions(size=16, overlap=6)).clusters[:4]
 
 
 def placed(clusters, fixes, scale="metric"):
@@ -117,6 +122,35 @@ def test_take_scale_of_ground_only_where_nothing_else_tells_metres(clusters):
         placing.take_scale_of_ground(Ground(3.0))
         np.testing.assert_allclose(steps(path(state)), 3.0 * steps(before), atol=1e-9)
         assert (placing.scale, state.unit) == ("metric", 1.0)
+
+
+def test_add_metric_cluster_gives_all_that_came_in_other_units_its_metres(short):
+    _, true = placed(short[:3], Fixes(TURN))
+    placing, state = placed([scaled(c, 0.3) for c in short[:2]], Fixes(TURN), "unknown")
+    assert placing.scale == "unknown" and state.unit != 1.0
+    assert placing.add(short[2])[1]
+    assert (placing.scale, state.unit) == ("metric", 1.0)
+    ids = true.landmark_ids()
+    np.testing.assert_allclose(state.points(ids), true.points(ids), atol=0.02)
+    old = len(
+        {f.stamp_ns for c in short[:2] for f in c.frames} - {f.stamp_ns for f in short[2].frames}
+    )
+    np.testing.assert_allclose(steps(path(state)[:old]), steps(path(true)[:old]), atol=1e-3)
+    assert not placing.add(short[3])[1]
+
+
+def test_add_metric_cluster_to_a_map_that_gnss_has_placed_leaves_what_was_there(short):
+    fixes = Fixes(np.diag([2.0, 2.0, 2.0, 1.0]), 2.0)
+    placing, state = placed([scaled(c, 0.5) for c in short[:2]], fixes, "unknown")
+    fixes.origin = ORIGIN
+    assert placing.place()
+    before = path(state)
+    shared = {f.stamp_ns for f in short[2].frames}
+    apart = [f.stamp_ns not in shared for f in state.frames]
+    placing.add(short[2])
+    assert np.array_equal(path(state)[: len(before)][apart], before[apart])
+    assert placing.scale == "metric"
+    assert np.cbrt(np.linalg.det(placing.T_world_local[:3, :3])) == pytest.approx(1.0, rel=0.01)
 
 
 def test_scale_is_that_of_the_first_session(clusters):
