@@ -50,7 +50,8 @@ class Placing:
             What it added, and whether the whole map took its metres: odometry began with it.
         """
         brings_metres = False
-        if cluster.session == 0 or not self._state.frames:  # the map's is that of its first session
+        # The map's scale is that of its first session.
+        if cluster.session == 0 or not self._state.frames:
             brings_metres = cluster.scale == "metric" and self._scale == "unknown"
             self._scale = cluster.scale
         T, residual = align(self._state, cluster, self.T_world_local, brings_metres)
