@@ -96,6 +96,15 @@ class MapState:
         f = self.frames[frame]
         return f.picture_stamps_ns[f.cameras.index(camera)], self.cameras[camera].name
 
+    def T_world_cam(self, frame: int, camera: int) -> FloatArray:
+        """Return the pose (4, 4) that a camera has at a frame."""
+        return self.frames[frame].T_world_base @ self.cameras[camera].T_base_cam
+
+    @property
+    def keyframes(self) -> list[int]:
+        """Return the positions of all keyframes in `frames`."""
+        return [k for k, f in enumerate(self.frames) if f.is_keyframe]
+
     @property
     def now_ns(self) -> int:
         """Return the stamp of the newest frame; 0 before the first."""

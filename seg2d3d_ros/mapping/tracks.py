@@ -66,7 +66,7 @@ class TrackFinder:
             names: What the masks of each picture are called, by (frame, camera).
         """
         self._state, self._landmarks, self._names = state, landmarks, names
-        self._keyframes = [k for k, f in enumerate(state.frames) if f.is_keyframe]
+        self._keyframes = state.keyframes
 
     def by_landmark(self, wanted: Collection[int]) -> dict[int, Tracks]:
         """Return the tracks of the landmarks of some buildings."""
@@ -113,13 +113,12 @@ class TrackFinder:
         """Return the rays to landmarks by their owner (num_ids,), by instance, 0 being none."""
         ids, columns = [np.zeros(0, np.int64)], [np.zeros((0, 7))]
         for k in keyframes:
-            frame = self._state.frames[k]
-            seen = frame.held.seen
+            seen = self._state.frames[k].held.seen
             known = self._state.canonical(seen.ids)
             rows = np.flatnonzero(owner[known])
             for c in np.unique(seen.camera[rows]).tolist():
                 some, camera = rows[seen.camera[rows] == c], self._state.cameras[c]
-                T_world_cam = frame.T_world_base @ camera.T_base_cam
+                T_world_cam = self._state.T_world_cam(k, c)
                 xy = models.normalize(camera, seen.uv_px[some])
                 ray = np.c_[xy, np.ones(len(some))] @ T_world_cam[:3, :3].T
                 ray /= np.linalg.norm(ray, axis=1, keepdims=True)

@@ -20,7 +20,6 @@ from seg2d3d_ros.mapping.refinement.regions import (
     adjust_region,
     region_problem,
 )
-from seg2d3d_ros.mapping.refinement.sightings import keyframes_of
 from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.types import FloatArray, IntArray
 
@@ -52,7 +51,7 @@ def settle(
         (n, 4, 4) how each frame of the map moved, p_new = T @ p_old; None where the adjustment
         was put back or too little was seen.
     """
-    keyframes = keyframes_of(state)
+    keyframes = state.keyframes
     free = set(_free(state, keyframes, loops, bend).tolist())
     free.discard(0)
     near = {j for k in free for j in range(k - _MARGIN, k + _MARGIN + 1)}

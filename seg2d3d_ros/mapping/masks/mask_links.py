@@ -179,7 +179,7 @@ def samples_of(state: MapState, key: int) -> tuple[FloatArray, FloatArray]:
     uv = _spread(mask_at(state, key))
     depth = _depth(state, frame, camera, uv)
     rays = np.c_[models.normalize(model, uv), np.ones(len(uv))]
-    points = transforms.apply(_camera_pose(state, frame, camera), rays * depth[:, None])
+    points = transforms.apply(state.T_world_cam(frame, camera), rays * depth[:, None])
     known = np.isfinite(depth)
     return points[known], depth[known]
 
@@ -188,11 +188,6 @@ def _spread(mask: Mask) -> FloatArray:
     """Return about forty pixels (n, 2) spread over a mask."""
     step = max(1, pixel_masks.area(mask.bbox_px, mask.runs) // _NUM_SAMPLES)
     return pixel_masks.every_nth_pixel(mask.bbox_px, mask.runs, step, step // 2).astype(float)
-
-
-def _camera_pose(state: MapState, frame: int, camera: int) -> FloatArray:
-    """Return T_world_cam of a picture (4, 4)."""
-    return state.frames[frame].T_world_base @ state.cameras[camera].T_base_cam
 
 
 def _depth(state: MapState, frame: int, camera: int, uv_px: FloatArray) -> FloatArray:
@@ -204,7 +199,7 @@ def _depth(state: MapState, frame: int, camera: int, uv_px: FloatArray) -> Float
     known = np.isfinite(points[:, 0])
     if known.sum() < _MIN_LANDMARKS or not len(uv_px):
         return np.full(len(uv_px), np.nan)
-    T_cam_world = transforms.invert(_camera_pose(state, frame, camera))
+    T_cam_world = transforms.invert(state.T_world_cam(frame, camera))
     z = transforms.apply(T_cam_world, points[known])[:, 2]
     _, near = cKDTree(f.uv_px[rows][known]).query(uv_px, k=3)
     return np.asarray(np.sort(z[near], axis=1)[:, 1])
@@ -220,8 +215,8 @@ def _link(state: MapState, others: list[_Regions], now: _Regions) -> MaskLinks:
     is_followed = others[0].camera == now.camera
     # Cameras that look apart share a strip, and a strip of a mask may look like that of any other.
     few = _MIN_SAMPLES if is_followed else _MIN_SAMPLES_BESIDE
-    poses = np.stack([_camera_pose(state, r.frame, r.camera) for r in others])
-    T_now_other = transforms.invert(_camera_pose(state, now.frame, now.camera)) @ poses
+    poses = np.stack([state.T_world_cam(r.frame, r.camera) for r in others])
+    T_now_other = transforms.invert(state.T_world_cam(now.frame, now.camera)) @ poses
     camera = state.cameras[others[0].camera]
     forth = _shares_now(others, now, T_now_other, state.cameras[now.camera], few)
     back = _shares_then(others, now, transforms.invert(T_now_other), camera, few)
@@ -269,8 +264,8 @@ def _link_boxes(state: MapState, then: _Regions, now: _Regions, linked: MaskLink
     a, b = (_without(r.numbers, keys) for r, keys in ((then, linked.a), (now, linked.b)))
     if not len(a) or not len(b):
         return _NONE
-    T_now_then = transforms.invert(_camera_pose(state, now.frame, now.camera))
-    T_now_then = T_now_then @ _camera_pose(state, then.frame, then.camera)
+    T_now_then = transforms.invert(state.T_world_cam(now.frame, now.camera))
+    T_now_then = T_now_then @ state.T_world_cam(then.frame, then.camera)
     overlap = box_overlaps(
         state.cameras[now.camera], then.boxes_px[a], T_now_then[:3, :3], now.boxes_px[b]
     )

@@ -149,7 +149,7 @@ def show(
     if not labelled.tiles:
         return nothing
     model = state.cameras[camera]
-    T_world_cam = state.frames[frame].T_world_base @ model.T_base_cam
+    T_world_cam = state.T_world_cam(frame, camera)
     half_angle_rad = float(np.arctan(models.radius_limit(model)))
     near = labelled.in_cone(T_world_cam, half_angle_rad, range_m)
     if not len(near):

@@ -100,7 +100,7 @@ def _followed(
     frame = state.frames[picture.frame]
     rows = np.flatnonzero(instance_of > 0)
     ids = picture.seen.ids[rows]
-    T_world_cam = frame.T_world_base @ state.cameras[picture.camera].T_base_cam
+    T_world_cam = state.T_world_cam(picture.frame, picture.camera)
     depth = (state.points(ids) - T_world_cam[:3, 3]) @ T_world_cam[:3, 2]
     unsure = ~are_sure(state.sigma(ids), depth)
     if not unsure.any():

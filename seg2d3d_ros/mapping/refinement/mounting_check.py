@@ -247,7 +247,7 @@ class _Evidence:
 
 def _stretches(state: MapState, is_own: bool) -> list[Stretch]:
     """Return some stretches of keyframes, spread evenly over the drive."""
-    keyframes = [k for k, f in enumerate(state.frames) if f.is_keyframe]
+    keyframes = state.keyframes
     starts = list(range(0, len(keyframes) - _STRETCH_KEYFRAMES + 1, _STRETCH_KEYFRAMES))
     if len(starts) > _MAX_STRETCHES:
         chosen = np.linspace(0, len(starts) - 1, _MAX_STRETCHES).round().astype(int)

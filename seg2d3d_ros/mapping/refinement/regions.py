@@ -23,7 +23,7 @@ from seg2d3d_ros.mapping.refinement.refinement import (
     refine,
     seen_often,
 )
-from seg2d3d_ros.mapping.refinement.sightings import MOST_AT_ONCE, Observed, keyframes_of, observed
+from seg2d3d_ros.mapping.refinement.sightings import MOST_AT_ONCE, Observed, observed
 from seg2d3d_ros.mapping.refinement.thinning import near_matches, thinned
 from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.types import IntArray
@@ -62,7 +62,7 @@ def refine_map(state: MapState, positions: tuple[bundle.PositionPrior, ...]) -> 
     Returns:
         The landmarks that were adjusted, and counters.
     """
-    keyframes = keyframes_of(state)
+    keyframes = state.keyframes
     if len(keyframes) <= MOST_AT_ONCE:
         return refine(state, positions)
     skimmed = _skim(state, keyframes)

@@ -27,11 +27,6 @@ class Observed:
     uv_ideal_px: FloatArray
 
 
-def keyframes_of(state: MapState) -> list[int]:
-    """Return the positions of all keyframes in `state.frames`."""
-    return [k for k, f in enumerate(state.frames) if f.is_keyframe]
-
-
 def observed(
     state: MapState, keyframes: Sequence[int] | None = None, wanted: np.ndarray | None = None
 ) -> Observed:
@@ -42,7 +37,7 @@ def observed(
         keyframes: Positions in `state.frames`; all keyframes without them.
         wanted: (n,) bool by landmark id; all landmarks without it.
     """
-    keyframes = keyframes_of(state) if keyframes is None else list(keyframes)
+    keyframes = state.keyframes if keyframes is None else list(keyframes)
     empty = np.zeros(0, dtype=np.int64)
     if not keyframes:
         return Observed(keyframes, empty, empty, empty, np.zeros((0, 2)))
@@ -68,7 +63,7 @@ def track_batches(state: MapState) -> Iterator[Observed]:
     Short maps are one batch. Otherwise a batch holds the landmarks that a stretch of keyframes was
     the first to see; it reads that stretch, some keyframes after it, and those that came back.
     """
-    keyframes = keyframes_of(state)
+    keyframes = state.keyframes
     if len(keyframes) <= MOST_AT_ONCE:
         yield observed(state, keyframes)
         return

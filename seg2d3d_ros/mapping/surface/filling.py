@@ -165,7 +165,7 @@ class FacadeFiller:
         """
         k, c, named = picture
         camera = self._state.cameras[c]
-        T_world_cam = self._state.frames[k].T_world_base @ camera.T_base_cam
+        T_world_cam = self._state.T_world_cam(k, c)
         rows = self._rows_of({a.instance for a in named})
         toward = T_world_cam[:3, 3] - self._centers[rows]
         distance = np.linalg.norm(toward, axis=1)

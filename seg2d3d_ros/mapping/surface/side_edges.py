@@ -122,7 +122,7 @@ class EdgeFinder:
 
     def _look(self, k: int, c: int, j: int) -> _Ends:
         frame, camera = self._state.frames[k], self._state.cameras[c]
-        T_world_cam = frame.T_world_base @ camera.T_base_cam
+        T_world_cam = self._state.T_world_cam(k, c)
         rays = _rays(camera, T_world_cam, _extremes(frame.masks[c][j]))
         flat = np.linalg.norm(rays[:, :2], axis=1)
         plan, slopes = rays[:, :2] / flat[:, None], rays[4:, 2] / flat[4:]

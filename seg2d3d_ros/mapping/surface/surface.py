@@ -130,7 +130,7 @@ class SurfaceMap:
         for rows in np.split(order, ends) if len(order) else []:
             frame, c = int(a["frame"][rows[0]]), int(a["camera"][rows[0]])
             xy = models.normalize(cameras[c], a["uv_px"][rows].astype(np.float64))
-            T_world_cam = self._state.frames[frame].T_world_base @ cameras[c].T_base_cam
+            T_world_cam = self._state.T_world_cam(frame, c)
             p_cam = np.c_[xy, np.ones(len(rows))] * depth[rows, None]
             points[rows] = transforms.apply(T_world_cam, p_cam)
             away = points[rows] - T_world_cam[:3, 3]

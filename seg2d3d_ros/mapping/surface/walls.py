@@ -71,7 +71,7 @@ def raise_walls(
     for i in facades.keys() & surfaces.keys():
         facades[i] += guess_gables(facades[i], surfaces[i])
     filler = FacadeFiller(state, measured, facades)
-    filler.look([k for k, f in enumerate(state.frames) if f.is_keyframe], names)
+    filler.look(state.keyframes, names)
     return filler.filled(), filler.cells()
 
 
@@ -87,7 +87,7 @@ def surfaces_of(
     """
     usable = (landmarks.instances > 0) & (landmarks.sigma_m < _MAX_LANDMARK_SIGMA_M)
     points = landmarks.points_map[usable]
-    path = np.stack([f.T_world_base[:3, 3] for f in state.frames if f.is_keyframe])
+    path = np.stack([state.frames[k].T_world_base[:3, 3] for k in state.keyframes])
     toward = path[cKDTree(path).query(points)[1]] - points
     toward /= np.maximum(np.linalg.norm(toward, axis=1, keepdims=True), 1e-9)
     scatter = _EDGES_PER_SIGMA * landmarks.sigma_m[usable].astype(np.float64)

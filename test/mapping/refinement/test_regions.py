@@ -99,7 +99,7 @@ def test_refine_map_gnss_places_a_long_drive_of_one_camera(short):
 
 def test_regions_cover_every_keyframe_but_the_anchor_and_hold_what_is_around(street, short):
     state = state_of(street)
-    skimmed = regions._skim(state, sightings.keyframes_of(state))
+    skimmed = regions._skim(state, state.keyframes)
     found = list(regions._regions(60, skimmed, True))
     assert sorted({k for r in found for k in r.free}) == list(range(1, 60))
     assert found[0].free == tuple(range(1, 22))
@@ -122,7 +122,7 @@ def came_back(street):
 
 def test_regions_hold_keyframes_that_came_back(street, short):
     state = came_back(street)
-    keyframes = sightings.keyframes_of(state)
+    keyframes = state.keyframes
     assert len(keyframes) == 120
     first, *_ = regions._regions(120, regions._skim(state, keyframes), True)
     back = [k for k in first.held if k >= 60]
