@@ -84,18 +84,9 @@ def _make(edge: SideEdge, wall: FloatArray, normal: FloatArray, sigma_m: float) 
     ends = seen.centers[:, 2:] + seen.slopes * distance[:, None]
     low = float(np.quantile(ends[:, 0], _LOW_QUANTILE))
     high = float(np.clip(np.quantile(ends[:, 1], _HIGH_QUANTILE), low + CELL_M, low + _HIGHEST_M))
-    along = np.array([-normal[1], normal[0], 0.0])
-    start = min(float(edge.xy @ along[:2]), float((edge.xy + wall) @ along[:2]))
-    sizes = np.array([np.linalg.norm(wall), high - low])
-    shape = tuple(np.ceil(sizes / CELL_M).astype(np.int64).tolist())
-    return Facade(
-        normal=np.array([*normal, 0.0]),
-        offset_m=float(edge.xy @ normal),
-        sigma_m=sigma_m,
-        axes=np.stack([along, [0.0, 0.0, 1.0]]),
-        start_m=np.array([start, low]),
-        measured=np.zeros(shape, dtype=bool),
-        dense=np.zeros(shape, dtype=bool),
-        cells=np.ones(shape, dtype=bool),
-        is_fine=False,
+    along = np.array([-normal[1], normal[0]])
+    start = min(float(edge.xy @ along), float((edge.xy + wall) @ along))
+    size_m = np.array([np.linalg.norm(wall), high - low])
+    return Facade.unmeasured(
+        normal, float(edge.xy @ normal), sigma_m, np.array([start, low]), size_m
     )

@@ -115,6 +115,29 @@ class Facade:
     is_fine: bool
     is_guess: bool = False
 
+    @staticmethod
+    def unmeasured(
+        normal_xy: FloatArray,
+        offset_m: float,
+        sigma_m: float,
+        start_m: FloatArray,
+        size_m: FloatArray,
+    ) -> Facade:
+        """Return a wall on which nothing was measured: all cells of a rectangle (2,) of it."""
+        cells = np.ones(np.ceil(size_m / CELL_M).astype(np.int64), dtype=bool)
+        along = np.array([-normal_xy[1], normal_xy[0], 0.0])
+        return Facade(
+            normal=np.array([*normal_xy, 0.0]),
+            offset_m=offset_m,
+            sigma_m=sigma_m,
+            axes=np.stack([along, [0.0, 0.0, 1.0]]),
+            start_m=start_m,
+            measured=~cells,
+            dense=~cells,
+            cells=cells,
+            is_fine=False,
+        )
+
     @property
     def is_wall(self) -> bool:
         """Return whether it stands upright."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -81,18 +82,7 @@ def _make(
     along = np.array([-normal[1], normal[0], 0.0])
     at = front.offset_m * float(front.normal @ along)
     start = at if float(front.normal @ along) < 0.0 else at - _DEPTH_M
-    sizes = np.array([_DEPTH_M, heights_m[1] - heights_m[0]])
-    shape = tuple(np.ceil(sizes / CELL_M).astype(np.int64).tolist())
-    none = np.zeros(shape, dtype=bool)
-    return Facade(
-        normal=normal,
-        offset_m=offset_m,
-        sigma_m=CELL_M,
-        axes=np.stack([along, [0.0, 0.0, 1.0]]),
-        start_m=np.array([start, heights_m[0]]),
-        measured=none,
-        dense=none,
-        cells=~none,
-        is_fine=False,
-        is_guess=True,
-    )
+    size_m = np.array([_DEPTH_M, heights_m[1] - heights_m[0]])
+    start_m = np.array([start, heights_m[0]])
+    wall = Facade.unmeasured(normal[:2], offset_m, CELL_M, start_m, size_m)
+    return replace(wall, is_guess=True)
