@@ -23,7 +23,7 @@ from seg2d3d_ros.mapping.surface.gables import guess_gables
 from seg2d3d_ros.mapping.surface.plane_sweep import SweptWall, find_heading, sweep_walls
 from seg2d3d_ros.mapping.surface.side_edges import EdgeFinder
 from seg2d3d_ros.mapping.tracks import Names, TrackFinder, Tracks
-from seg2d3d_ros.types import PointCloud
+from seg2d3d_ros.types import FloatArray, PointCloud
 
 # Landmarks that scatter more tell nothing; no more than this counts of what they do. Their sigma
 # is that of rays which miss by a pixel, and they miss by less than half of one.
@@ -127,11 +127,11 @@ def find_all_facades(
         edges: Finds where masks end.
     """
     found = {i: find_facades(s, reach_m, seed=i) for i, s in surfaces.items()}
-    sure = [i for i, some in found.items() if some and some[0].is_fine]
-    unsure = sorted(surfaces.keys() - set(sure))
-    headings = _headings({i: surfaces[i] for i in unsure}, {i: surfaces[i] for i in sure}, found)
-    near = {i for i, (_, distance) in headings.items() if distance < _NEIGHBOUR_M}
-    asked = {i: h for i, (h, distance) in headings.items() if distance < _SWEPT_NEIGHBOUR_M}
+    sure = _Sure(surfaces, found)
+    unsure = sorted(surfaces.keys() - set(sure.ids))
+    neighbours = {i: sure.nearest(surfaces[i].points[:, :2].mean(axis=0)) for i in unsure}
+    near = {i for i, (distance, _) in neighbours.items() if distance < _NEIGHBOUR_M}
+    asked = {i: h for i, (distance, h) in neighbours.items() if distance < _SWEPT_NEIGHBOUR_M}
     swept = _sweep_all(tracks, asked)
     lone = tracks.by_landmark([i for i in unsure if i not in asked])
     together = _headings_together(lone)
@@ -148,6 +148,26 @@ def find_all_facades(
     return found
 
 
+class _Sure:
+    """Buildings whose first wall tells its direction by itself; others ask the nearest of them."""
+
+    def __init__(
+        self, surfaces: Mapping[int, MeasuredSurface], found: Mapping[int, list[Facade]]
+    ) -> None:
+        self.ids = [i for i, some in found.items() if some and some[0].is_fine]
+        self._headings = [found[i][0].heading_rad for i in self.ids]
+        places = [surfaces[i].points[:, :2].mean(axis=0) for i in self.ids]
+        self._tree = cKDTree(np.reshape(places, (-1, 2)))
+
+    def nearest(self, xy: FloatArray) -> tuple[float, float]:
+        """Return how far from a place (2,) the nearest one is, infinite without any; its heading.
+
+        The heading is the angle of the normal of its first wall.
+        """
+        distance, k = self._tree.query(xy)
+        return float(distance), self._headings[int(k)] if self.ids else 0.0
+
+
 def _stand_on_edges(
     found: dict[int, list[Facade]],
     edges: EdgeFinder,
@@ -156,8 +176,7 @@ def _stand_on_edges(
     reach_m: float,
 ) -> None:
     """Add walls on side edges to buildings that have none along them which is known better."""
-    sure = {i: some for i, some in found.items() if some and some[0].is_fine}
-    for i, (heading, standing) in sorted(_walls_on_edges(edges, surfaces, sure).items()):
+    for i, (heading, standing) in sorted(_walls_on_edges(edges, _Sure(surfaces, found)).items()):
         tracked, own = swept.get(i, []), found.get(i, [])
         new = []
         for wall in standing:
@@ -178,38 +197,14 @@ def _is_surer(own: Facade, standing: Facade) -> bool:
     return bool(own.measured.sum() >= _STURDY_CELLS or beside < within)
 
 
-def _walls_on_edges(
-    edges: EdgeFinder, surfaces: Mapping[int, MeasuredSurface], sure: Mapping[int, list[Facade]]
-) -> dict[int, tuple[float, list[Facade]]]:
+def _walls_on_edges(edges: EdgeFinder, sure: _Sure) -> dict[int, tuple[float, list[Facade]]]:
     """Return the direction of a sure building nearby, and the walls of that on side edges."""
-    if not sure:
-        return {}
-    ids = list(sure)
-    tree = cKDTree(np.stack([surfaces[i].points[:, :2].mean(axis=0) for i in ids]))
     out = {}
-    for i, some in edges.beside(ids).items():
-        distance, k = min(tree.query(e.xy) for e in some)
-        heading = sure[ids[int(k)]][0].heading_rad
+    for i, some in edges.beside(sure.ids).items() if sure.ids else ():
+        distance, heading = min(sure.nearest(e.xy) for e in some)
         walls = raise_on_edges(some, heading) if distance < _EDGE_NEIGHBOUR_M else []
         if walls:
             out[i] = heading, walls
-    return out
-
-
-def _headings(
-    unsure: Mapping[int, MeasuredSurface],
-    sure: Mapping[int, MeasuredSurface],
-    found: Mapping[int, list[Facade]],
-) -> dict[int, tuple[float, float]]:
-    """Return the direction of the nearest sure building's first wall, and how far that is."""
-    if not sure or not unsure:
-        return {}
-    ids = list(sure)
-    tree = cKDTree(np.stack([sure[i].points[:, :2].mean(axis=0) for i in ids]))
-    out = {}
-    for i, surface in unsure.items():
-        distance, k = tree.query(surface.points[:, :2].mean(axis=0))
-        out[i] = found[ids[int(k)]][0].heading_rad, float(distance)
     return out
 
 
