@@ -12,11 +12,11 @@ from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.geometry.bundle import PositionPrior
 from seg2d3d_ros.mapping.loops.loop import Loop
 from seg2d3d_ros.mapping.refinement.acceptance import Factors, Judge
+from seg2d3d_ros.mapping.refinement.map_problem import MapProblem
 from seg2d3d_ros.mapping.refinement.regions import (
     REGION_SOLVER,
     FactorsByFrame,
     Region,
-    RegionProblem,
     adjust_region,
     region_problem,
 )
@@ -89,7 +89,7 @@ def _most_bent(state: MapState, keyframes: list[int], bend: FloatArray) -> IntAr
     return 1 + much[np.argsort(-apart[much], kind="stable")][:_MOST_BENT]
 
 
-def _adjust(state: MapState, problem: RegionProblem, known: Factors) -> FloatArray | None:
+def _adjust(state: MapState, problem: MapProblem, known: Factors) -> FloatArray | None:
     """Adjust the region and carry all that hangs on it along; None if it was put back."""
     judge = Judge(state, problem.seen)
     adjust_region(state, problem)

@@ -11,6 +11,12 @@ from seg2d3d_ros.geometry import bundle, map_bundle, transforms
 from seg2d3d_ros.geometry.triangulation import triangulate
 from seg2d3d_ros.mapping import forks
 from seg2d3d_ros.mapping.refinement.acceptance import Factors, Judge, errors_px
+from seg2d3d_ros.mapping.refinement.map_problem import MapProblem, map_problem
+from seg2d3d_ros.mapping.refinement.odometry_scale import (
+    odometry_factors,
+    odometry_scale,
+    take_odometry_scale,
+)
 from seg2d3d_ros.mapping.refinement.sightings import (
     MOST_AT_ONCE,
     Observed,
@@ -26,14 +32,11 @@ MAX_ERROR_PX = 2.5
 _MIN_ACROSS = 5
 _MIN_PARALLAX_RAD = 0.004
 _MAX_RELATIVE_SIGMA = 0.3
-_ROTATION_WEIGHT = 0.04
-MIN_OBSERVATIONS = 50
 SOLVER = bundle.BundleOptions(
     loss_px=0.5, max_iterations=10, function_tolerance=1e-4, sigma_px=3.0
 )
 _LAST_ITERATIONS = 5
 _FAINT = 0.001
-_REST_M = 0.02
 # Landmarks whose observations scatter by more than this, and by so many times what is usual, are
 # none: edges that cross in the picture, and what slid along a surface. Each view of them errs
 # within bounds, but all err alike.
@@ -82,9 +85,9 @@ def refine(
     done = _adjust_twice(state, seen, positions, trust)
     if not done:
         return nothing
-    verdict = judge.compare(done[-1].keep, done[-1].factors, SOLVER)
+    verdict = judge.compare(done[-1].used, done[-1].factors, SOLVER)
     counts = {
-        "refine_observations": float(done[-1].keep.sum()),
+        "refine_observations": float(done[-1].used.sum()),
         "refine_cost_before": verdict.cost_before,
         "refine_cost_after": verdict.cost_after,
         "refine_rejected": float(not verdict.is_accepted),
@@ -104,7 +107,7 @@ def refine(
 
 def _adjust_twice(
     state: MapState, seen: Observed, positions: tuple[bundle.PositionPrior, ...], trust: float
-) -> list[_Adjusted]:
+) -> list[MapProblem]:
     """Adjust in two rounds, or until one fails; the second corrects odometry by `trust`."""
     solver = replace(
         SOLVER, sigma_mount_rad=state.sigma_mount_rad, num_threads=forks.num_allowed()
@@ -113,13 +116,13 @@ def _adjust_twice(
     solver = replace(solver, max_iterations=_LAST_ITERATIONS)
     # Where matches across cameras tell the scale, the nearest ones scatter most.
     last = _Round(MAX_ERROR_PX, 1.0, solver, drops_unsteady=not trust)
-    done: list[_Adjusted] = []
+    done: list[MapProblem] = []
     for one in (first, last):
         scale = 1.0 + trust * (odometry_scale(state) - 1.0) if done and trust else 1.0
         told = odometry_factors(state, scale, one.odometry_weight, one.hears_sideways)
         if not told and not trust:
             told = (_hold_scale(state, seen),)
-        keep = done[-1].keep if done else np.ones(len(seen.ids), dtype=bool)
+        keep = done[-1].used if done else np.ones(len(seen.ids), dtype=bool)
         adjusted = _adjust(state, seen, keep, Factors(told, positions), one)
         if adjusted is None:
             break
@@ -141,43 +144,31 @@ class _Round:
     drops_unsteady: bool = False
 
 
-@dataclass(frozen=True)
-class _Adjusted:
-    """What took part in a round: observations (n,) bool, landmarks (p,), odometry and GNSS."""
-
-    keep: np.ndarray
-    landmarks: IntArray
-    factors: Factors
-
-
 def _adjust(
     state: MapState, seen: Observed, keep: np.ndarray, factors: Factors, one: _Round
-) -> _Adjusted | None:
+) -> MapProblem | None:
     """Adjust once; None, and nothing changed, where too little is left to be adjusted."""
     error_px = errors_px(state, seen)
     keep = keep & (error_px < one.bound_px)
     if one.drops_unsteady:
         keep &= _is_steady(seen.ids, error_px)
-    rows, unique, point = seen_often(seen, keep)
-    if len(rows) < MIN_OBSERVATIONS:
+    problem = map_problem(state, seen, keep, factors)
+    if problem is None:
         return None
-    problem = bundle_problem(state, seen, rows, unique, point, factors)
     # Where thousands of keyframes form loops, no order makes a band of them; cameras that turn
     # see all of them.
     is_band = len(seen.keyframes) <= MOST_AT_ONCE and not any(one.solver.sigma_mount_rad)
     if is_band:
-        result = map_bundle.adjust(problem, one.solver)
+        result = map_bundle.adjust(problem.bundle, one.solver)
     else:
         # With several threads Ceres adds up in the order in which they come.
-        result = bundle.adjust(problem, replace(one.solver, num_threads=1))
+        result = bundle.adjust(problem.bundle, replace(one.solver, num_threads=1))
     for index, T in zip(seen.keyframes, result.T_world_base, strict=True):
         state.frames[index].T_world_base = T
-    state.set_points(unique, result.points_world)
+    state.set_points(problem.landmarks, result.points_world)
     if state.rig is not None and len(result.R_base_cam):
         state.rig = _turned(state.rig, result.R_base_cam)
-    used = np.zeros(len(keep), dtype=bool)
-    used[rows] = True
-    return _Adjusted(used, unique, factors)
+    return problem
 
 
 def _is_steady(ids: IntArray, error_px: FloatArray) -> np.ndarray:
@@ -233,73 +224,6 @@ def _hold_scale(state: MapState, seen: Observed) -> bundle.RelativePrior:
     return bundle.RelativePrior(seen.keyframes[0], seen.keyframes[far], T_first[far], covariance)
 
 
-def take_odometry_scale(state: MapState) -> None:
-    """Give the map the scale of its odometry: adjusting lets it drift, wrong mounts bend it."""
-    rescale(state, 1.0 / odometry_scale(state))
-
-
-def rescale(state: MapState, scale: float) -> None:
-    """Make the map so many times as large; its first frame stays."""
-    origin = state.frames[0].T_world_base[:3, 3].copy()
-    S = np.eye(4)
-    S[:3, :3] *= scale
-    S[:3, 3] = (1.0 - scale) * origin
-    state.transform(S, scale)
-
-
-def odometry_scale(state: MapState) -> float:
-    """Return true way per way the odometry tells, robustly; 1.0 without enough way.
-
-    Increments count by their covariance, so that those of wheels that slipped say nothing.
-    """
-    told, true, variance = [], [], []
-    for (i, j), r in sorted(state.odometry.items()):
-        T = transforms.invert(state.frames[i].T_world_base) @ state.frames[j].T_world_base
-        length = float(np.linalg.norm(r.T_i_j[:3, 3]))
-        if length > 0.2:
-            told.append(length)
-            true.append(float(T[:3, 3] @ r.T_i_j[:3, 3]) / length)
-            variance.append(float(np.trace(r.covariance[3:, 3:])))
-    if sum(told) < 20.0:
-        return 1.0
-    ratio = np.array(true) / np.array(told)
-    good = np.abs(ratio - np.median(ratio)) < 0.2
-    weight = np.array(told)[good] / np.array(variance)[good]
-    scale = float(weight @ np.array(true)[good] / (weight @ np.array(told)[good]))
-    return scale if 0.8 < scale < 1.25 else 1.0
-
-
-def odometry_factors(
-    state: MapState, scale: float, weight: float, hears_sideways: bool = False
-) -> tuple[bundle.RelativePrior, ...]:
-    """Return the odometry with its way multiplied by `scale`, heard as much as `weight` says.
-
-    With `hears_sideways` only along the way. Between pictures of cameras that fire in turn it
-    alone says how far aside of each other they sit, and that tells the scale.
-    """
-    out = []
-    for (i, j), r in sorted(state.odometry.items()):
-        T = r.T_i_j.copy()
-        T[:3, 3] *= scale
-        covariance = r.covariance.copy()
-        if hears_sideways:
-            covariance[3:, 3:] += (1.0 / weight - 1.0) * _along(T[:3, 3], covariance[3:, 3:])
-        else:
-            covariance[3:, 3:] /= weight
-        covariance[:3, :3] /= min(weight, _ROTATION_WEIGHT)
-        out.append(bundle.RelativePrior(i, j, T, covariance, True))
-    return tuple(out)
-
-
-def _along(way: FloatArray, covariance: FloatArray) -> FloatArray:
-    """Return the part of a covariance (3, 3) that lies along a way (3,); all of it at rest."""
-    length = float(np.linalg.norm(way))
-    if length < _REST_M:
-        return covariance
-    direction = way / length
-    return float(direction @ covariance @ direction) * np.outer(direction, direction)
-
-
 def retriangulate(state: MapState, adjusted: IntArray) -> int:
     """Place all tracks that were not adjusted anew, from every keyframe's rays.
 
@@ -344,48 +268,3 @@ def _place_anew(state: MapState, seen: Observed, adjusted: IntArray) -> int:
     points = np.where(good[:, None], found.points, np.nan)
     state.set_points(unique[free], points[free], found.sigma_m[free])
     return int((fixed | good).sum())
-
-
-def seen_often(seen: Observed, keep: np.ndarray) -> tuple[IntArray, IntArray, IntArray]:
-    """Return rows (m,) of landmarks kept twice or more, these (p,), and the place of each (m,)."""
-    rows = np.flatnonzero(keep)
-    _, index, count = np.unique(seen.ids[rows], return_inverse=True, return_counts=True)
-    rows = rows[count[index] >= 2]
-    unique, point = np.unique(seen.ids[rows], return_inverse=True)
-    return rows, unique, point
-
-
-def bundle_problem(
-    state: MapState,
-    seen: Observed,
-    rows: IntArray,
-    unique: IntArray,
-    point: IntArray,
-    factors: Factors,
-) -> bundle.BundleProblem:
-    """Put a problem together; without GNSS the first keyframe stays."""
-    place = {k: i for i, k in enumerate(seen.keyframes)}
-    relative = tuple(
-        replace(r, i=place[r.i], j=place[r.j])
-        for r in factors.relative
-        if r.i in place and r.j in place
-    )
-    fixes = tuple(
-        bundle.PositionPrior(place[p.frame], p.position_world, p.covariance)
-        for p in factors.positions
-        if p.frame in place
-    )
-    constant = np.zeros(len(seen.keyframes), dtype=bool)
-    constant[0] = not fixes
-    return bundle.BundleProblem(
-        cameras=state.cameras,
-        T_world_base=np.stack([state.frames[k].T_world_base for k in seen.keyframes]),
-        is_constant=constant,
-        points_world=state.points(unique),
-        frame=seen.frame[rows],
-        camera=seen.camera[rows],
-        point=point,
-        uv_ideal_px=seen.uv_ideal_px[rows],
-        relative=relative,
-        positions=fixes,
-    )

@@ -12,21 +12,12 @@ import numpy as np
 from seg2d3d_ros.geometry import bundle, map_bundle
 from seg2d3d_ros.mapping import forks
 from seg2d3d_ros.mapping.refinement.acceptance import Factors, errors_px
-from seg2d3d_ros.mapping.refinement.refinement import (
-    MAX_ERROR_PX,
-    MIN_OBSERVATIONS,
-    SOLVER,
-    Refinement,
-    bundle_problem,
-    odometry_factors,
-    odometry_scale,
-    refine,
-    seen_often,
-)
+from seg2d3d_ros.mapping.refinement.map_problem import MapProblem, map_problem
+from seg2d3d_ros.mapping.refinement.odometry_scale import odometry_factors, odometry_scale
+from seg2d3d_ros.mapping.refinement.refinement import MAX_ERROR_PX, SOLVER, Refinement, refine
 from seg2d3d_ros.mapping.refinement.sightings import MOST_AT_ONCE, Observed, observed
 from seg2d3d_ros.mapping.refinement.thinning import near_matches, thinned
 from seg2d3d_ros.mapping.state import MapState
-from seg2d3d_ros.types import IntArray
 
 _LOG = logging.getLogger(__name__)
 _REGION, _OVERLAP, _MARGIN = 150, 30, 20
@@ -137,28 +128,9 @@ class FactorsByFrame:
         return Factors(tuple(relative), tuple(positions))
 
 
-@dataclass(frozen=True)
-class RegionProblem:
-    """A region ready to be adjusted.
-
-    Attributes:
-        seen: What its keyframes saw.
-        used: (n,) bool by observation: takes part.
-        landmarks: (p,) landmarks that take part.
-        factors: Odometry and GNSS of what moves.
-        bundle: The problem; its frames are those of `seen`.
-    """
-
-    seen: Observed
-    used: np.ndarray
-    landmarks: IntArray
-    factors: Factors
-    bundle: bundle.BundleProblem
-
-
 def region_problem(
     state: MapState, keyframes: list[int], region: Region, factors: FactorsByFrame
-) -> RegionProblem | None:
+) -> MapProblem | None:
     """Put the problem of a region together; None where too little was seen.
 
     Args:
@@ -172,17 +144,14 @@ def region_problem(
     seen = thinned(state, observed(state, [keyframes[k] for k in at]))
     keep = errors_px(state, seen) < MAX_ERROR_PX
     keep &= np.isin(seen.ids, np.unique(seen.ids[is_free[seen.frame]]))
-    rows, unique, point = seen_often(seen, keep)
-    if len(rows) < MIN_OBSERVATIONS:
-        return None
     known = factors.of(seen.keyframes, {keyframes[k] for k in region.free})
-    problem = bundle_problem(state, seen, rows, unique, point, known)
-    used = np.zeros(len(keep), dtype=bool)
-    used[rows] = True
-    return RegionProblem(seen, used, unique, known, replace(problem, is_constant=~is_free))
+    problem = map_problem(state, seen, keep, known)
+    if problem is None:
+        return None
+    return replace(problem, bundle=replace(problem.bundle, is_constant=~is_free))
 
 
-def adjust_region(state: MapState, problem: RegionProblem) -> None:
+def adjust_region(state: MapState, problem: MapProblem) -> None:
     """Adjust a region; frames between keyframes and other landmarks are left where they are."""
     solver = replace(REGION_SOLVER, num_threads=forks.num_allowed())
     result = map_bundle.adjust(problem.bundle, solver)

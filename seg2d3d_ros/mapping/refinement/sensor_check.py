@@ -15,7 +15,7 @@ from seg2d3d_ros.mapping.refinement.mounting_check import (
     way_by_matches,
 )
 from seg2d3d_ros.mapping.refinement.odometry_clock import find_clock_offsets
-from seg2d3d_ros.mapping.refinement.refinement import rescale, take_odometry_scale
+from seg2d3d_ros.mapping.refinement.odometry_scale import rescale, take_odometry_scale
 from seg2d3d_ros.mapping.refinement.wheel_slip import distrust, find_slips
 from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.types import RelativePose, Rig

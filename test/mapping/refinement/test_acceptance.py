@@ -8,12 +8,8 @@ from test_refinement import jittered, poses, state_of
 
 from seg2d3d_ros.geometry import bundle, map_bundle, transforms
 from seg2d3d_ros.mapping.refinement.acceptance import Factors, Judge, errors_px
-from seg2d3d_ros.mapping.refinement.refinement import (
-    SOLVER,
-    odometry_factors,
-    refine,
-    retriangulate,
-)
+from seg2d3d_ros.mapping.refinement.odometry_scale import odometry_factors
+from seg2d3d_ros.mapping.refinement.refinement import SOLVER, refine, retriangulate
 from seg2d3d_ros.mapping.refinement.sightings import observed
 
 

@@ -20,7 +20,7 @@ from seg2d3d_ros.mapping.refinement.mounting_check import (
     find_mount_errors,
     way_by_matches,
 )
-from seg2d3d_ros.mapping.refinement.refinement import rescale
+from seg2d3d_ros.mapping.refinement.odometry_scale import rescale
 from seg2d3d_ros.mapping.state import MapState
 
 AXES = {"x": 0, "y": 1, "z": 2}

@@ -14,11 +14,8 @@ from street_maker import (
 
 from seg2d3d_ros.geometry import bundle, transforms
 from seg2d3d_ros.mapping.archive import FrameContent
-from seg2d3d_ros.mapping.refinement.refinement import (
-    odometry_scale,
-    refine,
-    retriangulate,
-)
+from seg2d3d_ros.mapping.refinement.odometry_scale import odometry_scale
+from seg2d3d_ros.mapping.refinement.refinement import refine, retriangulate
 from seg2d3d_ros.mapping.state import MapState
 
 

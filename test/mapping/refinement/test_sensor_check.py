@@ -14,7 +14,7 @@ from seg2d3d_ros.geometry.geodesy import enu_to_geodetic
 from seg2d3d_ros.mapping import stage as stage_module
 from seg2d3d_ros.mapping.refinement import sensor_check
 from seg2d3d_ros.mapping.refinement.mounting_check import MountError
-from seg2d3d_ros.mapping.refinement.refinement import odometry_scale
+from seg2d3d_ros.mapping.refinement.odometry_scale import odometry_scale
 from seg2d3d_ros.mapping.stage import MappingStage
 from seg2d3d_ros.types import Fix, Origin
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from street_maker import SINGLE, STEREO, DriveOptions, make_cluster, make_street, observe
 
-from seg2d3d_ros.mapping.refinement.refinement import odometry_scale
+from seg2d3d_ros.mapping.refinement.odometry_scale import odometry_scale
 from seg2d3d_ros.mapping.refinement.wheel_slip import distrust, find_slips
 from seg2d3d_ros.mapping.state import MapState
 
