@@ -16,6 +16,7 @@ from seg2d3d_ros.mapping.refinement.mounting import (
     Stretch,
     measure_mounts,
 )
+from seg2d3d_ros.mapping.refinement.thinning import rank_in_picture
 from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.types import Camera, FloatArray, IntArray, Rig
 
@@ -291,10 +292,7 @@ def _stretch(state: MapState, keyframes: list[int], is_own: bool) -> Stretch:
 def _thinned(frame: IntArray, camera: IntArray, ids: IntArray) -> np.ndarray:
     """Return which observations (n,) belong to the landmarks seen most often in each picture."""
     _, index, count = np.unique(ids, return_inverse=True, return_counts=True)
-    picture = frame * 64 + camera
-    order = np.lexsort((ids, -count[index], picture))
-    rank = np.empty(len(order), dtype=np.int64)
-    rank[order] = np.arange(len(order)) - np.searchsorted(picture[order], picture[order])
+    rank = rank_in_picture(frame, camera, -count[index], ids)
     return np.isin(ids, ids[rank < _LANDMARKS_PER_PICTURE]) & (count[index] >= 2)
 
 

@@ -22,7 +22,7 @@ from seg2d3d_ros.types import RelativePose, Rig
 
 _MOST_USUAL_BIAS = 0.06
 # What the turn of a camera is misjudged by before the whole map is adjusted with it.
-_SIGMA_MOUNT_RAD = np.deg2rad(0.3)
+_SIGMA_TURNED_RAD = np.deg2rad(0.3)
 
 
 class SensorCheck:
@@ -64,7 +64,7 @@ class SensorCheck:
             state.rig = corrected(state.rig, errors)
             loose = {c for e in errors for c in (*e.cameras, *e.against)}
             state.sigma_mount_rad = tuple(
-                float(_SIGMA_MOUNT_RAD * (c in loose)) for c in range(len(state.cameras))
+                float(_SIGMA_TURNED_RAD * (c in loose)) for c in range(len(state.cameras))
             )
             # Cameras that overlap took lengths from the turn between them: metres that are
             # off by a tenth are too far for the adjustment to find back to.

@@ -34,7 +34,7 @@ def thinned(state: MapState, seen: Observed, per_picture: int = LANDMARKS_PER_PI
     is_across = np.bincount(index, weights=_together(near), minlength=len(count)) > 0
     often = np.minimum(count, _ENOUGH_VIEWS) + 2 * _ENOUGH_VIEWS * is_across
     shuffled = (near.ids * 2654435761) % (1 << 32)
-    rank = _rank(near.frame * 64 + near.camera, -often[index], shuffled)
+    rank = rank_in_picture(near.frame, near.camera, -often[index], shuffled)
     return _spread_views(_rows(near, np.isin(near.ids, np.unique(near.ids[rank < per_picture]))))
 
 
@@ -46,7 +46,7 @@ def near_matches(state: MapState, seen: Observed, per_picture: int) -> Observed:
     nearest = _NEAREST_OF_LOOSE if any(state.sigma_mount_rad) else _NEAREST
     is_match = np.flatnonzero(_is_match(seen))
     matched = _rows(seen, is_match)
-    rank = _rank(matched.frame * 64 + matched.camera, _distance_m(state, matched), matched.ids)
+    rank = rank_in_picture(matched.frame, matched.camera, _distance_m(state, matched), matched.ids)
     keep = np.ones(len(seen.ids), dtype=bool)
     keep[is_match] = rank < min(nearest, per_picture // 3)
     return _rows(seen, keep)
@@ -118,8 +118,11 @@ def _distance_m(state: MapState, seen: Observed) -> FloatArray:
     return np.nan_to_num(np.linalg.norm(offset, axis=1), nan=np.inf)
 
 
-def _rank(picture: IntArray, first: np.ndarray, then: IntArray) -> IntArray:
-    """Return the place of each row (n,) among those of its picture, from 0."""
+def rank_in_picture(
+    frame: IntArray, camera: IntArray, first: np.ndarray, then: IntArray
+) -> IntArray:
+    """Return the place of each row (n,) among those of its picture, from 0, by two columns."""
+    picture = frame * 64 + camera
     order = np.lexsort((then, first, picture))
     rank = np.empty(len(order), dtype=np.int64)
     rank[order] = np.arange(len(order)) - np.searchsorted(picture[order], picture[order])
