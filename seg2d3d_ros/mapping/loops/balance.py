@@ -89,10 +89,7 @@ def carry(
     motion: FloatArray = np.tile(np.eye(4), (len(state.frames), 1, 1))
     for n, k in enumerate(nodes):
         motion[k] = S_world_node[n] @ transforms.invert(state.frames[k].T_world_base)
-    inside = set(nodes)
-    for k, f in enumerate(state.frames):
-        if k not in inside:
-            motion[k] = motion[f.reference]
+    motion = motion[[f.reference for f in state.frames]]
     places = np.stack([state.frames[k].T_world_base[:3, 3] for k in nodes])
     return motion, float(np.linalg.norm(S_world_node[:, :3, 3] - places, axis=1).max())
 

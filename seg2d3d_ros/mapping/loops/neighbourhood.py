@@ -105,9 +105,7 @@ def _adjust(state: MapState, problem: MapProblem, known: Factors) -> FloatArray 
     for k, T, stays in zip(problem.seen.keyframes, found, held, strict=True):
         if not stays:
             motion[k] = T @ transforms.invert(state.frames[k].T_world_base)
-    for k, f in enumerate(state.frames):
-        if not f.is_keyframe:
-            motion[k] = motion[f.reference]
+    motion = motion[[f.reference for f in state.frames]]
     state.correct(motion)
     state.set_points(problem.landmarks, points)
     return motion
