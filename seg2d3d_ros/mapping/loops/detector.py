@@ -35,7 +35,7 @@ class LoopDetector:
         counts: Candidates looked at and loops verified.
     """
 
-    _closed_until = 0
+    _closed_until = 0  # maps that were saved without it begin there
 
     def __init__(
         self,
@@ -164,7 +164,7 @@ class LoopDetector:
             return []
         self.counts["loops_verified"] += 1
         S_old_new = transforms.invert(state.frames[old].T_world_base) @ found.S_world_base
-        loop = Loop(old, new, S_old_new, found.old, found.new, found.error_px)
+        loop = Loop(old, new, S_old_new, found.old, found.new)
         if self._sessions.group(old) == self._sessions.group(new) and self._is_closed(loop):
             return [loop]  # The map says the same: no need to read the masks of all these frames.
         frames_old = [frames[p] for p in around]

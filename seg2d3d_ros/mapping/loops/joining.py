@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -80,4 +80,4 @@ def _aligned(state: MapState, sessions: Sessions, agreed: Sequence[Loop], one: J
     found = align_points(here[known], there[known], not is_metric, delta_m=delta_m)
     if known.sum() < _MIN_SHARED or found.is_degenerate:
         return one
-    return Join(one.keeper, one.other, found.S_a_b, one.num_loops, found.residual_m)
+    return replace(one, S=found.S_a_b, residual_m=found.residual_m)

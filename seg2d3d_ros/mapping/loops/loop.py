@@ -31,7 +31,6 @@ class Loop:
         S_old_new: (4, 4) with p_old = S_old_new @ p_new; rigid where both are in metres.
         landmarks_old: (n,) landmarks that agree.
         landmarks_new: (n,) the same ones, as the later pass called them.
-        error_px: Median reprojection error.
         agreement: Share of the landmarks that masks put into the same houses; NaN: they are mute.
     """
 
@@ -40,7 +39,6 @@ class Loop:
     S_old_new: FloatArray
     landmarks_old: IntArray
     landmarks_new: IntArray
-    error_px: float
     agreement: float = float("nan")
 
     def motion(self, poses: FloatArray) -> FloatArray:

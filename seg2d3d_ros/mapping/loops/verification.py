@@ -45,18 +45,14 @@ class Recognition:
 
     Attributes:
         S_world_base: (4, 4) pose of the keyframe by the older landmarks; its scale is that of the
-            older part of the map over that of the keyframe's own.
-        scale: That scale; 1 where both are in metres.
+            older part of the map over that of the keyframe's own, 1 where both are in metres.
         old: (n,) landmarks of the older part that agree.
         new: (n,) the keyframe's landmarks that are the same.
-        error_px: Median reprojection error.
     """
 
     S_world_base: FloatArray
-    scale: float
     old: IntArray
     new: IntArray
-    error_px: float
 
 
 def match(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> tuple[IntArray, IntArray]:
@@ -124,11 +120,9 @@ def recognise(
     scale = float(np.median(depth_old / np.maximum(depth_new, 1e-9)))
     if is_metric and abs(np.log(max(scale, 1e-9))) > _MAX_SCALE_ERROR:
         return None
-    S, scale = T.copy(), 1.0 if is_metric else scale
-    S[:3, :3] *= scale
-    return Recognition(
-        S, scale, old.ids[j[good]], new.ids[i[good]], float(np.median(found.error_px[good]))
-    )
+    S = T.copy()
+    S[:3, :3] *= 1.0 if is_metric else scale
+    return Recognition(S, old.ids[j[good]], new.ids[i[good]])
 
 
 def _is_spread(cameras: tuple[Camera, ...], camera: IntArray, uv_px: np.ndarray) -> bool:

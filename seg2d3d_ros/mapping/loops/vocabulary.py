@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from seg2d3d_ros.mapping.loops.appearance import SIZE
 from seg2d3d_ros.types import FloatArray
 
 _WORDS = 32
@@ -12,7 +13,6 @@ _DIMENSIONS = 32
 _MIN_SAMPLES = 1500
 _FEWEST_SAMPLES = 300
 _MAX_SAMPLES = 4000
-_SIZE_PX = 128
 
 
 class Vocabulary:
@@ -29,8 +29,8 @@ class Vocabulary:
         self._seed = seed
         self._samples: list[NDArray[np.uint8]] = []
         self._num_samples = 0
-        self._mean: FloatArray = np.zeros(_SIZE_PX)
-        self._basis: FloatArray = np.zeros((_SIZE_PX, 0))
+        self._mean: FloatArray = np.zeros(SIZE)
+        self._basis: FloatArray = np.zeros((SIZE, 0))
         self._words: FloatArray = np.zeros((0, _DIMENSIONS))
 
     @property

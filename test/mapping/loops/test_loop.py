@@ -21,7 +21,7 @@ def loop(poses, old, new, scale=1.0):
     """Return the loop that two poses satisfy if the later part counts in another unit."""
     S = transforms.invert(poses[old]) @ poses[new]
     S[:3, :3] *= scale
-    return Loop(old, new, S, NONE, NONE, 0.5)
+    return Loop(old, new, S, NONE, NONE)
 
 
 def test_motion_satisfied_loop_is_identity(poses):
