@@ -26,7 +26,6 @@ class Lifecycle:
         self._state, self._after_m = state, archive_after_m
         self._stamps_ns: list[int] = []
         self._travelled_m: list[float] = []
-        self._num_frames = 0
         self._last_ns: dict[int, int] = {}
         self._seen_at_m: dict[int, float] = {}
         self.archived: set[int] = set()
@@ -77,7 +76,7 @@ class Lifecycle:
 
     def _follow(self) -> None:
         """Add up the way of the frames that are new, in the order in which they came."""
-        for k in range(self._num_frames, len(self._state.frames)):
+        for k in range(len(self._stamps_ns), len(self._state.frames)):
             frame, step = self._state.frames[k], 0.0
             if k > 0:
                 way = frame.T_world_base[:3, 3] - self._state.frames[k - 1].T_world_base[:3, 3]
@@ -87,7 +86,6 @@ class Lifecycle:
             latest = max(frame.stamp_ns, self._stamps_ns[-1] if self._stamps_ns else 0)
             self._stamps_ns.append(latest)
             self._travelled_m.append(before + step)
-        self._num_frames = len(self._state.frames)
 
     def _metres_at(self, stamp_ns: int) -> float:
         row = bisect_right(self._stamps_ns, stamp_ns) - 1
