@@ -63,7 +63,6 @@ class Edits:
     def relabel(
         self,
         ids: IntArray,
-        owners: IntArray,
         automatic: Callable[[IntArray], IntArray],
         positions: Callable[[IntArray], FloatArray],
     ) -> IntArray:
@@ -71,13 +70,12 @@ class Edits:
 
         Args:
             ids: (n,) landmarks.
-            owners: (n,) instance of each by the association, 0 none.
-            automatic: Returns the association's instance (m,) of any landmarks (m,).
+            automatic: Returns the association's instance (m,) of any landmarks (m,), 0 none.
             positions: Returns the position (m, 3) of any landmarks, NaN where unknown.
         """
         if not self.journal:
-            return owners
-        return self._relabelled(ids, owners, automatic, positions)[: len(ids)]
+            return automatic(ids)
+        return self._relabelled(ids, automatic, positions)[: len(ids)]
 
     def survivors(
         self,
@@ -88,22 +86,20 @@ class Edits:
         """Return what instances without landmarks (n,) were merged into, else themselves."""
         if not self.journal:
             return instances
-        none = instances[:0]
-        now = self._relabelled(none, none, automatic, positions, instances)
+        now = self._relabelled(_NONE, automatic, positions, instances)
         return now[len(now) - len(instances) :]
 
     def _relabelled(
         self,
         ids: IntArray,
-        owners: IntArray,
         automatic: Callable[[IntArray], IntArray],
         positions: Callable[[IntArray], FloatArray],
         bare: IntArray = _NONE,
     ) -> IntArray:
         """Return the instance of landmarks (n,), of the anchors, and of instances without any."""
         anchors, bounds = self._anchors()
-        now = np.concatenate([owners, automatic(anchors), bare])
         all_ids = np.concatenate([ids, anchors])
+        now = np.concatenate([automatic(all_ids), bare])
         rows = len(ids) + bounds
         for k, edit in enumerate(self.journal):
             keeper = _main(now[rows[2 * k] : rows[2 * k + 1]])

@@ -101,8 +101,7 @@ class Membership:
 
     def decided(self, ids: IntArray) -> IntArray:
         """Return the instance (n,) of landmarks as decided, by hand where it was."""
-        owners = self.automatic(ids)
-        return self._edits.relabel(ids, owners, self.automatic, self._state.points)
+        return self._edits.relabel(ids, self.automatic, self._state.points)
 
     def class_of(self, instance: int) -> int:
         """Return the class of most landmarks of an instance; 0, any, if it was merged by hand."""

@@ -18,7 +18,7 @@ def relabel(edits, owners, points=POINTS):
     made = Edits()
     made.journal += edits
     owners = np.array(owners)
-    found = made.relabel(IDS, owners.copy(), lambda ids: owners[ids], lambda ids: points[ids])
+    found = made.relabel(IDS, lambda ids: owners[ids], lambda ids: points[ids])
     return found.tolist()
 
 
