@@ -37,12 +37,12 @@ class GeoReference:
 
     def push(self, fix: Fix) -> None:
         """Take one fix; those that are not finite are ignored."""
-        if not np.isfinite([fix.lat_deg, fix.lon_deg, fix.alt_m]).all():
+        place = np.array([[fix.lat_deg, fix.lon_deg, fix.alt_m]])
+        if not np.isfinite(place).all():
             return
         if self.origin is None:
             self.origin = Origin(fix.lat_deg, fix.lon_deg, fix.alt_m)
         self.fixes.append(fix)
-        place = np.array([[fix.lat_deg, fix.lon_deg, fix.alt_m]])
         self._enu.append(geodetic_to_enu(place, self.origin)[0])
 
     def fit(self, state: MapState, with_scale: bool) -> tuple[FloatArray, float] | None:
@@ -54,10 +54,9 @@ class GeoReference:
         Returns:
             S (4, 4) and its scale, or None while the fixes do not span enough to tell a heading.
         """
-        rows, T = self._matched(state)
+        rows, world = self._matched(state)
         if len(rows) < _MIN_FIXES:
             return None
-        world = self._antenna(rows, T)
         enu = np.stack([self._enu[r] for r in rows])
         sigma = self._horizontal_sigma(rows)
         # Where the map knows its metres it says how far the vehicle went: noise has an extent too.
@@ -100,32 +99,30 @@ class GeoReference:
         Fixes that contradict the track are left out, and counted; where the others scatter more
         than they say, their covariance is widened.
         """
-        rows, T = self._matched(state)
+        rows, world = self._matched(state)
         stamps = np.array([f.stamp_ns for f in state.frames])
         keyframes = np.array(
             [k for k, f in enumerate(state.frames) if f.is_keyframe and len(f.ids)], dtype=np.int64
         )
         if not len(keyframes) or not rows:
             return ()
-        gated = self._gate(rows, T)
+        gated = self._gate(rows, world)
         # Errors of fixes that follow each other quickly are nearly the same: count one per second.
         span_s = (self.fixes[rows[-1]].stamp_ns - self.fixes[rows[0]].stamp_ns) * 1e-9
         widen = max(1.0, len(rows) / max(span_s, 1.0)) * gated.noise_ratio**2
         out = []
-        for r, t, is_accepted in zip(rows, T, gated.is_accepted, strict=True):
+        for r, antenna, is_accepted in zip(rows, world, gated.is_accepted, strict=True):
             if not is_accepted:
                 continue
             fix = self.fixes[r]
             k = int(keyframes[np.argmin(np.abs(stamps[keyframes] - fix.stamp_ns))])
-            pose = state.frames[k].T_world_base
             # What the trajectory says happened between the keyframe and the fix is taken from it.
-            offset = pose[:3, 3] - (t[:3, 3] + t[:3, :3] @ fix.antenna_base)
+            offset = state.frames[k].T_world_base[:3, 3] - antenna
             covariance = self._covariance(fix) * widen
             out.append(bundle.PositionPrior(k, self._enu[r] + offset, covariance))
         return tuple(out)
 
-    def _gate(self, rows: list[int], T: list[FloatArray]) -> GatedFixes:
-        world = self._antenna(rows, T)
+    def _gate(self, rows: list[int], world: FloatArray) -> GatedFixes:
         off = (np.stack([self._enu[r] for r in rows]) - world)[:, :2]
         way = transforms.path_distances(world[:, :2])
         gated = gate_fixes(off, self._horizontal_sigma(rows), way, _DRIFT)
@@ -153,25 +150,17 @@ class GeoReference:
             )
         return tuple(out)
 
-    def _antenna(self, rows: list[int], T: list[FloatArray]) -> FloatArray:
-        """Return where the track puts the antenna at each fix (n, 3)."""
-        return np.stack(
-            [
-                t[:3, 3] + t[:3, :3] @ self.fixes[r].antenna_base
-                for r, t in zip(rows, T, strict=True)
-            ]
-        )
-
     def _move_origin(self, row: int) -> None:
         fix = self.fixes[row]
         self._origin_row, self.origin = row, Origin(fix.lat_deg, fix.lon_deg, fix.alt_m)
         place = np.array([[f.lat_deg, f.lon_deg, f.alt_m] for f in self.fixes])
         self._enu = list(geodetic_to_enu(place, self.origin))
 
-    def _matched(self, state: MapState) -> tuple[list[int], list[FloatArray]]:
+    def _matched(self, state: MapState) -> tuple[list[int], FloatArray]:
+        """Return the n fixes within the track, by row, and where it puts the antenna (n, 3)."""
         frames = list(state.frames)
         if len(frames) < 2:
-            return [], []
+            return [], np.zeros((0, 3))
         stamps = np.array([f.stamp_ns for f in frames], dtype=np.int64)
         if (np.diff(stamps) <= 0).any():
             order = np.argsort(stamps, kind="stable")
@@ -183,13 +172,16 @@ class GeoReference:
             if stamps[0] - 50_000_000 <= fix.stamp_ns <= stamps[-1] + 50_000_000
         ]
         if not rows:
-            return [], []
+            return [], np.zeros((0, 3))
         T = transforms.interpolate_many(
             stamps,
             np.stack([f.T_world_base for f in frames]),
             [self.fixes[r].stamp_ns for r in rows],
         )
-        return rows, list(T)
+        places = zip(T, rows, strict=True)
+        return rows, np.stack(
+            [t[:3, 3] + t[:3, :3] @ self.fixes[r].antenna_base for t, r in places]
+        )
 
     def _covariance(self, fix: Fix) -> FloatArray:
         """Return the (3, 3) covariance of a fix; ours where it brings none that can be used."""
