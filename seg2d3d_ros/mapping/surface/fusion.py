@@ -130,12 +130,6 @@ def add_up(chunks: list[Chunk]) -> Chunk:
     )
 
 
-def ground_cells(key: IntArray) -> tuple[IntArray, IntArray]:
-    """Return the level (n,) of voxels by key, and the column (n, 2) of such that each is in."""
-    xy = np.stack([key, key >> _BITS], axis=1) & (_RANGE - 1)
-    return key >> 3 * _BITS, xy - _RANGE // 2
-
-
 def joined(parts: Sequence[FusedPoints]) -> FusedPoints:
     """Return points that share no voxel as one; at least one part is needed."""
     order = np.argsort(np.concatenate([p.ids for p in parts]))
@@ -179,11 +173,15 @@ def _pack(level: IntArray, cell: IntArray) -> IntArray:
     return ((((level << _BITS) + z) << _BITS) + y << _BITS) + x
 
 
+def unpack(key: IntArray) -> tuple[IntArray, IntArray]:
+    """Return the level (n,) and the coordinates (n, 3) that keys (n,) are made of."""
+    cell = np.stack([key >> k * _BITS for k in range(3)], axis=1) & (_RANGE - 1)
+    return key >> 3 * _BITS, cell - _RANGE // 2
+
+
 def _is_finest(key: IntArray) -> np.ndarray:
     """Return for which voxels (n,), by ascending key, no smaller one lies inside."""
-    level = key >> (3 * _BITS)
-    axes = [(key >> (i * _BITS)) & (_RANGE - 1) for i in range(3)]
-    cell = np.stack(axes, axis=1) - _RANGE // 2
+    level, cell = unpack(key)
     finest = np.ones(len(key), dtype=bool)
     for coarse in range(1, NUM_LEVELS):
         rows = np.flatnonzero(level == coarse)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from seg2d3d_ros.mapping.archive import BlockStore
-from seg2d3d_ros.mapping.surface.fusion import Chunk, Table, add_up, ground_cells
+from seg2d3d_ros.mapping.surface.fusion import Chunk, Table, add_up, unpack
 from seg2d3d_ros.types import IntArray
 
 # A square is 256 of the smallest voxels wide (51 m of 0.2 m), and holds whole ones of every size.
@@ -70,6 +70,6 @@ class SquareSums:
 
 def _squares(table: Table, is_doubled: bool) -> IntArray:
     """Return the square of each row of a table (n,), as one number: by x, then by y."""
-    level, cell = ground_cells(table["key"])
-    x, y = (cell << (level + is_doubled)[:, None] >> _SQUARE_BITS).T
+    level, cell = unpack(table["key"])
+    x, y, _ = (cell << (level + is_doubled)[:, None] >> _SQUARE_BITS).T
     return x * _NUM_SQUARES + y + _NUM_SQUARES // 2
