@@ -6,21 +6,21 @@ import logging
 from typing import Any
 
 from seg2d3d_ros.io.dead_reckoning import is_usable
-from seg2d3d_ros.io.rosbag_file import RosbagFile
+from seg2d3d_ros.io.rosbag_topics import Messages
 
 _LOG = logging.getLogger(__name__)
 
 _MAX_APART_S = 60.0
 
 
-def first_odometry(bag: RosbagFile, topic: str, pictures: str, remarks: list[str]) -> Any | None:
+def first_odometry(bag: Messages, topic: str, pictures: str, remarks: list[str]) -> Any | None:
     """Return the first odometry; None if none is usable, or it has another clock than pictures.
 
     Odometry that never overlaps the pictures says nothing of them, and they would wait for it.
     Neither does odometry without a number, and poses that nothing is known of would rest on it.
 
     Args:
-        bag: The recording.
+        bag: The recording, or what was heard.
         topic: Topic of odometry, empty for none.
         pictures: Topic of the pictures of a camera.
         remarks: Gets a sentence if odometry is there and is not used.
@@ -46,7 +46,7 @@ def first_odometry(bag: RosbagFile, topic: str, pictures: str, remarks: list[str
     return None
 
 
-def _first_usable(bag: RosbagFile, topic: str) -> Any | None:
+def _first_usable(bag: Messages, topic: str) -> Any | None:
     for _, msgtype, raw in bag.messages([topic]):
         message = bag.parse(raw, msgtype)
         if message is not None and is_usable(message):

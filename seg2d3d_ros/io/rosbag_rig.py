@@ -18,8 +18,7 @@ from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.io import calibration, pictures
 from seg2d3d_ros.io.clocks import first_odometry
 from seg2d3d_ros.io.frames import FrameTree, parse_link
-from seg2d3d_ros.io.rosbag_file import RosbagFile
-from seg2d3d_ros.io.rosbag_topics import IMAGE, CameraTopics, Layout, Topic
+from seg2d3d_ros.io.rosbag_topics import IMAGE, CameraTopics, Layout, Messages, Topic
 from seg2d3d_ros.types import Camera, Distortion, FloatArray, Rig
 
 _LOG = logging.getLogger(__name__)
@@ -60,7 +59,7 @@ class RigSetup:
         return self.tree.lookup(base_frame, frame_id)[:3, 3]
 
 
-def read_setup(bag: RosbagFile, layout: Layout, inputs: InputsConfig) -> RigSetup:
+def read_setup(bag: Messages, layout: Layout, inputs: InputsConfig) -> RigSetup:
     """Read calibration, extrinsics and what else is said once.
 
     Raises:
@@ -105,7 +104,7 @@ def read_setup(bag: RosbagFile, layout: Layout, inputs: InputsConfig) -> RigSetu
 
 
 def _intrinsics(
-    bag: RosbagFile, layout: Layout, remarks: list[str]
+    bag: Messages, layout: Layout, remarks: list[str]
 ) -> list[tuple[CameraTopics, Camera, Any]]:
     """Return topics, camera and camera_info of every camera that has all three, sorted by name."""
     usable, problems = [], []
@@ -135,7 +134,7 @@ def _intrinsics(
 
 
 def _calibrated(
-    bag: RosbagFile, topics: CameraTopics, size_px: tuple[int, int] | None
+    bag: Messages, topics: CameraTopics, size_px: tuple[int, int] | None
 ) -> tuple[Camera, Any]:
     """Return a camera, not mounted yet, and its camera_info."""
     info = bag.first(topics.info) if topics.info else None
@@ -149,7 +148,7 @@ def _calibrated(
 
 
 def _usable_pictures(
-    bag: RosbagFile, topics: CameraTopics
+    bag: Messages, topics: CameraTopics
 ) -> tuple[CameraTopics | None, tuple[int, int] | None]:
     """Return the camera with the first topic that holds no depth, and the size of its pictures."""
     candidates = (topics.picture, *topics.others)
@@ -161,7 +160,7 @@ def _usable_pictures(
     return None, None
 
 
-def _look_at(bag: RosbagFile, topic: Topic) -> tuple[bool, tuple[int, int] | None]:
+def _look_at(bag: Messages, topic: Topic) -> tuple[bool, tuple[int, int] | None]:
     """Return whether a topic holds depth, and the size of its first picture that can be read."""
     for _, msgtype, raw in itertools.islice(bag.messages([topic.name]), _NUM_TRIES):
         message = bag.parse(raw, msgtype)
@@ -175,7 +174,7 @@ def _look_at(bag: RosbagFile, topic: Topic) -> tuple[bool, tuple[int, int] | Non
     return False, None
 
 
-def _checked_labels(bag: RosbagFile, topics: CameraTopics, remarks: list[str]) -> CameraTopics:
+def _checked_labels(bag: Messages, topics: CameraTopics, remarks: list[str]) -> CameraTopics:
     first = bag.first(topics.labels) if topics.labels else None
     if first is not None and first.encoding.lower() not in ("16uc1", "mono16"):
         remarks.append(
@@ -189,7 +188,7 @@ def _checked_labels(bag: RosbagFile, topics: CameraTopics, remarks: list[str]) -
 
 
 def _read_tree(
-    bag: RosbagFile, layout: Layout, inputs: InputsConfig, frames: list[str]
+    bag: Messages, layout: Layout, inputs: InputsConfig, frames: list[str]
 ) -> FrameTree:
     """Return the fixed links: those of /tf, too, if frames need them, and those of the inputs."""
     tree = FrameTree()
@@ -202,7 +201,7 @@ def _read_tree(
     return tree
 
 
-def _transforms(bag: RosbagFile, names: tuple[str, ...]) -> Iterator[tuple[str, str, FloatArray]]:
+def _transforms(bag: Messages, names: tuple[str, ...]) -> Iterator[tuple[str, str, FloatArray]]:
     """Yield parent, child and T_parent_child (4, 4) of every link that topics tell."""
     for _, msgtype, raw in bag.messages(names):
         message = bag.parse(raw, msgtype)
@@ -216,7 +215,7 @@ def _transforms(bag: RosbagFile, names: tuple[str, ...]) -> Iterator[tuple[str, 
             yield link.header.frame_id, link.child_frame_id, T
 
 
-def _add_constant_links(bag: RosbagFile, names: tuple[str, ...], tree: FrameTree) -> None:
+def _add_constant_links(bag: Messages, names: tuple[str, ...], tree: FrameTree) -> None:
     """Add the links of /tf that never move over the whole recording."""
     first: dict[tuple[str, str], FloatArray] = {}
     moving: set[tuple[str, str]] = set()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from seg2d3d_ros.config import InputsConfig
 from seg2d3d_ros.errors import InputError, did_you_mean
@@ -26,6 +27,23 @@ class Topic:
     name: str
     msgtype: str
     num_messages: int
+
+
+class Messages(Protocol):
+    """Topics with their messages: a recording, or what has been heard on the graph so far."""
+
+    @property
+    def duration_s(self) -> float:
+        """Return the time between the first and last message."""
+
+    def messages(self, names: Collection[str]) -> Iterator[tuple[str, str, Any]]:
+        """Yield (topic, type, message as it came) of the named topics."""
+
+    def parse(self, raw: Any, msgtype: str) -> Any | None:
+        """Return a message as it came as one with fields, None if it is not of that type."""
+
+    def first(self, topic: str) -> Any | None:
+        """Return the first message of a topic, with fields; None if there is none."""
 
 
 @dataclass(frozen=True)

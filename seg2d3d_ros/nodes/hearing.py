@@ -42,7 +42,7 @@ def published_topics(node: Node) -> list[Topic]:
 
 
 class Hearing:
-    """Topics of a layout with the messages that came first; stands in for a RosbagFile."""
+    """Topics of a layout with the messages that came first."""
 
     def __init__(self, topics: list[Topic]) -> None:
         """Start with topics and no messages."""
@@ -89,9 +89,9 @@ class Hearing:
                 for message in self._heard[topic.name]:
                     yield topic.name, topic.msgtype, message
 
-    def parse(self, message: Any, msgtype: str) -> Any:
+    def parse(self, raw: Any, msgtype: str) -> Any:
         """Return the message as it is: rclpy has parsed it."""
-        return message
+        return raw
 
     def first(self, topic: str) -> Any | None:
         """Return the first message of a topic, None if there is none."""

@@ -7,7 +7,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from nav_msgs.msg import Odometry
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
@@ -20,7 +20,6 @@ from tf2_msgs.msg import TFMessage
 
 from seg2d3d_ros.config import InputsConfig
 from seg2d3d_ros.errors import InputError
-from seg2d3d_ros.io.rosbag_file import RosbagFile
 from seg2d3d_ros.io.rosbag_rig import RigSetup, read_setup
 from seg2d3d_ros.io.rosbag_topics import IMAGE, Layout, Topic, choose
 from seg2d3d_ros.nodes.conversions.primitives import from_time
@@ -172,7 +171,7 @@ class Inputs:
             return
         layout = self._choose(self._hearing.topics)
         try:
-            setup = read_setup(cast(RosbagFile, self._hearing), layout, self._inputs)
+            setup = read_setup(self._hearing, layout, self._inputs)
         except InputError:
             if is_late:
                 raise
