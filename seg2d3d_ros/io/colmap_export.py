@@ -13,7 +13,7 @@ from seg2d3d_ros.errors import ResultError
 from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.io.colmap_camera import CORNER_PX, write_camera
 from seg2d3d_ros.mapping.refinement.acceptance import errors_px
-from seg2d3d_ros.mapping.refinement.sightings import observed
+from seg2d3d_ros.mapping.refinement.sightings import observed, seen_twice
 from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.types import FloatArray, Frame, IntArray, Item
 
@@ -39,7 +39,8 @@ def write_colmap(state: MapState, folder: str | Path) -> str:
     uv_px = np.concatenate(
         [state.frames[k].uv_px for k in seen.keyframes] or [np.zeros((0, 2), np.float32)]
     )
-    point, index, keep = _often(seen.ids, errors_px(state, seen)) if seen.keyframes else _nothing()
+    error_px = errors_px(state, seen) if seen.keyframes else np.zeros(0)
+    point, index, keep = seen_twice(seen.ids, error_px < _MAX_ERROR_PX)
     if not len(point):
         raise ResultError("the map has no landmarks to be written")
     model = pycolmap.Reconstruction()
@@ -84,19 +85,6 @@ def write_pictures(state: MapState, items: Iterable[Item], folder: str | Path) -
                 raise ResultError(f"cannot write the picture {path}")
             num += 1
     return num
-
-
-def _nothing() -> tuple[IntArray, IntArray, IntArray]:
-    return (np.zeros(0, dtype=np.int64),) * 3
-
-
-def _often(ids: IntArray, error_px: FloatArray) -> tuple[IntArray, IntArray, IntArray]:
-    """Return landmarks (p,) seen well twice or more, and of these rows (m,): landmark, place."""
-    keep = np.flatnonzero(error_px < _MAX_ERROR_PX)
-    point, index, count = np.unique(ids[keep], return_inverse=True, return_counts=True)
-    often = count >= 2
-    rows = often[index]
-    return point[often], (np.cumsum(often) - 1)[index[rows]], keep[rows]
 
 
 def _rigid(T: FloatArray) -> pycolmap.Rigid3d:

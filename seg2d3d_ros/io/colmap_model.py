@@ -19,6 +19,7 @@ from seg2d3d_ros.geometry import cameras as models
 from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.geometry.triangulation import triangulate
 from seg2d3d_ros.io.colmap_camera import CORNER_PX, read_camera
+from seg2d3d_ros.mapping.refinement.sightings import seen_twice
 from seg2d3d_ros.types import (
     Camera,
     Cluster,
@@ -215,12 +216,10 @@ def _landmarks(
         ids += [q.point3D_id for q in seen]
         uv += [q.xy for q in seen]
         row += [n] * len(seen)
-    point, index, count = np.unique(ids, return_inverse=True, return_counts=True)
-    often = count >= 2
-    rows = np.flatnonzero(often[index]) if len(ids) else np.zeros(0, dtype=np.int64)
+    named = np.array(ids, dtype=np.int64)
+    point, index, rows = seen_twice(named, np.ones(len(named), dtype=bool))
     if not len(rows):
         raise InputError("the COLMAP model has no point that two pictures see")
-    point, index = point[often], (np.cumsum(often) - 1)[index[rows]]
     uv_px = np.array(uv)[rows] - CORNER_PX
     frame, camera = at[np.array(row)[rows]].T
     points = [found.point3D(int(i)) for i in point]

@@ -8,7 +8,7 @@ import numpy as np
 
 from seg2d3d_ros.geometry import bundle
 from seg2d3d_ros.mapping.refinement.acceptance import Factors
-from seg2d3d_ros.mapping.refinement.sightings import Observed
+from seg2d3d_ros.mapping.refinement.sightings import Observed, seen_twice
 from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.types import IntArray
 
@@ -45,12 +45,9 @@ def map_problem(
         keep: (n,) bool, the observations that may take part.
         factors: Odometry and GNSS; without GNSS the first keyframe stays.
     """
-    rows = np.flatnonzero(keep)
-    _, index, count = np.unique(seen.ids[rows], return_inverse=True, return_counts=True)
-    rows = rows[count[index] >= 2]
+    landmarks, point, rows = seen_twice(seen.ids, keep)
     if len(rows) < _MIN_OBSERVATIONS:
         return None
-    landmarks, point = np.unique(seen.ids[rows], return_inverse=True)
     used = np.zeros(len(keep), dtype=bool)
     used[rows] = True
     place = {k: i for i, k in enumerate(seen.keyframes)}

@@ -57,6 +57,23 @@ def observed(
     return Observed(keyframes, *(np.concatenate(a) for a in (frame, camera, ids, uv)))
 
 
+def seen_twice(ids: IntArray, keep: np.ndarray) -> tuple[IntArray, IntArray, IntArray]:
+    """Return what is seen twice or more where it counts: that, and of its rows what and where.
+
+    Args:
+        ids: (n,) landmark of each observation.
+        keep: (n,) bool, the observations that count.
+
+    Returns:
+        Landmarks (p,), and of their observations (m,): position among these, and row.
+    """
+    rows = np.flatnonzero(keep)
+    unique, index, count = np.unique(ids[rows], return_inverse=True, return_counts=True)
+    often = count >= 2
+    some = often[index]
+    return unique[often], (np.cumsum(often) - 1)[index[some]], rows[some]
+
+
 def track_batches(state: MapState) -> Iterator[Observed]:
     """Yield all observations of all landmarks, each landmark in one batch.
 
