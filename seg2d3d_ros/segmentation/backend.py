@@ -17,16 +17,16 @@ from seg2d3d_ros.types import Frame, Mask, Rig
 
 ENTRY_POINT_GROUP = "seg2d3d_ros.segmentation_backends"
 
-# Name -> module in this room that holds `create(config) -> SegmentationBackend`.
-_OWN: dict[str, str] = {
-    "labels": "labels",
-    "classical": "classical",
-    "grounded_sam": "grounded_sam",
-    "grounded_sam2": "grounded_sam2",
-    "owlv2_sam2": "owlv2_sam2",
-    "sam3": "sam3",
-    "sam_auto": "sam_auto",
-}
+# Each is a module in this room that holds `create(config) -> SegmentationBackend`.
+_OWN = (
+    "labels",
+    "classical",
+    "grounded_sam",
+    "grounded_sam2",
+    "owlv2_sam2",
+    "sam3",
+    "sam_auto",
+)
 
 
 class SegmentationBackend(Protocol):
@@ -165,7 +165,7 @@ def create_backend(name: str, config: Config) -> SegmentationBackend:
 
 def _factory(name: str) -> Callable[[Config], SegmentationBackend]:
     if name in _OWN:
-        return importlib.import_module(f"seg2d3d_ros.segmentation.{_OWN[name]}").create
+        return importlib.import_module(f"seg2d3d_ros.segmentation.{name}").create
     for point in entry_points(group=ENTRY_POINT_GROUP):
         if point.name == name:
             return point.load()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from seg2d3d_ros.errors import BackendError, ConfigError
 
@@ -34,6 +35,14 @@ class Settings:
     model: str
     device: str
     is_compiled: bool = False
+
+    def compiled(self, forward: Callable[..., Any]) -> Callable[..., Any]:
+        """Return what runs a network, with CUDA graphs where they are wanted."""
+        if not self.is_compiled:
+            return forward
+        import torch
+
+        return torch.compile(forward, mode="reduce-overhead", dynamic=False)
 
     def needs_rebuild(self, other: Settings) -> bool:
         """Tell whether networks built for the other settings cannot be used for these."""

@@ -115,7 +115,7 @@ class NetworkBackend:
 
         Equal shapes are run together, as later. On a processor there is nothing to warm up.
         """
-        while not self._try_ready() and self.ladder.step_down():
+        while self._try(self._ready_pipeline) is None and self.ladder.step_down():
             self._count(f"memory_step_{self.ladder.taken[-1]}")
         for (h, w), num in Counter(shapes).items():
             if self.ladder.settings.device != "cpu":
@@ -154,10 +154,6 @@ class NetworkBackend:
             _LOG.warning("the step 'model' of the memory ladder is left out: %s", error)
             return ""
 
-    def _try_ready(self) -> bool:
-        """Put the networks on their device; False if memory ran out."""
-        return self._try(self._ready_pipeline) is not None
-
     def _try(self, work: Callable[[], Result]) -> Result | None:
         """Do some work; None, counted, if memory ran out."""
         try:
@@ -185,8 +181,7 @@ class NetworkBackend:
                 torch.set_num_threads(self._config.runtime.num_threads)
             self._pipeline = self._build(self._model, settings, self._config)
             self._built, self._is_on_device = settings, True
-            if self._takes_prompt:
-                self._pipeline.set_prompt(self._prompt)
+            self._pipeline.set_prompt(self._prompt)
         if not self._is_on_device:
             self._pipeline.to(settings.device)
             self._is_on_device = True

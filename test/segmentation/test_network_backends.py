@@ -168,7 +168,7 @@ def test_activate_on_a_gpu_warms_up_once_per_shape_with_a_picture_per_camera(
 ):
     backend = create_backend("grounded_sam2", tiny_config("grounded_sam2"))
     warmed = []
-    monkeypatch.setattr(backend, "_try_ready", lambda: True)
+    monkeypatch.setattr(backend, "_ready_pipeline", lambda: True)
     monkeypatch.setattr(backend, "segment", lambda f: warmed.append([x.image.shape for x in f]))
     backend.activate([(72, 120), (40, 50), (72, 120)])
     assert warmed == []  # a processor needs none

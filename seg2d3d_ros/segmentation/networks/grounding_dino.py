@@ -35,11 +35,7 @@ class GroundingDino:
         self._dtype = PRECISIONS[settings.precision]
         network = load_network(GroundingDinoForObjectDetection, folder, self._dtype)
         self._network = network.to(settings.device)
-        self._forward = (
-            torch.compile(self._network, mode="reduce-overhead", dynamic=False)
-            if settings.is_compiled
-            else self._network
-        )
+        self._forward = settings.compiled(self._network)
         self._tokenizer = load_tokenizer(folder)
         shortest, longest = read_input_edges(folder, (800, 1333))
         self._edges = shortest * settings.input_scale, longest * settings.input_scale

@@ -27,9 +27,8 @@ class Owlv2:
         self._dtype = PRECISIONS[settings.precision]
         network = load_network(Owlv2ForObjectDetection, folder, self._dtype)
         self._network = network.to(settings.device)
-        if settings.is_compiled:
-            vision = self._network.owlv2.vision_model
-            vision.forward = torch.compile(vision.forward, mode="reduce-overhead", dynamic=False)
+        vision = self._network.owlv2.vision_model
+        vision.forward = settings.compiled(vision.forward)
         self._tokenizer = load_tokenizer(folder)
         self._side = self._network.config.vision_config.image_size
         self.embedding_model_id = f"owlv2:{folder.name}"

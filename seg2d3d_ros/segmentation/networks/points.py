@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seg2d3d_ros.errors import BackendError
 from seg2d3d_ros.segmentation.networks.pictures import upsample_masks
 from seg2d3d_ros.segmentation.networks.pipeline import Candidates
 from seg2d3d_ros.segmentation.networks.sam2 import Sam2
+from seg2d3d_ros.segmentation.networks.suppression import keep_best
 from seg2d3d_ros.segmentation.prompts import Prompt
 
 STABILITY_OFFSET = 1.0  # logits
@@ -32,11 +32,7 @@ class PointPipeline:
         return [self._candidates(logits, quality, (h, w)) for logits, quality in found]
 
     def set_prompt(self, prompt: Prompt) -> None:
-        """Refuse: masks have no class."""
-        raise BackendError(
-            "the backend 'sam_auto' takes no text prompt; choose one that does, such as "
-            "grounded_sam2"
-        )
+        """Do nothing: masks have no class."""
 
     def to(self, device: str) -> None:
         """Move the network."""
@@ -65,8 +61,5 @@ def _suppress(masks: Tensor, overlap: float = 0.7) -> Tensor:
     shared = flat @ flat.T
     size = flat.sum(dim=1)
     iou = (shared / (size[:, None] + size[None] - shared).clamp(min=1)).cpu().numpy()
-    kept: list[int] = []
-    for i in range(len(iou)):
-        if size[i] > 0 and not (iou[i, kept] > overlap).any():
-            kept.append(i)
-    return torch.tensor(kept, dtype=torch.int64, device=masks.device)
+    kept = torch.from_numpy(keep_best(iou > overlap)).to(masks.device)
+    return kept[size[kept] > 0]

@@ -32,9 +32,8 @@ class Sam2:
 
         self._dtype = PRECISIONS[settings.precision]
         self._network = load_network(Sam2Model, folder, self._dtype).to(settings.device)
-        if settings.is_compiled:
-            encoder = self._network.vision_encoder
-            encoder.forward = torch.compile(encoder.forward, mode="reduce-overhead", dynamic=False)
+        encoder = self._network.vision_encoder
+        encoder.forward = settings.compiled(encoder.forward)
         self._side = int(self._network.config.prompt_encoder_config.image_size)
 
     @torch.inference_mode()

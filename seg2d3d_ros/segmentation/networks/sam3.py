@@ -33,9 +33,8 @@ class Sam3Pipeline:
 
         self._dtype = PRECISIONS[settings.precision]
         self._network = load_network(Sam3Model, folder, self._dtype).to(settings.device)
-        if settings.is_compiled:
-            encoder = self._network.vision_encoder
-            encoder.forward = torch.compile(encoder.forward, mode="reduce-overhead", dynamic=False)
+        encoder = self._network.vision_encoder
+        encoder.forward = settings.compiled(encoder.forward)
         self._tokenizer = load_tokenizer(folder)
         self._side = int(self._network.config.vision_config.image_size)
         self._threshold = threshold

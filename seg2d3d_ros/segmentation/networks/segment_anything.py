@@ -43,9 +43,7 @@ class SegmentAnything:
         self._network = load_sam(path).to(settings.device)
         self._network.image_encoder.to(self._dtype)
         self._network.mask_decoder.to(self._dtype)
-        self._encode = self._network.image_encoder
-        if settings.is_compiled:
-            self._encode = torch.compile(self._encode, mode="reduce-overhead", dynamic=False)
+        self._encode = settings.compiled(self._network.image_encoder)
         self._side = self._network.image_encoder.img_size
 
     @torch.inference_mode()

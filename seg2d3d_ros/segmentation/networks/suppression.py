@@ -28,7 +28,7 @@ def suppress_boxes(
     shared = np.prod(np.maximum(high - low, 0), axis=2)
     size = np.prod(boxes_px[:, 2:] - boxes_px[:, :2], axis=1)
     iou = shared / np.maximum(size[:, None] + size[None] - shared, 1e-6)
-    return _keep_best((iou > overlap) & (classes[:, None] == classes[None]))
+    return keep_best((iou > overlap) & (classes[:, None] == classes[None]))
 
 
 def suppress_masks(
@@ -54,7 +54,7 @@ def suppress_masks(
     iou = shared / np.maximum(size[:, None] + size[None] - shared, 1)
     same = classes[:, None] == classes[None]
     doubles = (iou > overlap) & same | (iou > OTHER_CLASS_OVERLAP)
-    kept = _keep_best(doubles)
+    kept = keep_best(doubles)
     small, size, shared, same = (
         small[kept],
         size[kept],
@@ -82,7 +82,7 @@ def _thin(masks: NDArray[np.bool_], side: int = 256) -> NDArray[np.float32]:
     return thin.reshape(len(masks), thin.shape[1] * thin.shape[2]).astype(np.float32)
 
 
-def _keep_best(doubles: NDArray[np.bool_]) -> NDArray[np.int64]:
+def keep_best(doubles: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Return positions that double no earlier kept one."""
     kept: list[int] = []
     for i in range(len(doubles)):
