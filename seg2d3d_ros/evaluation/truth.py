@@ -17,7 +17,7 @@ from seg2d3d_ros.evaluation.trajectory import Poses
 from seg2d3d_ros.geometry.transforms import R_BODY_OPTICAL, invert, rigid
 from seg2d3d_ros.io import result as result_folder
 from seg2d3d_ros.io.ply import positions_of
-from seg2d3d_ros.io.tables import read_csv, read_json
+from seg2d3d_ros.io.tables import read_csv, read_json, read_records
 from seg2d3d_ros.io.tum import read_tum
 from seg2d3d_ros.types import FloatArray, IntArray, Origin
 
@@ -84,9 +84,10 @@ def read_truth(path: str | Path) -> Truth:
     path = Path(path)
     if path.is_file():
         return Truth(read_kitti_poses(path))
-    if not (path / "trajectory.tum").is_file():
+    missing = [n for n in ("trajectory.tum", "truth.json") if not (path / n).is_file()]
+    if missing:
         raise InputError(
-            f"{path} holds no trajectory.tum; give the truth folder that `seg2d3d simulate` "
+            f"{path} holds no {missing[0]}; give the truth folder that `seg2d3d simulate` "
             "writes or a KITTI pose file"
         )
     origin = read_json(path / "truth.json").get("origin")
@@ -210,7 +211,7 @@ def _footprints(path: Path) -> dict[int, FloatArray]:
         return {}
     return {
         int(b["id"]): np.array(b["footprint_map"], dtype=np.float64)
-        for b in read_json(path)["buildings"]
+        for b in read_records(path, "buildings", ("id", "footprint_map"))
     }
 
 

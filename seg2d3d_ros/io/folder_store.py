@@ -68,8 +68,8 @@ class FolderStore:
             return store
         except OSError as error:
             raise ResultError(
-                f"no folder for frozen frames can be made in {parent}: {error}; choose another by "
-                "runtime.scratch_dir"
+                f"no folder for frozen frames can be made in {parent}: {error}; see to rights "
+                "there, or choose another by runtime.scratch_dir"
             ) from error
 
     def put(self, name: str, arrays: Mapping[str, NDArray[Any]]) -> None:

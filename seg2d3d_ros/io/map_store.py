@@ -152,7 +152,7 @@ def open_blocks(folder: Path) -> FolderStore:
 
 def _read_head(folder: Path) -> dict[str, Any]:
     head = read_json(folder / "map.json")
-    if not isinstance(head, dict) or head.get("format") != FORMAT:
+    if head.get("format") != FORMAT:
         raise ResultError(f"{folder} holds no saved map")
     if head["version"] != VERSION:
         raise ResultError(

@@ -101,7 +101,7 @@ def _is_result(folder: Path) -> bool:
         head = tables.read_json(run)
     except ResultError:
         return False
-    return isinstance(head, dict) and head.get("format") == FORMAT
+    return bool(head.get("format") == FORMAT)
 
 
 def write_result(
@@ -253,7 +253,7 @@ def read_run(folder: Path) -> dict[str, Any]:
         ResultError: it is no result folder, or of another version.
     """
     run = tables.read_json(folder / "run.json")
-    if not isinstance(run, dict) or run.get("format") != FORMAT:
+    if run.get("format") != FORMAT:
         raise ResultError(f"{folder} is no result folder")
     if run.get("version") != VERSION:
         raise ResultError(f"{folder} has version {run.get('version')}; {VERSION} is needed")
@@ -269,14 +269,13 @@ def read_result(folder: str | Path) -> Result:
     folder = Path(folder)
     run = read_run(folder)
     stamps_ns, T_map_base = read_tum(folder / "trajectory.tum")
-    instances = tables.read_json(folder / "instances.json")
     return Result(
         stamps_ns=stamps_ns,
         T_map_base=T_map_base,
         keyframe_stamps_ns=_read_keyframes(folder / "keyframes.csv"),
         points=read_ply(folder / "points.ply"),
         observations=_read_observations(folder / "observations.csv"),
-        instances=instances["instances"],
+        instances=tables.read_records(folder / "instances.json", "instances", ("id", "score")),
         events=tables.read_csv(folder / "events.csv", tables.EVENT_COLUMNS),
         run=run,
     )

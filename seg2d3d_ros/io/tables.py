@@ -167,15 +167,35 @@ def write_json(path: Path, value: object) -> None:
     path.write_text(text + "\n", encoding="utf-8")
 
 
-def read_json(path: Path) -> Any:
-    """Return the value of a JSON file.
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the object of a JSON file.
 
     Raises:
-        ResultError: it is missing or no JSON.
+        ResultError: it is missing, no JSON, or holds something other than an object.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ResultError(f"there is no {path}: give a folder that `replay` wrote") from error
     except (OSError, ValueError) as error:
         raise ResultError(f"cannot read {path}: {error}") from error
+    if not isinstance(value, dict):
+        raise ResultError(f"{path} holds a {type(value).__name__}; a JSON object is needed")
+    return value
+
+
+def read_records(path: Path, name: str, fields: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the objects that a JSON file lists under a name.
+
+    Raises:
+        ResultError: it cannot be read, lists none, or one lacks a field.
+    """
+    records = read_json(path).get(name)
+    if not isinstance(records, list):
+        raise ResultError(f"{path} lacks the list '{name}'")
+    for record in records:
+        known = record if isinstance(record, dict) else {}
+        lacking = [field for field in fields if field not in known]
+        if lacking:
+            raise ResultError(f"{path} lacks {', '.join(lacking)} of one of its '{name}'")
+    return records

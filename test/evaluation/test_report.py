@@ -165,6 +165,21 @@ def test_read_truth_empty_folder_says_what_is_needed(tmp_path: Path) -> None:
         read_truth(tmp_path)
 
 
+@pytest.mark.parametrize("text", ["[]", '{"buildings": [{"id": 2}]}'])
+def test_read_truth_buildings_of_another_form_names_the_file(
+    folders: tuple[Path, Path], text: str
+) -> None:
+    (folders[1] / "buildings.json").write_text(text)
+    with pytest.raises(ResultError, match=r"buildings\.json"):
+        read_truth(folders[1])
+
+
+def test_read_truth_without_its_head_says_what_is_missing(folders: tuple[Path, Path]) -> None:
+    (folders[1] / "truth.json").unlink()
+    with pytest.raises(InputError, match=r"holds no truth\.json"):
+        read_truth(folders[1])
+
+
 def test_read_kitti_poses_forward_motion_is_body_x_and_stamps_are_tenths(tmp_path: Path) -> None:
     poses = tmp_path / "poses"
     poses.mkdir()

@@ -246,6 +246,9 @@ def test_check_target_a_file_or_unwritable_place_is_refused(tmp_path):
     [
         ("run.json", b"{", "run.json"),
         ("run.json", b"{}", "no result folder"),
+        ("run.json", b"[]", "run.json holds a list; a JSON object is needed"),
+        ("instances.json", b"{}", "instances.json lacks the list 'instances'"),
+        ("instances.json", b'{"instances": [3]}', "lacks id, score of one of its 'instances'"),
         ("trajectory.tum", b"1.0 2 3\n", "no trajectory"),
         ("points.ply", b"solid cube", "no PLY"),
         ("observations.csv", b"a,b\n1,2\n", "lacks the columns stamp_ns"),
