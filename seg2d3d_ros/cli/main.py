@@ -45,7 +45,7 @@ GOOD, MENDABLE, OUR_FAULT, INTERRUPTED = 0, 1, 2, 130
 _RARELY = 20_000
 # What disks, rights and pipes refuse; any other OSError is our fault.
 _REFUSALS = {
-    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO),
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO),
     *(errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.EMFILE, errno.EPIPE),
 }
 

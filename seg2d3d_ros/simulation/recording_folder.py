@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from seg2d3d_ros.errors import InputError
+from seg2d3d_ros.errors import DiskError, InputError
 
 _PARTS = ("bag", "truth")
 
@@ -21,6 +22,7 @@ def new_recording(out: Path) -> Iterator[Path]:
 
     Raises:
         InputError: `out` holds a recording already.
+        DiskError: SQLite cannot write the bag.
     """
     for name in _PARTS:
         if (out / name).exists():
@@ -31,6 +33,11 @@ def new_recording(out: Path) -> Iterator[Path]:
         yield unfinished
         for name in _PARTS:
             (unfinished / name).rename(out / name)
+    except sqlite3.OperationalError as error:
+        raise DiskError(
+            f"the recording cannot be written to {out}: {error}; make room there, or choose "
+            "another place"
+        ) from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
         with suppress(OSError):  # not empty: there are other things in it, or the recording

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import resource
 
 import pytest
 
@@ -29,6 +30,21 @@ def test_simulate_twice_into_one_folder_exits_with_one(tmp_path, capsys):
     capsys.readouterr()
     assert main(["simulate", str(tmp_path), *SMALL]) == 1
     assert "exists already; choose another folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+def test_simulate_where_no_room_is_left_exits_with_one_and_leaves_nothing(
+    tmp_path, capsys, storage
+):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        code = main(["simulate", str(tmp_path / "out"), *SMALL, "--storage", storage])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert code == 1
+    assert "choose another place" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
