@@ -133,5 +133,8 @@ def _run_external(python: str, request: Mapping[str, object]) -> list[list[list[
             f"the tracker's process by {python} failed ({last}); needed is the Python of an "
             "environment with the extra 'baselines': pip install 'trackers>=2,<3'"
         )
-    answer: list[list[list[int]]] = json.loads(done.stdout)
+    try:
+        answer: list[list[list[int]]] = json.loads(done.stdout)
+    except ValueError as error:
+        raise BackendError(f"{python} answers nothing as a tracker: is it a Python?") from error
     return answer

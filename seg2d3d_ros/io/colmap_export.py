@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pycolmap
 
-from seg2d3d_ros.errors import ResultError
+from seg2d3d_ros.errors import InputError, ResultError
 from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.io.colmap_camera import CORNER_PX, write_camera
 from seg2d3d_ros.mapping.refinement.acceptance import errors_px
@@ -69,6 +69,9 @@ def write_pictures(state: MapState, items: Iterable[Item], folder: str | Path) -
         state: The map.
         items: What its recording holds.
         folder: Folder of the pictures.
+
+    Raises:
+        InputError: the recording holds none of them.
     """
     wanted = {
         (state.cameras[c].name, s)
@@ -84,6 +87,11 @@ def write_pictures(state: MapState, items: Iterable[Item], folder: str | Path) -
             if not cv2.imwrite(str(path), item.image):
                 raise ResultError(f"cannot write the picture {path}")
             num += 1
+    if not num:
+        raise InputError(
+            f"none of the {len(wanted)} pictures of keyframes is in the recording: give the one "
+            "that was mapped"
+        )
     return num
 
 

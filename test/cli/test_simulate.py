@@ -1,8 +1,8 @@
 import dataclasses
 import json
-import resource
 
 import pytest
+from full_disk import no_room_beyond
 
 from seg2d3d_ros.cli.main import main
 from seg2d3d_ros.simulation import SimulationOptions
@@ -36,13 +36,8 @@ def test_simulate_twice_into_one_folder_exits_with_one(tmp_path, capsys):
 def test_simulate_where_no_room_is_left_exits_with_one_and_leaves_nothing(
     tmp_path, capsys, storage
 ):
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
-    try:
-        code = main(["simulate", str(tmp_path / "out"), *SMALL, "--storage", storage])
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert code == 1
+    with no_room_beyond(20_000):
+        assert main(["simulate", str(tmp_path / "out"), *SMALL, "--storage", storage]) == 1
     assert "choose another place" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 

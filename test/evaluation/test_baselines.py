@@ -48,6 +48,8 @@ def test_track_by_iou_faster_than_half_a_box_never_continues() -> None:
 def test_track_externally_python_without_trackers_says_what_to_install() -> None:
     with pytest.raises(BackendError, match="baselines"):
         track_externally(make_recording(), "bytetrack", "/bin/false")
+    with pytest.raises(BackendError, match="/bin/true answers nothing"):
+        track_externally(make_recording(), "bytetrack", "/bin/true")
     with pytest.raises(BackendError, match="no baseline 'sort9'"):
         track_externally(make_recording(), "sort9", sys.executable)
 

@@ -275,6 +275,9 @@ def test_write_pictures_writes_those_of_the_keyframes(street, tmp_path):
     items = [Frame("front", s + d, np.zeros((8, 8), np.uint8)) for s in stamps for d in (0, 7)]
     assert write_pictures(state, items, tmp_path) == len(stamps)
     assert {int(p.stem) for p in (tmp_path / "front").iterdir()} == set(stamps)
+    others = [Frame("front", s + 7, np.zeros((8, 8), np.uint8)) for s in stamps]
+    with pytest.raises(InputError, match=f"none of the {len(stamps)} pictures"):
+        write_pictures(state, others, tmp_path / "others")
 
 
 def test_read_colmap_of_a_workspace_finds_the_model_in_sparse(written, tmp_path):
