@@ -13,13 +13,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from seg2d3d_ros.geometry import cameras as models
 from seg2d3d_ros.geometry import masks as pixel_masks
 from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.geometry.masks import MaskStack
+from seg2d3d_ros.mapping.columns import Columns
 from seg2d3d_ros.mapping.masks.mask_boxes import box_overlaps
 from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.types import Camera, FloatArray, IntArray, Mask
@@ -44,7 +44,7 @@ _CAMERAS = 256
 
 
 @dataclass(frozen=True)
-class MaskLinks:
+class MaskLinks(Columns):
     """Pairs of masks, named by `mask_keys`, and their overlap (n,) as intersection over union."""
 
     a: IntArray
@@ -53,11 +53,7 @@ class MaskLinks:
 
     def between(self, keys: IntArray) -> MaskLinks:
         """Return those with both ends among some masks (n,)."""
-        return self.where(np.isin(self.a, keys) & np.isin(self.b, keys))
-
-    def where(self, is_meant: NDArray[np.bool_]) -> MaskLinks:
-        """Return some of them (n,)."""
-        return MaskLinks(self.a[is_meant], self.b[is_meant], self.overlap[is_meant])
+        return self.take(np.isin(self.a, keys) & np.isin(self.b, keys))
 
 
 _NONE = MaskLinks(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0))
@@ -110,16 +106,16 @@ class MaskLinker:
         newest = [r for r in near if now.stamp_ns - r.stamp_ns <= _MAX_BOX_GAP_NS][-_BOX_STEPS:]
         found += [_link_boxes(state, r, now, linked) for r in newest]
         found += [_link(state, [r], now) for r in beside if r.frame == frame]
-        self._links[frame, camera] = _joined(found)
+        self._links[frame, camera] = MaskLinks.joined(found)
         if len(now.numbers):  # where not every picture has masks, the next that has some is meant
             self._recent[camera] = [*recent, now][-max(_STEPS) :]
 
     def among(self, pictures: Iterable[tuple[int, int]]) -> MaskLinks:
         """Return the links between the masks of pictures, given by (frame, camera)."""
         wanted = {p for p in pictures if p in self._links}
-        links = _joined([self._links[p] for p in sorted(wanted)])
+        links = MaskLinks.joined([_NONE, *(self._links[p] for p in sorted(wanted))])
         inside = np.array([_picture(key) in wanted for key in links.a.tolist()], dtype=bool)
-        return links.where(inside)
+        return links.take(inside)
 
 
 def pictures_of(keys: IntArray) -> IntArray:
@@ -134,16 +130,6 @@ def frames_of(keys: IntArray) -> IntArray:
 
 def _picture(key: int) -> tuple[int, int]:
     return divmod(key // _MASKS_PER_PICTURE, _CAMERAS)
-
-
-def _joined(parts: list[MaskLinks]) -> MaskLinks:
-    if not parts:
-        return _NONE
-    return MaskLinks(
-        np.concatenate([p.a for p in parts]),
-        np.concatenate([p.b for p in parts]),
-        np.concatenate([p.overlap for p in parts]),
-    )
 
 
 def _sample(state: MapState, frame: int, camera: int, classes: frozenset[int]) -> _Regions:
@@ -260,7 +246,7 @@ def _shares_then(
 
 def _link_boxes(state: MapState, then: _Regions, now: _Regions, linked: MaskLinks) -> MaskLinks:
     """Link masks of two pictures that are linked with none of the other one, by their boxes."""
-    linked = linked.where(pictures_of(linked.a) == then.frame * _CAMERAS + then.camera)
+    linked = linked.take(pictures_of(linked.a) == then.frame * _CAMERAS + then.camera)
     a, b = (_without(r.numbers, keys) for r, keys in ((then, linked.a), (now, linked.b)))
     if not len(a) or not len(b):
         return _NONE
@@ -289,7 +275,7 @@ def _overlapping(now: _Regions) -> MaskLinks:
     share = _shares(now.owner, now.uv_px, len(now.numbers), now.stack, _MIN_SAMPLES)
     keys = mask_keys(now.frame, now.camera, now.numbers)
     links = _links(keys, keys, share, share.T, _MIN_OVERLAP)
-    return links.where(links.a < links.b)
+    return links.take(links.a < links.b)
 
 
 def _links(

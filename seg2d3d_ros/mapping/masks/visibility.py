@@ -10,6 +10,7 @@ from scipy.spatial.distance import cdist
 
 from seg2d3d_ros.geometry import cameras as models
 from seg2d3d_ros.geometry import transforms
+from seg2d3d_ros.mapping.columns import Columns
 from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.types import FloatArray, IntArray
 
@@ -106,24 +107,12 @@ def labelled_points(
 
 
 @dataclass(frozen=True)
-class Shown:
+class Shown(Columns):
     """Points that nothing nearer hides: pixels (n, 2), depths (n,) and instances (n,)."""
 
     uv_px: FloatArray
     depth_m: FloatArray
     instances: IntArray
-
-    def take(self, rows: IntArray) -> Shown:
-        """Return some of the points."""
-        return Shown(self.uv_px[rows], self.depth_m[rows], self.instances[rows])
-
-    def joined(self, more: Shown) -> Shown:
-        """Return these points and more."""
-        return Shown(
-            np.concatenate([self.uv_px, more.uv_px]),
-            np.concatenate([self.depth_m, more.depth_m]),
-            np.concatenate([self.instances, more.instances]),
-        )
 
 
 def are_sure(sigma_m: FloatArray, depth_m: FloatArray) -> np.ndarray:

@@ -73,7 +73,7 @@ def weigh_picture(
     inside = stack.contain(shown.uv_px)
     rows = _facing(shown, inside, stack.areas, named)
     followed, held = _followed(state, picture, instance_of, len(masks))
-    shown = shown.take(rows).joined(followed)
+    shown = Shown.joined([shown.take(rows), followed])
     inside = np.concatenate([inside[:, rows], held], axis=1)
     is_there = np.bincount(np.concatenate([[0], instance_of, shown.instances])) > 0
     column, instances = np.cumsum(is_there) - 1, np.flatnonzero(is_there).tolist()

@@ -245,8 +245,4 @@ def _add_prior(H: FloatArray, g: FloatArray, turn: FloatArray, scale: float, num
 
 def _cross(v: FloatArray) -> FloatArray:
     """Return the matrices (n, 3, 3) of vectors (n, 3) with _cross(v) @ w = v x w."""
-    out = np.zeros((len(v), 3, 3))
-    out[:, 0, 1], out[:, 0, 2] = -v[:, 2], v[:, 1]
-    out[:, 1, 0], out[:, 1, 2] = v[:, 2], -v[:, 0]
-    out[:, 2, 0], out[:, 2, 1] = -v[:, 1], v[:, 0]
-    return out
+    return np.asarray(np.cross(np.eye(3), v[:, None]))

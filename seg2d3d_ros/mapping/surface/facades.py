@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
+from seg2d3d_ros.mapping.columns import Columns
 from seg2d3d_ros.mapping.surface.lines import Line, Scatter, find_headed_line, find_line
 from seg2d3d_ros.mapping.surface.plane_sweep import SweptWall
 from seg2d3d_ros.types import FloatArray
@@ -42,7 +43,7 @@ _CORNER_SHARE = 0.8
 
 
 @dataclass(frozen=True)
-class MeasuredSurface:
+class MeasuredSurface(Columns):
     """Measured points of one building, n of them.
 
     Attributes:
@@ -56,10 +57,6 @@ class MeasuredSurface:
     edge_m: FloatArray
     area_m2: FloatArray
     toward: FloatArray
-
-    def take(self, rows: np.ndarray) -> MeasuredSurface:
-        """Return some of them."""
-        return MeasuredSurface(**{n: v[rows] for n, v in vars(self).items()})
 
     @property
     def reach_m(self) -> FloatArray:
@@ -233,13 +230,9 @@ def _make_swept(wall: SweptWall, surface: MeasuredSurface, reach_m: float) -> Fa
 def _joined(wall: SweptWall, surface: MeasuredSurface) -> MeasuredSurface:
     """Return the tracks on a wall, and what was measured near it."""
     num = len(wall.points)
-    near = surface.take(surface.near(wall.normal, wall.offset_m))
-    return MeasuredSurface(
-        points=np.concatenate([wall.points, near.points]),
-        edge_m=np.concatenate([np.full(num, 2.0 * _INLIER_M), near.edge_m]),
-        area_m2=np.concatenate([np.full(num, _TRACK_AREA_M2), near.area_m2]),
-        toward=np.concatenate([wall.toward, near.toward]),
-    )
+    edge_m, area_m2 = np.full(num, 2.0 * _INLIER_M), np.full(num, _TRACK_AREA_M2)
+    tracks = MeasuredSurface(wall.points, edge_m, area_m2, wall.toward)
+    return MeasuredSurface.joined([tracks, surface.take(surface.near(wall.normal, wall.offset_m))])
 
 
 _Plane = tuple[float, FloatArray, float]

@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from seg2d3d_ros.mapping.columns import Columns
 from seg2d3d_ros.types import FloatArray, IntArray
 
 NUM_LEVELS = 4
@@ -50,7 +51,7 @@ class PlacedSamples:
 
 
 @dataclass(frozen=True)
-class FusedPoints:
+class FusedPoints(Columns):
     """One point per voxel on which keyframes agree, or that masks show, m of them, by id.
 
     Attributes:
@@ -130,11 +131,10 @@ def add_up(chunks: list[Chunk]) -> Chunk:
     )
 
 
-def joined(parts: Sequence[FusedPoints]) -> FusedPoints:
-    """Return points that share no voxel as one; at least one part is needed."""
-    order = np.argsort(np.concatenate([p.ids for p in parts]))
-    names = vars(parts[0])
-    return FusedPoints(**{n: np.concatenate([getattr(p, n) for p in parts])[order] for n in names})
+def by_id(parts: Sequence[FusedPoints]) -> FusedPoints:
+    """Return points that share no voxel, by id; at least one part is needed."""
+    every = FusedPoints.joined(parts)
+    return every.take(np.argsort(every.ids))
 
 
 def fuse(total: Chunk, min_views: int) -> FusedPoints:

@@ -15,9 +15,10 @@ import numpy as np
 
 from seg2d3d_ros.geometry import cameras as models
 from seg2d3d_ros.geometry import masks as pixel_masks
+from seg2d3d_ros.mapping.columns import Columns
 from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.mapping.tracks import Names
-from seg2d3d_ros.types import Camera, FloatArray, IntArray, Mask
+from seg2d3d_ros.types import Camera, FloatArray, Mask
 
 _LEAST_VIEWS, _MOST_VIEWS = 8, 40
 _MARGIN_PX = 1.5
@@ -36,7 +37,7 @@ _HALFWAY, _OUTERMOST = 0, 2
 
 
 @dataclass(frozen=True)
-class Sightings:
+class Sightings(Columns):
     """How m masks of one building end to one side, in stamp order.
 
     Attributes:
@@ -52,10 +53,6 @@ class Sightings:
     others: FloatArray
     slopes: FloatArray
     focal_px: FloatArray
-
-    def take(self, rows: IntArray) -> Sightings:
-        """Return some of them."""
-        return Sightings(**{n: v[rows] for n, v in vars(self).items()})
 
 
 @dataclass(frozen=True)
@@ -220,7 +217,7 @@ def triangulate_edge(seen: Sightings, is_left: bool) -> SideEdge | None:
         return None
     A = (normals[near] * scale[near, None] ** 2).T @ normals[near]
     covariance = np.linalg.pinv(A) * max(rms_px, _LEAST_RMS_PX) ** 2
-    return SideEdge(xy, covariance, is_left, seen.take(np.flatnonzero(near)))
+    return SideEdge(xy, covariance, is_left, seen.take(near))
 
 
 def _crossings(normals: FloatArray, offsets: FloatArray) -> FloatArray:

@@ -19,8 +19,8 @@ from seg2d3d_ros.mapping.surface.fusion import (
     FusedPoints,
     PlacedSamples,
     add_up,
+    by_id,
     fuse,
-    joined,
     sum_up,
 )
 from seg2d3d_ros.mapping.surface.squares import SquareSums
@@ -100,7 +100,7 @@ class SurfaceMap:
             return surface
         reach_m = self._options.facade_reach_m
         filled, cells = raise_walls(self._state, measured, landmarks, names, reach_m)
-        return Surface(joined([measured, filled]), cells)
+        return Surface(by_id([measured, filled]), cells)
 
     def measured(self, names: Names, landmarks: PointCloud | None = None) -> Surface:
         """Return all points that were measured, facades as they are."""
@@ -114,7 +114,7 @@ class SurfaceMap:
 
     def _fuse(self, sums: Iterable[Chunk]) -> FusedPoints | None:
         parts = [fuse(chunk, self._options.min_surface_views) for chunk in sums]
-        return joined(parts) if parts else None
+        return by_id(parts) if parts else None
 
     def _place(self, block: int, names: Names) -> PlacedSamples:
         """Carry the samples of a block into the world with today's poses and names."""

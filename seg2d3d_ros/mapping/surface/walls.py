@@ -92,12 +92,9 @@ def surfaces_of(
     toward /= np.maximum(np.linalg.norm(toward, axis=1, keepdims=True), 1e-9)
     scatter = _EDGES_PER_SIGMA * landmarks.sigma_m[usable].astype(np.float64)
     edge = np.clip(scatter, *_LANDMARK_EDGES_M)
-    surface = MeasuredSurface(
-        points=np.concatenate([measured.points, points]),
-        edge_m=np.concatenate([measured.edge_m, edge]),
-        area_m2=np.concatenate([measured.edge_m**2, np.full(len(points), _LANDMARK_AREA_M2)]),
-        toward=np.concatenate([measured.toward, toward]),
-    )
+    fused = MeasuredSurface(measured.points, measured.edge_m, measured.edge_m**2, measured.toward)
+    sparse = MeasuredSurface(points, edge, np.full(len(points), _LANDMARK_AREA_M2), toward)
+    surface = MeasuredSurface.joined([fused, sparse])
     owner = np.concatenate([measured.instances, landmarks.instances[usable].astype(np.int64)])
     order = np.argsort(owner, kind="stable")
     ids, first = np.unique(owner[order], return_index=True)

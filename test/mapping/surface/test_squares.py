@@ -3,7 +3,7 @@ import pytest
 
 from seg2d3d_ros.io.folder_store import FolderStore
 from seg2d3d_ros.mapping.archive import MemoryStore
-from seg2d3d_ros.mapping.surface.fusion import PlacedSamples, add_up, fuse, joined, sum_up
+from seg2d3d_ros.mapping.surface.fusion import PlacedSamples, add_up, by_id, fuse, sum_up
 from seg2d3d_ros.mapping.surface.squares import SquareSums
 
 EDGE_M = 0.2
@@ -40,7 +40,7 @@ def test_squares_fused_one_by_one_give_what_everything_at_once_gives():
         for chunk in made:
             sums.add(chunk)
         squares = list(sums)
-    fused = joined([fuse(square, 2) for square in squares])
+    fused = by_id([fuse(square, 2) for square in squares])
     assert len(squares) > 15
     assert len(np.unique(at_once.edge_m)) == 4
     for name in ("ids", "edge_m", "num_views", "instances", "classes", "colors_rgb"):
