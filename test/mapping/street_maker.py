@@ -353,6 +353,20 @@ def assigned(update):
     return {(a.stamp_ns, a.camera, a.label): a.instance for a in update.assignments}
 
 
+def later(cluster, shift_ns):
+    """The same cluster at other times."""
+    frames = tuple(
+        replace(
+            f,
+            stamp_ns=f.stamp_ns + shift_ns,
+            picture_stamps_ns=tuple(s + shift_ns for s in f.picture_stamps_ns),
+        )
+        for f in cluster.frames
+    )
+    masks = tuple(replace(s, stamp_ns=s.stamp_ns + shift_ns) for s in cluster.segmentations)
+    return replace(cluster, frames=frames, segmentations=masks)
+
+
 def adjusted_rand(a, b):
     """Adjusted Rand index of two partitions of the same things (Hubert and Arabie 1985)."""
     table = np.zeros((len(set(a)), len(set(b))))

@@ -13,6 +13,7 @@ from street_maker import (
     adjusted_rand,
     agreement,
     assigned,
+    later,
     make_drive,
     make_street,
     moved,
@@ -116,21 +117,8 @@ def test_association_mirrored_world_hardly_matters(fallible, expected):
 @given(shift_s=st.integers(-1_000_000_000, 3_000_000_000))
 def test_association_later_or_earlier_does_not_matter(fallible, expected, shift_s):
     shift_ns = shift_s * 1_000_000_000
-
-    def shifted(cluster):
-        frames = tuple(
-            replace(
-                f,
-                stamp_ns=f.stamp_ns + shift_ns,
-                picture_stamps_ns=tuple(s + shift_ns for s in f.picture_stamps_ns),
-            )
-            for f in cluster.frames
-        )
-        found = tuple(replace(s, stamp_ns=s.stamp_ns + shift_ns) for s in cluster.segmentations)
-        return replace(cluster, frames=frames, segmentations=found)
-
-    later = finish([shifted(c) for c in fallible.clusters])
-    assert {(s - shift_ns, c, n): i for (s, c, n), i in later.items()} == expected
+    found = finish([later(c, shift_ns) for c in fallible.clusters])
+    assert {(s - shift_ns, c, n): i for (s, c, n), i in found.items()} == expected
 
 
 def test_association_cameras_in_other_order_and_of_other_names_do_not_matter(fallible, expected):

@@ -2,11 +2,10 @@
 
 import json
 from collections import Counter, defaultdict
-from dataclasses import replace
 
 import numpy as np
 import pytest
-from street_maker import DriveOptions, MaskErrors, make_drive, make_street
+from street_maker import DriveOptions, MaskErrors, later, make_drive, make_street
 from test_editor import content
 
 from seg2d3d_ros.config import Config
@@ -146,16 +145,7 @@ def test_second_run_onto_a_map_keeps_its_numbers_apart(drive):
     stage = through_store(mapped(drive))
     before = stage.finish()
     for cluster in drive.clusters:
-        late = tuple(
-            replace(
-                f,
-                stamp_ns=f.stamp_ns + 10**12,
-                picture_stamps_ns=tuple(s + 10**12 for s in f.picture_stamps_ns),
-            )
-            for f in cluster.frames
-        )
-        masks = tuple(replace(s, stamp_ns=s.stamp_ns + 10**12) for s in cluster.segmentations)
-        stage.push(replace(cluster, frames=late, segmentations=masks))
+        stage.push(later(cluster, 10**12))
     full = stage.snapshot()
     assert len(full.trajectory.stamps_ns) == 2 * len(before.trajectory.stamps_ns)
     assert len(full.cloud.ids) == 2 * len(before.cloud.ids)

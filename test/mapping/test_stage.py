@@ -10,6 +10,7 @@ from street_maker import (
     MaskErrors,
     agreement,
     assigned,
+    later,
     make_cluster,
     make_drive,
     make_street,
@@ -256,21 +257,9 @@ def test_local_frame_that_jumps_is_aligned_by_shared_landmarks(drive, mapped):
 
 def second_session(cluster, num_landmarks, offset_s, T):
     """The same pictures later on, with landmarks and a local frame of their own."""
-    later = int(offset_s * 1e9)
     landmarks = replace(cluster.landmarks, ids=cluster.landmarks.ids + num_landmarks)
-    frames = tuple(
-        replace(
-            f,
-            stamp_ns=f.stamp_ns + later,
-            picture_stamps_ns=tuple(s + later for s in f.picture_stamps_ns),
-        )
-        for f in cluster.frames
-    )
-    segmentations = tuple(replace(s, stamp_ns=s.stamp_ns + later) for s in cluster.segmentations)
-    changed = replace(
-        cluster, session=1, frames=frames, landmarks=landmarks, segmentations=segmentations
-    )
-    return moved(changed, T)
+    changed = later(cluster, int(offset_s * 1e9))
+    return moved(replace(changed, session=1, landmarks=landmarks), T)
 
 
 def test_two_sessions_far_apart_are_two_streets(drive):

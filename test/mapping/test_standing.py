@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from street_maker import PERIOD_NS, SINGLE, DriveOptions, make_drive, make_street
+from street_maker import PERIOD_NS, SINGLE, DriveOptions, later, make_drive, make_street
 
 from seg2d3d_ros.config import Config
 from seg2d3d_ros.io.folder_store import FolderStore
@@ -48,22 +48,11 @@ def at_rest(last, k):
 
 def in_session(cluster, session):
     """The same cluster an hour later, when tracking had been lost."""
-    late = session * 3600 * 10**9
-    frames = tuple(
-        replace(
-            f,
-            stamp_ns=f.stamp_ns + late,
-            picture_stamps_ns=tuple(s + late for s in f.picture_stamps_ns),
-        )
-        for f in cluster.frames
-    )
     return replace(
-        cluster,
+        later(cluster, session * 3600 * 10**9),
         session=session,
         sequence=cluster.sequence + 100 * session,
-        frames=frames,
         landmarks=replace(cluster.landmarks, ids=cluster.landmarks.ids + 1000 * session),
-        segmentations=tuple(replace(s, stamp_ns=s.stamp_ns + late) for s in cluster.segmentations),
     )
 
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
-from street_maker import DriveOptions, make_drive, make_street, moved
+from street_maker import DriveOptions, later, make_drive, make_street, moved
 
 from seg2d3d_ros.config import Config, override
 from seg2d3d_ros.geometry import transforms
@@ -11,21 +11,6 @@ from seg2d3d_ros.mapping.stage import MappingStage
 from seg2d3d_ros.types import EventKind, InstanceState
 
 CONFIG = override(Config(), {"mapping.archive_after_m": 5.0, "mapping.refine": False})
-LATER_NS = 10**12
-
-
-def later(cluster, sequence):
-    """The same cluster, some time after."""
-    frames = tuple(
-        replace(
-            f,
-            stamp_ns=f.stamp_ns + LATER_NS,
-            picture_stamps_ns=tuple(s + LATER_NS for s in f.picture_stamps_ns),
-        )
-        for f in cluster.frames
-    )
-    masks = tuple(replace(s, stamp_ns=s.stamp_ns + LATER_NS) for s in cluster.segmentations)
-    return replace(cluster, sequence=sequence, frames=frames, segmentations=masks)
 
 
 def told(events, kind):
@@ -55,7 +40,7 @@ def test_instances_left_behind_are_archived_and_reopened_when_seen_again():
     # the first houses are behind, the last ones are not
     x = {i.id: i.centroid_map[0] for i in full.instances}
     assert max(x[i] for i in behind) < max(x.values())
-    again = stage.push(later(drive.clusters[0], len(drive.clusters)))
+    again = stage.push(replace(later(drive.clusters[0], 10**12), sequence=len(drive.clusters)))
     reopened = told(again.events, EventKind.REOPENED)
     assert set(reopened) & behind
     assert {states(again)[i] for i in reopened} == {"confirmed"}

@@ -21,7 +21,7 @@ REACH_M = 3.0
 NOWHERE = np.zeros((0, 3))
 
 
-def fused(points, instance):
+def fused(points, instance, toward=(0.0, -1.0, 0.0)):
     n = len(points)
     return FusedPoints(
         ids=FIRST_ID + np.arange(n),
@@ -32,7 +32,7 @@ def fused(points, instance):
         instances=np.full(n, instance),
         classes=np.full(n, 11),
         colors_rgb=np.full((n, 3), 90, np.uint8),
-        toward=np.tile([0.0, -1.0, 0.0], (n, 1)),
+        toward=np.tile(toward, (n, 1)),
     )
 
 
@@ -60,22 +60,33 @@ def mask_of(label, x, y):
 OWN = mask_of(LABEL, (120, 520), (120, 360))
 
 
+def seen_by(yaw_rad):
+    """A map without frames, of a camera that is turned to the left."""
+    w, h = SIZE
+    K = np.array([[FOCAL_PX, 0, (w - 1) / 2], [0, FOCAL_PX, (h - 1) / 2], [0, 0, 1]])
+    turn = transforms.exp([0, 0, yaw_rad, 0, 0, 0])[:3, :3]
+    state = MapState()
+    T_base_cam = transforms.rigid(turn @ transforms.R_BODY_OPTICAL, np.zeros(3))
+    state.rig = Rig((Camera("c", w, h, K, T_base_cam),))
+    return state
+
+
+def add_keyframe(state, x, found):
+    """Add a keyframe 10 m before y = 0 that shows masks."""
+    k, nothing = len(state.frames), np.zeros(0, dtype=np.int64)
+    content = FrameContent(nothing, nothing, np.zeros((0, 2), np.float32), {0: found})
+    pose = transforms.rigid(np.eye(3), [x, -10.0, 3.0])
+    state.frames.append(MapFrame(k, pose, True, (0,), (k,), "tracked", content))
+
+
 def street(*pictures):
     """Keyframes 4 m apart whose camera looks along y, 10 m in front of a wall at y = 0.
 
     The mask OWN covers 5 m to both sides and 3 m up and down.
     """
-    w, h = SIZE
-    K = np.array([[FOCAL_PX, 0, (w - 1) / 2], [0, FOCAL_PX, (h - 1) / 2], [0, 0, 1]])
-    turn = transforms.exp([0, 0, np.pi / 2, 0, 0, 0])[:3, :3]
-    camera = Camera("c", w, h, K, transforms.rigid(turn @ transforms.R_BODY_OPTICAL, np.zeros(3)))
-    state = MapState()
-    state.rig = Rig((camera,))
-    nothing = np.zeros(0, dtype=np.int64)
+    state = seen_by(np.pi / 2)
     for k, found in enumerate(pictures):
-        content = FrameContent(nothing, nothing, np.zeros((0, 2), np.float32), {0: found})
-        pose = transforms.rigid(np.eye(3), [4.0 * k, -10.0, 3.0])
-        state.frames.append(MapFrame(k, pose, True, (0,), (k,), "tracked", content))
+        add_keyframe(state, 4.0 * k, found)
     return state
 
 

@@ -4,17 +4,13 @@ import cv2
 import numpy as np
 import pytest
 from test_facades import EDGE_M, wall
-from test_filling import FOCAL_PX, LABEL, SIZE, SKY, landmarks
+from test_filling import FOCAL_PX, LABEL, SIZE, SKY, add_keyframe, fused, landmarks, seen_by
 
 from seg2d3d_ros.geometry import masks, transforms
-from seg2d3d_ros.mapping.archive import FrameContent
-from seg2d3d_ros.mapping.map_frame import MapFrame
-from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.mapping.surface.facades import CELL_M, MeasuredSurface, find_facades
-from seg2d3d_ros.mapping.surface.fusion import FIRST_ID, FusedPoints
 from seg2d3d_ros.mapping.surface.gables import guess_gables, is_gable
 from seg2d3d_ros.mapping.surface.walls import raise_walls
-from seg2d3d_ros.types import Camera, Mask, MaskAssignment, Rig
+from seg2d3d_ros.types import Mask, MaskAssignment
 
 LENGTH_M, DEPTH_M, HEIGHT_M = 8.0, 8.0, 6.0
 # to those who come along the front
@@ -52,41 +48,23 @@ def house(points, *walls):
     The camera looks ahead and to the left, and comes along the wall at y = 0, 10 m before it.
     """
     w, h = SIZE
-    K = np.array([[FOCAL_PX, 0, (w - 1) / 2], [0, FOCAL_PX, (h - 1) / 2], [0, 0, 1]])
-    turn = transforms.exp([0, 0, np.pi / 4, 0, 0, 0])[:3, :3]
-    camera = Camera("c", w, h, K, transforms.rigid(turn @ transforms.R_BODY_OPTICAL, np.zeros(3)))
-    state, names = MapState(), {}
-    state.rig = Rig((camera,))
-    nothing = np.zeros(0, dtype=np.int64)
+    state, names = seen_by(np.pi / 4), {}
     for k, x in enumerate(np.arange(-28.0, 9.0, 4.0)):
-        pose = transforms.rigid(np.eye(3), [x, -10.0, 3.0])
+        shown = [Mask(SKY, SKY, 1.0, *masks.encode(np.ones((h, w), bool)))]
+        add_keyframe(state, x, shown)
         picture = np.zeros((h, w), np.uint8)
         for corners in walls:
-            p = transforms.apply(transforms.invert(pose @ camera.T_base_cam), dense(corners))
+            p = transforms.apply(transforms.invert(state.T_world_cam(k, 0)), dense(corners))
             p = p[p[:, 2] > 0.5]
             if len(p):
-                uv = np.round(p[:, :2] / p[:, 2:] * FOCAL_PX + K[:2, 2])
+                uv = np.round(p[:, :2] / p[:, 2:] * FOCAL_PX + state.cameras[0].K[:2, 2])
                 cv2.fillConvexPoly(picture, cv2.convexHull(uv.astype(np.int32)), 1)
-        sky = Mask(SKY, SKY, 1.0, *masks.encode(np.ones((h, w), bool)))
-        shown = [sky, Mask(LABEL, 11, 1.0, *masks.encode(picture > 0))] if picture.any() else [sky]
-        content = FrameContent(nothing, nothing, np.zeros((0, 2), np.float32), {0: shown})
-        state.frames.append(MapFrame(k, pose, True, (0,), (k,), "tracked", content))
+        if picture.any():
+            shown.append(Mask(LABEL, 11, 1.0, *masks.encode(picture > 0)))
         names[k, 0] = [
             MaskAssignment(k, "c", m.label, 7 if m.label == LABEL else 0, 1.0, 9) for m in shown
         ]
-    n = len(points)
-    measured = FusedPoints(
-        ids=FIRST_ID + np.arange(n),
-        points=points,
-        edge_m=np.full(n, EDGE_M),
-        sigma_m=np.full(n, 0.05),
-        num_views=np.full(n, 3),
-        instances=np.full(n, 7),
-        classes=np.full(n, 11),
-        colors_rgb=np.full((n, 3), 90, np.uint8),
-        toward=np.tile(FROM_LEFT, (n, 1)),
-    )
-    filled, _ = raise_walls(state, measured, landmarks(), names, 3.0)
+    filled, _ = raise_walls(state, fused(points, 7, FROM_LEFT), landmarks(), names, 3.0)
     return filled
 
 
