@@ -1,9 +1,10 @@
 """Names that linked masks agree on.
 
 Masks of one track share one name, that with the most evidence, unless a mask is sure to be of
-another. Evidence that is hardly better than a guess stays silent at first. It speaks only for what
-no other evidence names, and not for an instance that has masks of its own in the same pictures:
-that is a neighbour. What is still open are orphans.
+another. Where most of those that speak for another are sure, the others follow them. Evidence that
+is hardly better than a guess stays silent at first. It speaks only for what no other evidence
+names, and not for an instance that has masks of its own in the same pictures: that is a neighbour.
+What is still open are orphans.
 """
 
 from __future__ import annotations
@@ -25,9 +26,11 @@ from seg2d3d_ros.types import IntArray
 Evidence: TypeAlias = Counter[int]
 
 # Per mask: six in ten are right from 0.3 to 0.5, nine in ten from 0.5 on.
-_WEAK_EVIDENCE = 0.5
+WEAK_EVIDENCE = 0.5
 SURE_EVIDENCE = 2.0
 _SHARE_OF_TRACK = 0.1
+# For one that follows others of its track, which are sure; it takes more than half of them.
+_SHARE_OF_FOLLOWER, _MIN_SURE = 1.0 / 3.0, 0.5
 _MIN_HINT = 0.01
 # Of the pictures of a group or of those of the instance, whatever are fewer.
 _MAX_PRESENCE = 0.5
@@ -72,7 +75,7 @@ def name_masks(keys: IntArray, evidence: list[Evidence], links: MaskLinks) -> Na
     keys, told = keys[rows], [evidence[k] for k in rows.tolist()]
     track = find_tracks(keys, links)
     of_track = _names(told, track)
-    own = [_unless_sure(of_track[t], e) for t, e in zip(track.tolist(), told, strict=True)]
+    own = _own_names(told, track, of_track)
     groups = _groups(keys, links, track, np.array([not n.instance for n in of_track]))
     heirs = _heirs(keys, groups, told, [n.instance for n in own])
     for group, heir in zip(groups, heirs, strict=True):
@@ -89,17 +92,37 @@ def _names(evidence: list[Evidence], track: IntArray) -> list[Name]:
     masks = np.split(np.argsort(track, kind="stable"), np.cumsum(np.bincount(track))[:-1])
     of_track = [_sum(evidence, m) for m in masks]
     return [
-        _best(e, e) if max(e.values(), default=0.0) >= _WEAK_EVIDENCE * len(m) else _NO_NAME
+        _best(e, e) if max(e.values(), default=0.0) >= WEAK_EVIDENCE * len(m) else _NO_NAME
         for e, m in zip(of_track, masks, strict=True)
     ]
 
 
-def _unless_sure(of_track: Name, evidence: Evidence) -> Name:
-    """Return the name of a mask: that of its track, if its own evidence is not all for another."""
-    rival = max(evidence.values(), default=0.0)
-    if rival < SURE_EVIDENCE or evidence[of_track.instance] > _SHARE_OF_TRACK * rival:
-        return of_track
-    return _best(evidence, evidence)
+def _own_names(evidence: list[Evidence], track: IntArray, of_track: list[Name]) -> list[Name]:
+    """Return the names of masks (n,): that of their track, if their own evidence allows it.
+
+    A mask that is sure to be of another instance is named after that. So are the other masks of
+    its track that speak for the same one, where most of them are sure: the track passes from one
+    building to another.
+    """
+    own = [of_track[t] for t in track.tolist()]
+    strays: dict[tuple[int, int], list[int]] = {}
+    for k, (t, e) in enumerate(zip(track.tolist(), evidence, strict=True)):
+        rival = min(e, key=lambda i: (-e[i], i), default=0)
+        share = _SHARE_OF_FOLLOWER * e[rival]
+        if e[rival] >= WEAK_EVIDENCE and e[of_track[t].instance] <= share:
+            strays.setdefault((t, rival), []).append(k)
+    for (t, rival), masks in strays.items():
+        name = of_track[t].instance
+        sure = [k for k in masks if _is_sure(evidence[k], rival, name)]
+        for k in masks if len(sure) > _MIN_SURE * len(masks) else sure:
+            own[k] = _best(evidence[k], [rival])
+    return own
+
+
+def _is_sure(evidence: Evidence, rival: int, name: int) -> bool:
+    """Return whether a mask leaves no doubt: it is of a rival, not of the name of its track."""
+    weight = evidence[rival]
+    return weight >= SURE_EVIDENCE and evidence[name] <= _SHARE_OF_TRACK * weight
 
 
 def _sum(evidence: list[Evidence], masks: IntArray) -> Evidence:

@@ -91,6 +91,24 @@ def test_name_masks_mask_that_is_sure_leaves_the_name_of_its_track():
     assert instances(keys, [*votes[:3], {8: 2.5, 3: 0.5}], followed) == [3] * 4
 
 
+@pytest.mark.parametrize(
+    ("follower", "num_sure", "name"),
+    [
+        ({8: 1.2, 3: 0.3}, 2, 8),
+        ({8: 1.2, 3: 0.5}, 2, 3),  # too much speaks for the track
+        ({8: 1.2, 9: 1.3, 3: 0.3}, 2, 3),  # and here more for a third one
+        ({8: 0.4}, 2, 3),
+        ({8: 1.2, 3: 0.3}, 1, 3),  # as many are not sure
+    ],
+)
+def test_name_masks_mask_follows_those_of_its_track_that_are_sure(follower, num_sure, name):
+    keys = in_pictures(12, 0)
+    votes = [{3: 2.5}] * (11 - num_sure) + [{8: 2.5}] * num_sure + [follower]
+    followed = [(a, b, 0.8) for a, b in zip(keys, keys[1:], strict=False)]
+    found = instances(keys, votes, followed)
+    assert found == [3] * (11 - num_sure) + [8] * num_sure + [name]
+
+
 def test_name_masks_weak_evidence_for_an_instance_with_a_mask_there_means_its_neighbour():
     own, sliver = in_pictures(5, 0), in_pictures(5, 1)
     chained = [(a, b, 0.8) for keys in (own, sliver) for a, b in zip(keys, keys[1:], strict=False)]
