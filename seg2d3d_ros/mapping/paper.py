@@ -21,6 +21,7 @@ from seg2d3d_ros.mapping.association.identities import Association, Picture
 from seg2d3d_ros.mapping.association.labels import LabelVotes
 from seg2d3d_ros.mapping.incidence import Incidence, incidence
 from seg2d3d_ros.mapping.instances.edits import Edits
+from seg2d3d_ros.mapping.instances.explained import Claims
 from seg2d3d_ros.mapping.instances.roster import Roster
 from seg2d3d_ros.mapping.naming.agreement import Name
 from seg2d3d_ros.mapping.state import MapState
@@ -266,6 +267,10 @@ class PaperRoster(Roster):
         pictures = self._rules.pictures
         keys = [(p.frame, p.camera) for p in pictures]
         self._take_names(dict(zip(keys, self.find_names(pictures), strict=True)))
+
+    def claims(self, pictures: list[Picture]) -> Claims:
+        """Count none: the rules have joined what they join."""
+        return Claims(())
 
     def find_names(
         self, pictures: list[Picture], is_alone: bool = False

@@ -19,6 +19,7 @@ from seg2d3d_ros.mapping.association.labels import LabelVotes
 from seg2d3d_ros.mapping.continuation import Continuation
 from seg2d3d_ros.mapping.instances.editor import Editor
 from seg2d3d_ros.mapping.instances.edits import Edits
+from seg2d3d_ros.mapping.instances.explained import find_explained
 from seg2d3d_ros.mapping.instances.explanation import Explanation
 from seg2d3d_ros.mapping.loops.closer import LoopCloser
 from seg2d3d_ros.mapping.persistence import decode, encode
@@ -145,8 +146,8 @@ class MappingStage:
             self._sensors.compare(self._state, refined.counts.get("odometry_scale", 1.0))
             self.counts["landmarks"] = float(retriangulate(self._state, refined.adjusted))
             self._decide_anew()
-            self._roster.forget_names()
-            self._roster.name(self._associator.pictures, is_final=True)
+            self._join_explained()
+            self._roster.name([], is_final=True)
             self._record(
                 self._roster.tentative.take_events(self._state.now_ns), self._associator.pictures
             )
@@ -245,6 +246,18 @@ class MappingStage:
         self._loops.moved()
         self._record(self._associator.rebuild(self._state), self._associator.pictures)
         self._roster.rebuild()
+
+    def _join_explained(self) -> None:
+        """Weigh all pictures anew; join instances that cannot tell their place with others."""
+        pictures, members = self._associator.pictures, self._roster.membership
+        self._roster.forget_names()
+        claims = self._roster.claims(pictures)
+        by_hand = self._edits.instances
+        pairs = find_explained(claims, self._state, members, self._config.mapping, by_hand)
+        numbers = [claims.numbers(*pair) for pair in pairs]
+        events = self._associator.join(pairs, numbers, self._state.now_ns)
+        self._record(events, pictures)
+        self._roster.unite((e.instance, e.other) for e in events)
 
     def _record(self, events: Sequence[InstanceEvent], pictures: Sequence[Picture]) -> None:
         """Add decisions of the association to the log, with what the masks of pictures say."""

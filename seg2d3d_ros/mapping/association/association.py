@@ -129,6 +129,18 @@ class Associator(Association):
         events = self._bury(now, owners, set(), stamp_ns) + self._decide(touched, stamp_ns)
         return events + self._vanished(before, events, stamp_ns)
 
+    def join(
+        self, pairs: list[tuple[int, int]], numbers: list[dict[str, float]], stamp_ns: int
+    ) -> list[InstanceEvent]:
+        """Make the two instances of each pair the older one."""
+        events = []
+        now: dict[int, int] = {}
+        for (a, b), evidence in zip(pairs, numbers, strict=True):
+            keeper, other = sorted((now.get(a, a), now.get(b, b)))
+            events += self._absorb(keeper, [other], stamp_ns, evidence)
+            now[a] = now[b] = keeper
+        return events
+
     def _carry(self, places: IntArray, now: IntArray, owners: IntArray, is_part: bool) -> None:
         """Call places (n,) of landmarks otherwise (n,), with their votes and owners (n,)."""
         renamed = majority(places, now)
@@ -355,13 +367,19 @@ class Associator(Association):
             return 0, []
         return min(counts, key=lambda i: (-counts[i], i)), []
 
-    def _absorb(self, owner: int, absorbed: list[int], stamp_ns: int) -> list[InstanceEvent]:
+    def _absorb(
+        self,
+        owner: int,
+        absorbed: list[int],
+        stamp_ns: int,
+        numbers: dict[str, float] | None = None,
+    ) -> list[InstanceEvent]:
         events = []
         for other in absorbed:
             places = self.instance_of_place.places(other)
             for n in places:
                 self.instance_of_place[n] = owner
-            evidence = {"places": float(len(places))}
+            evidence = {"places": float(len(places)), **(numbers or {})}
             events.append(self._event(stamp_ns, EventKind.MERGED, owner, other, evidence))
         return events
 

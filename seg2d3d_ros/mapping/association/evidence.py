@@ -13,6 +13,8 @@ Numbers of an event, by name (an event holds those that apply):
 | `rival`, `rival_containment`, `rival_views_…` | the best other candidate and its scores |
 | `points` | landmarks of an instance that is new or gone |
 | `places` | places on facades that changed hands |
+| `masks` | masks of an instance that others explain, or that is known from masks alone |
+| `evidence_per_mask` | what speaks in them for the instance that explains them, on average |
 | `manual` | 1 for an edit by hand |
 | `undoes` | sequence of the event that is taken back |
 """

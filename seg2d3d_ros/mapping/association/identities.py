@@ -91,6 +91,18 @@ class Association(ABC):
         """
         return self.rebuild(state)
 
+    def join(
+        self, pairs: list[tuple[int, int]], numbers: list[dict[str, float]], stamp_ns: int
+    ) -> list[InstanceEvent]:
+        """Make the two instances of each pair the older one.
+
+        Args:
+            pairs: Each instance is first of one pair at most, or second of any number.
+            numbers: The evidence of each.
+            stamp_ns: When that is decided.
+        """
+        return []
+
     @abstractmethod
     def instances_of(self, state: MapState, ids: IntArray) -> IntArray:
         """Return the instance (n,) of each landmark, 0 for none."""

@@ -60,6 +60,11 @@ class Edits:
         """Start without edits."""
         self.journal: list[Edit] = []
 
+    @property
+    def instances(self) -> set[int]:
+        """Return the instances that edits are about."""
+        return {i for e in self.journal for i in (e.keeper, e.other)}
+
     def relabel(
         self,
         ids: IntArray,

@@ -126,10 +126,9 @@ class Membership:
         if now == before:
             return []
         places = [p for i in {*now, *before} for p in self._associator.instance_of_place.places(i)]
-        by_hand = {i for e in self._edits.journal for i in (e.keeper, e.other)}
         return [
             *(i for place in places for i in self._ids_at.get(place, ())),
-            *(i for instance in by_hand for i in self._members.get(instance, ())),
+            *(i for instance in self._edits.instances for i in self._members.get(instance, ())),
         ]
 
     def _hand_over(self, ids: IntArray, before: IntArray, owner: IntArray) -> None:

@@ -14,6 +14,7 @@ from seg2d3d_ros.mapping import forks
 from seg2d3d_ros.mapping.association.identities import Association, Picture
 from seg2d3d_ros.mapping.association.labels import LabelVotes
 from seg2d3d_ros.mapping.instances.edits import Edits
+from seg2d3d_ros.mapping.instances.explained import Claims
 from seg2d3d_ros.mapping.instances.instances import describe
 from seg2d3d_ros.mapping.instances.lifecycle import Lifecycle
 from seg2d3d_ros.mapping.instances.membership import Membership
@@ -140,6 +141,19 @@ class Roster:
         if window is not None:
             self._evidence = {k: e for k, e in self._evidence.items() if k[0] in window}
         self._take_names(self._agree(self._evidence, is_final))
+
+    def claims(self, pictures: list[Picture]) -> Claims:
+        """Weigh what speaks for whom in all pictures, whose masks have no names yet."""
+        self._weigh(pictures, self._evidence)
+        names = self._agree(self._evidence)
+        return Claims((e.votes, names[k]) for k, e in self._evidence.items())
+
+    def unite(self, merged: Iterable[tuple[int, int]]) -> None:
+        """Follow the association, which merged others into instances (instance, other)."""
+        for instance, other in merged:
+            for votes in (v for e in self._evidence.values() for v in e.votes if other in v):
+                votes[instance] += votes.pop(other)
+        self.touch(np.zeros(0, dtype=np.int64))
 
     def _take_names(self, names: Mapping[tuple[int, int], list[MaskAssignment]]) -> None:
         """Name the masks of pictures (frame, camera), at first or otherwise than so far."""
