@@ -17,10 +17,12 @@ from scipy.spatial import cKDTree
 from seg2d3d_ros.config import MappingConfig
 from seg2d3d_ros.mapping.association.labels import may_join
 from seg2d3d_ros.mapping.instances.membership import Membership
-from seg2d3d_ros.mapping.naming.agreement import WEAK_EVIDENCE, Evidence
+from seg2d3d_ros.mapping.naming.agreement import Evidence
 from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.types import MaskAssignment
 
+# Per mask: more than names a track that nobody else claims (0.5, `agreement.py`).
+_MIN_EVIDENCE = 0.6
 # Of the pictures of an instance: in more of them its heir would be another building, beside it.
 _MAX_PRESENCE = 0.1
 
@@ -54,7 +56,7 @@ class Claims:
     def heirs(self, instance: int) -> list[int]:
         """Return who explains the masks of an instance and shows none beside them, best first."""
         evidence, pictures = self._evidence[instance], self._pictures[instance]
-        least, most = WEAK_EVIDENCE * self._num[instance], _MAX_PRESENCE * len(pictures)
+        least, most = _MIN_EVIDENCE * self._num[instance], _MAX_PRESENCE * len(pictures)
         found = [
             i
             for i, weight in evidence.items()

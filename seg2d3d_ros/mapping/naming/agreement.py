@@ -26,7 +26,7 @@ from seg2d3d_ros.types import IntArray
 Evidence: TypeAlias = Counter[int]
 
 # Per mask: six in ten are right from 0.3 to 0.5, nine in ten from 0.5 on.
-WEAK_EVIDENCE = 0.5
+_WEAK_EVIDENCE = 0.5
 SURE_EVIDENCE = 2.0
 _SHARE_OF_TRACK = 0.1
 # For one that follows others of its track, which are sure; it takes more than half of them.
@@ -92,7 +92,7 @@ def _names(evidence: list[Evidence], track: IntArray) -> list[Name]:
     masks = np.split(np.argsort(track, kind="stable"), np.cumsum(np.bincount(track))[:-1])
     of_track = [_sum(evidence, m) for m in masks]
     return [
-        _best(e, e) if max(e.values(), default=0.0) >= WEAK_EVIDENCE * len(m) else _NO_NAME
+        _best(e, e) if max(e.values(), default=0.0) >= _WEAK_EVIDENCE * len(m) else _NO_NAME
         for e, m in zip(of_track, masks, strict=True)
     ]
 
@@ -109,7 +109,7 @@ def _own_names(evidence: list[Evidence], track: IntArray, of_track: list[Name]) 
     for k, (t, e) in enumerate(zip(track.tolist(), evidence, strict=True)):
         rival = min(e, key=lambda i: (-e[i], i), default=0)
         share = _SHARE_OF_FOLLOWER * e[rival]
-        if e[rival] >= WEAK_EVIDENCE and e[of_track[t].instance] <= share:
+        if e[rival] >= _WEAK_EVIDENCE and e[of_track[t].instance] <= share:
             strays.setdefault((t, rival), []).append(k)
     for (t, rival), masks in strays.items():
         name = of_track[t].instance

@@ -22,16 +22,16 @@ def claims(*pictures):
 
 
 def test_heirs_are_those_that_explain_most_best_first():
-    found = claims(*[[(FAR, {FAR: 1.5, NEAR: 0.6, NEIGHBOUR: 0.9, 9: 0.4})]] * 4)
+    found = claims(*[[(FAR, {FAR: 1.5, NEAR: 0.7, NEIGHBOUR: 0.9, 9: 0.5})]] * 4)
     assert found.instances == [FAR]
     assert found.heirs(FAR) == [NEIGHBOUR, NEAR]
-    assert found.numbers(FAR, NEAR) == {"masks": 4.0, "evidence_per_mask": pytest.approx(0.6)}
+    assert found.numbers(FAR, NEAR) == {"masks": 4.0, "evidence_per_mask": pytest.approx(0.7)}
 
 
 def test_heirs_counts_evidence_over_all_masks_of_an_instance():
-    seldom = [[(FAR, {FAR: 1.5, NEAR: 0.9})]] + [[(FAR, {FAR: 1.5})]]
+    seldom = [[(FAR, {FAR: 1.5, NEAR: 1.0})]] + [[(FAR, {FAR: 1.5})]]
     assert claims(*seldom).heirs(FAR) == []
-    often = [[(FAR, {FAR: 1.5, NEAR: 0.9})]] * 2 + [[(FAR, {FAR: 1.5})]]
+    often = [[(FAR, {FAR: 1.5, NEAR: 1.0})]] * 2 + [[(FAR, {FAR: 1.5})]]
     assert claims(*often).heirs(FAR) == [NEAR]
 
 
