@@ -334,7 +334,7 @@ class Cluster:
         session: Changes when tracking was lost or time jumped: local frames and landmarks of two
             sessions have nothing in common.
         is_last: No cluster follows.
-        scale: `metric` or `unknown`.
+        scale: `metric` or `unknown`; lengths may be others once it changes.
         num_overlap: Leading keyframes that the previous cluster of the same session held too.
         rig: The cameras.
         frames: Poses in stamp order.
