@@ -120,7 +120,15 @@ class Facade:
         start_m: FloatArray,
         size_m: FloatArray,
     ) -> Facade:
-        """Return a wall on which nothing was measured: all cells of a rectangle (2,) of it."""
+        """Return a wall on which nothing was measured.
+
+        Args:
+            normal_xy: (2,) unit.
+            offset_m: As of every facade.
+            sigma_m: How well that is known.
+            start_m: (2,) where its cells begin, along the ground and up.
+            size_m: (2,) how far they go.
+        """
         cells = np.ones(np.ceil(size_m / CELL_M).astype(np.int64), dtype=bool)
         along = np.array([-normal_xy[1], normal_xy[0], 0.0])
         return Facade(
