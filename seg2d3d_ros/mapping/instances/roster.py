@@ -19,7 +19,7 @@ from seg2d3d_ros.mapping.instances.instances import describe
 from seg2d3d_ros.mapping.instances.lifecycle import Lifecycle
 from seg2d3d_ros.mapping.instances.membership import Membership
 from seg2d3d_ros.mapping.instances.supports import Supports
-from seg2d3d_ros.mapping.instances.tentative import TentativeInstances
+from seg2d3d_ros.mapping.instances.tentative import Hosts, TentativeInstances
 from seg2d3d_ros.mapping.instances.tiles import TileIndex
 from seg2d3d_ros.mapping.masks.mask_links import MaskLinks, mask_keys
 from seg2d3d_ros.mapping.masks.visibility import LabelledPoints, labelled_points
@@ -115,6 +115,7 @@ class Roster:
         self.assignments.clear()
         self.num_edits.clear()
         self._evidence.clear()
+        self.tentative.leave_hosts()
         self._dirty.update(self._supports)
         self._supports = Supports(self._state)
 
@@ -183,7 +184,7 @@ class Roster:
 
     def follow_edits(self) -> None:
         """Tell tentative instances what by hand they were merged into, and which were parted."""
-        bare = np.array(sorted(self.tentative.ids), dtype=np.int64)
+        bare = self.tentative.spoken_for
         survivors = self.membership.survivors(bare)
         self.tentative.survivors = dict(zip(bare.tolist(), survivors.tolist(), strict=True))
         self.tentative.parted = self._edits.parted_masks()
@@ -240,7 +241,8 @@ class Roster:
         agreed = self._name(joined, flat, links, evidence)
         if is_final:
             orphans = [joined[group] for group in agreed.orphans]
-            self.tentative.adopt(orphans, self._associator.issue_id)
+            hosts = Hosts(joined, agreed.names, self._state, self.membership)
+            self.tentative.adopt(orphans, self._associator.issue_id, hosts)
             agreed = self._name(joined, flat, links, evidence)
             self.tentative.keep_only({n.instance for n in agreed.names})
         names = iter(agreed.names)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,8 +11,9 @@ from scipy.spatial import cKDTree
 
 from seg2d3d_ros.mapping.association.labels import may_join
 from seg2d3d_ros.mapping.instances.instances import Support, describe
+from seg2d3d_ros.mapping.instances.membership import Membership
 from seg2d3d_ros.mapping.masks.mask_links import frames_of, mask_at, pictures_of, samples_of
-from seg2d3d_ros.mapping.naming.agreement import SURE_EVIDENCE, Evidence
+from seg2d3d_ros.mapping.naming.agreement import SURE_EVIDENCE, Evidence, Name
 from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.types import (
     EventKind,
@@ -28,6 +29,8 @@ _OWN_VOTE = 1.0
 _NUM_SAMPLED_MASKS = 5
 _RELATIVE_SIGMA = 0.2
 _MAX_COMMON_PICTURES = 0.5
+# With an instance that has landmarks: in more it would be the neighbour.
+_MAX_BESIDE = 0.1
 # Of the score that an instance with landmarks would have.
 _CREDIT = 0.25
 _NONE = np.zeros(0, dtype=np.int64)
@@ -41,6 +44,42 @@ class _Region:
     class_id: int
     points: FloatArray
     sigma_m: FloatArray
+
+
+class Hosts:
+    """Instances with landmarks, found by where they are, and the pictures that show them."""
+
+    def __init__(
+        self, keys: IntArray, names: Sequence[Name], state: MapState, membership: Membership
+    ) -> None:
+        """Look up the instances that masks (n,), by their keys, are named after (n,)."""
+        self._pictures: dict[int, set[int]] = {}
+        for picture, name in zip(pictures_of(keys).tolist(), names, strict=True):
+            if membership.count(name.instance):
+                self._pictures.setdefault(name.instance, set()).add(picture)
+        instances = sorted(self._pictures)
+        ids = [membership.of(i) for i in instances]
+        self._owner = np.repeat(instances, [len(i) for i in ids])
+        self._tree = cKDTree(state.points(np.concatenate([_NONE, *ids])))
+        self._class_of = membership.class_of
+
+    def of(self, region: _Region) -> int:
+        """Return the instance at whose place a region is, 0 for none.
+
+        It is nearest to most of the region, and shown in hardly any of its pictures: there it
+        would be the neighbour.
+        """
+        if not self._pictures:
+            return 0
+        gap, nearest = self._tree.query(region.points)
+        owners, num = np.unique(self._owner[nearest], return_counts=True)
+        host = int(owners[num.argmax()])
+        pictures = set(pictures_of(region.keys).tolist())
+        is_apart = len(pictures & self._pictures[host]) <= _MAX_BESIDE * len(pictures)
+        is_nearest = 2 * num.max() > len(region.points)
+        is_near = np.median(gap) <= np.median(region.sigma_m)
+        is_of_class = may_join(self._class_of(host), region.class_id)
+        return host if is_apart and is_nearest and is_near and is_of_class else 0
 
 
 class TentativeInstances:
@@ -66,6 +105,15 @@ class TentativeInstances:
     def ids(self) -> frozenset[int]:
         """Return the instances that are known from masks alone."""
         return frozenset(self._masks)
+
+    @property
+    def spoken_for(self) -> IntArray:
+        """Return the instances (n,), with landmarks or without, that masks were given to."""
+        return np.unique(np.array(list(self._id_of.values()), dtype=np.int64))
+
+    def leave_hosts(self) -> None:
+        """Take the masks back that were given to instances with landmarks."""
+        self._id_of = {k: i for k, i in self._id_of.items() if i in self._masks}
 
     def masks_of(self, instance: int) -> IntArray:
         """Return the masks of an instance by their keys (n,), sorted; none if it is none."""
@@ -95,11 +143,11 @@ class TentativeInstances:
         votes = [{self._stands_for(i): self._own_vote(i)} if i else {} for i in of]
         return [Counter({**e, **v}) if v else e for e, v in zip(evidence, votes, strict=True)]
 
-    def adopt(self, groups: list[IntArray], issue_id: Callable[[], int]) -> None:
+    def adopt(self, groups: list[IntArray], issue_id: Callable[[], int], hosts: Hosts) -> None:
         """Make instances of groups of linked masks, given by their keys.
 
         Groups of one class at one place that are hardly ever seen together become one, and those
-        at the place of an instance become part of it.
+        at the place of an instance become part of it, also if it has landmarks.
         """
         found = [(i, self._region(keys)) for i, keys in sorted(self._masks.items())]
         for keys in sorted(groups, key=lambda g: (-len(g), int(g.min()))):
@@ -110,6 +158,8 @@ class TentativeInstances:
             if same is not None:
                 instance, other = found[same]
                 found[same] = instance, self._region(np.concatenate([other.keys, keys]))
+            elif len(region.points) and (host := hosts.of(region)):
+                self._id_of.update(dict.fromkeys(keys.tolist(), host))
             elif len(region.points):
                 found.append((_NEW, region))
         for known, region in found:
@@ -125,7 +175,7 @@ class TentativeInstances:
         for instance in sorted(self._masks.keys() - named - merged):
             keys = self._masks.pop(instance)
             for key in keys.tolist():
-                del self._id_of[key]
+                self._id_of.pop(key, None)
             self._untold.append((EventKind.GONE, instance, float(len(keys))))
 
     def take_events(self, stamp_ns: int) -> list[InstanceEvent]:

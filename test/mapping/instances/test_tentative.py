@@ -1,6 +1,7 @@
 import pickle
 from collections import Counter
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,9 @@ from seg2d3d_ros.config import Config
 from seg2d3d_ros.errors import EditError
 from seg2d3d_ros.mapping.archive import MemoryStore
 from seg2d3d_ros.mapping.association.cut import Cut
+from seg2d3d_ros.mapping.instances.tentative import Hosts, _Region
+from seg2d3d_ros.mapping.masks.mask_links import mask_keys
+from seg2d3d_ros.mapping.naming.agreement import Name
 from seg2d3d_ros.mapping.stage import MappingStage
 from seg2d3d_ros.types import EventKind, InstanceState
 
@@ -264,3 +268,74 @@ def test_explain_a_tentative_instance_tells_its_masks_and_that_it_has_no_landmar
     assert told.instance.id == instance
     assert told.num_masks_own == 0
     assert sum(told.masks_by_class.values()) == num
+
+
+# ------------------------------------------------------------ at the place of an instance
+
+NEAR, NEIGHBOUR, FAR = 4, 5, 6
+
+
+def host(away_m=1.0, sigma_m=2.0, num_beside=0, class_id=11, neighbour_m=6.0):
+    """Whose place ten masks of one region are at, `away_m` before the landmarks of NEAR."""
+    wall = np.stack(np.meshgrid(np.arange(8.0), [0.0], np.arange(5.0)), axis=-1).reshape(-1, 3)
+    places = {NEAR: wall, NEIGHBOUR: wall + [0.0, -neighbour_m, 0.0], FAR: wall + [90.0, 0.0, 0.0]}
+    points = np.concatenate(list(places.values()))
+    of = {i: k * len(wall) + np.arange(len(wall)) for k, i in enumerate(places)}
+    members = SimpleNamespace(
+        count=lambda i: len(of.get(i, ())), of=of.__getitem__, class_of={NEAR: 11}.get
+    )
+    # NEAR is seen in pictures from 10 on, the neighbour in all
+    seen = [(NEAR, k) for k in range(10 - num_beside, 40)]
+    seen += [(NEIGHBOUR, k) for k in range(40)] + [(0, k) for k in range(10)]
+    keys = np.concatenate([mask_keys(k, 0, np.array([i])) for i, k in seen])
+    names = [Name(i, 1.0) for i, _ in seen]
+    hosts = Hosts(keys, names, SimpleNamespace(points=lambda ids: points[ids]), members)
+    own = np.concatenate([mask_keys(k, 0, np.array([9])) for k in range(10)])
+    box = wall[::3] + [0.2, -away_m, 0.0]
+    return hosts.of(_Region(own, class_id, box, np.full(len(box), sigma_m)))
+
+
+def test_hosts_masks_just_before_an_instance_is_known_are_its_own():
+    assert host() == NEAR
+    assert host(num_beside=1) == NEAR
+
+
+@pytest.mark.parametrize(
+    "otherwise",
+    [
+        {"num_beside": 2},  # it has other masks in their pictures
+        {"away_m": 2.5},  # as far from it as from nowhere
+        {"neighbour_m": 1.5},  # nearer to one that stands beside them
+        {"class_id": 12},
+    ],
+)
+def test_hosts_other_masks_are_nobodys(otherwise):
+    assert host(**otherwise) == 0
+
+
+def test_hosts_empty_map_has_none():
+    members = SimpleNamespace(count=lambda i: 0, of={}.get, class_of={}.get)
+    state = SimpleNamespace(points=lambda ids: np.zeros((len(ids), 3)))
+    hosts = Hosts(np.zeros(0, dtype=np.int64), [], state, members)
+    keys = mask_keys(0, 0, np.arange(1))
+    assert hosts.of(_Region(keys, 11, np.zeros((3, 3)), np.ones(3))) == 0
+
+
+def test_finish_masks_at_the_place_of_an_instance_take_its_name(drive, stage, monkeypatch):
+    _, other = tentative_and_neighbour(drive, stage)
+    monkeypatch.setattr(Hosts, "of", lambda self, region: other)
+    fresh = map_all(drive)
+    update = fresh.finish()
+    (name, num), *_ = names_of(drive, update, BLANK).most_common()
+    assert (name, num) == (other, names_of(drive, stage.finish(), BLANK).most_common(1)[0][1])
+    assert all(i.state == InstanceState.CONFIRMED for i in update.instances)
+    fresh = kept(fresh)
+    fresh._full = None
+    assert assigned(fresh.finish()) == assigned(update)
+    # By hand they go where the instance goes, and back.
+    last = max(i.id for i in update.instances if i.id != other)
+    keeper, merged = fresh.merge([other, last])
+    joined = {k: keeper if i in (other, last) else i for k, i in assigned(update).items()}
+    assert assigned(merged) == joined
+    _, undone = fresh.undo()
+    assert assigned(undone) == assigned(update)
