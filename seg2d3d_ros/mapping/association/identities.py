@@ -94,11 +94,11 @@ class Association(ABC):
     def join(
         self, pairs: list[tuple[int, int]], numbers: list[dict[str, float]], stamp_ns: int
     ) -> list[InstanceEvent]:
-        """Make the two instances of each pair the older one.
+        """Make the two instances of each pair the older one; rules that join none are not asked.
 
         Args:
             pairs: Each instance is first of one pair at most, or second of any number.
-            numbers: The evidence of each.
+            numbers: The evidence of each pair.
             stamp_ns: When that is decided.
         """
         return []
