@@ -58,12 +58,13 @@ class Placing:
         self.T_world_local = T
         if residual is not None:
             self.worst_residual_m = max(self.worst_residual_m or 0.0, residual)
-        if brings_metres and not self.is_placed:
+        takes_metres = brings_metres and not self.is_placed  # else GNSS has told them
+        if takes_metres:
             self._stretch(1.0 / float(np.cbrt(np.linalg.det(T[:3, :3]))))
         increment = self._state.add(cluster, self.T_world_local)
         if self._scale == "unknown" and self._state.unit == 1.0:
             self._state.unit = unit_of(cluster)
-        return increment, brings_metres
+        return increment, takes_metres
 
     def follow(self, motion: FloatArray) -> None:
         """Follow the newest frame, which closing loops moved (4, 4)."""

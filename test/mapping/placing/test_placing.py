@@ -147,7 +147,7 @@ def test_add_metric_cluster_to_a_map_that_gnss_has_placed_leaves_what_was_there(
     before = path(state)
     shared = {f.stamp_ns for f in short[2].frames}
     apart = [f.stamp_ns not in shared for f in state.frames]
-    placing.add(short[2])
+    assert not placing.add(short[2])[1]
     assert np.array_equal(path(state)[: len(before)][apart], before[apart])
     assert placing.scale == "metric"
     assert np.cbrt(np.linalg.det(placing.T_world_local[:3, :3])) == pytest.approx(1.0, rel=0.01)
