@@ -6,7 +6,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-_ATLAS_WIDTH_PX = 12288
+from seg2d3d_ros.errors import ConfigError
+
+# Wider only where it would be higher than OpenCV can look things up in.
+_WIDTHS_PX = (12288, 32766)
+_MOST_PX = 32766
 _MAX_LEVELS = 11
 
 
@@ -19,9 +23,13 @@ class Atlas:
     """
 
     def __init__(self, textures: list[tuple[NDArray[np.uint8], bool]]) -> None:
-        """Pack textures, each (h, w, 3) uint8 BGR with True where it repeats."""
+        """Pack textures, each (h, w, 3) uint8 BGR with True where it repeats.
+
+        Raises:
+            ConfigError: they are too many or too large.
+        """
         blocks = [_ripmap(image, repeats) for image, repeats in textures]
-        places, height = _shelves([b.shape[:2] for b in blocks])
+        places, height = _packed([b.shape[:2] for b in blocks])
         width = max(x + b.shape[1] for (x, _), b in zip(places, blocks, strict=True))
         self._image = np.zeros((height, width, 3), np.uint8)
         n = len(textures)
@@ -103,13 +111,25 @@ def _ripmap(image: NDArray[np.uint8], repeats: bool) -> NDArray[np.uint8]:
     return np.concatenate(rows, axis=0)
 
 
-def _shelves(shapes: list[tuple[int, ...]]) -> tuple[list[tuple[int, int]], int]:
-    """Place blocks (h, w) on shelves, tallest first: (x, y) of each and the total height."""
+def _packed(shapes: list[tuple[int, ...]]) -> tuple[list[tuple[int, int]], int]:
+    """Place blocks (h, w) in one picture: (x, y) of each and the total height."""
+    for width in _WIDTHS_PX:
+        places, height = _shelves(shapes, width)
+        if height <= _MOST_PX:
+            return places, height
+    raise ConfigError(
+        f"the {len(shapes)} textures of this street are {height} px high where {_MOST_PX} fit; "
+        "lower length_m or texture_px_per_m"
+    )
+
+
+def _shelves(shapes: list[tuple[int, ...]], width: int) -> tuple[list[tuple[int, int]], int]:
+    """Place blocks (h, w) on shelves of a width, tallest first: (x, y) of each, total height."""
     places = [(0, 0)] * len(shapes)
     x = y = shelf = 0
     for k in sorted(range(len(shapes)), key=lambda k: -shapes[k][0]):
         h, w = shapes[k][:2]
-        if x and x + w > _ATLAS_WIDTH_PX:
+        if x and x + w > width:
             x, y, shelf = 0, y + shelf, 0
         places[k] = (x, y)
         x, shelf = x + w, max(shelf, h)

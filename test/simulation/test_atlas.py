@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
 
+from seg2d3d_ros.errors import ConfigError
+from seg2d3d_ros.simulation import atlas as module
 from seg2d3d_ros.simulation.atlas import Atlas
 
 
@@ -50,3 +52,14 @@ def test_sample_growing_footprint_changes_colour_without_steps():
     sizes = np.geomspace(1 / 64, 0.5, 200)
     colours = np.array([sample_one(atlas, 0, (0.3, 0.3), (s, 1 / 64))[0] for s in sizes])
     assert np.abs(np.diff(colours)).max() < 12
+
+
+def test_atlas_of_many_textures_gets_wider_before_it_is_refused(monkeypatch):
+    monkeypatch.setattr(module, "_WIDTHS_PX", (100, 200))
+    monkeypatch.setattr(module, "_MOST_PX", 100)
+    plain = [(np.full((32, 32, 3), value, np.uint8), True) for value in (10, 90, 170)]
+    atlas = Atlas(plain[:2])  # side by side; one above the other they are 148 px high
+    assert sample_one(atlas, 0, (0.5, 0.5), (0, 0))[0] == 10
+    assert sample_one(atlas, 1, (0.5, 0.5), (0, 0))[0] == 90
+    with pytest.raises(ConfigError, match="3 textures .* lower length_m"):
+        Atlas(plain)
