@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from seg2d3d_ros.errors import ConfigError
 
-# Wider only where it would be higher than OpenCV can look things up in.
+# OpenCV looks things up in pictures of less than 32767 px a side and 2 GiB.
 _WIDTHS_PX = (12288, 32766)
-_MOST_PX = 32766
+_MOST_PX, _MOST_BYTES = 32766, 2**31 - 1
 _MAX_LEVELS = 11
 
 
@@ -115,11 +115,11 @@ def _packed(shapes: list[tuple[int, ...]]) -> tuple[list[tuple[int, int]], int]:
     """Place blocks (h, w) in one picture: (x, y) of each and the total height."""
     for width in _WIDTHS_PX:
         places, height = _shelves(shapes, width)
-        if height <= _MOST_PX:
+        if height <= _MOST_PX and 3 * width * height <= _MOST_BYTES:
             return places, height
     raise ConfigError(
-        f"the {len(shapes)} textures of this street are {height} px high where {_MOST_PX} fit; "
-        "lower length_m or texture_px_per_m"
+        f"the {len(shapes)} textures of this street take {3 * width * height / 2**30:.1f} GiB, "
+        "more than the 2 that can be drawn from; lower length_m or texture_px_per_m"
     )
 
 
