@@ -125,7 +125,7 @@ class GroundMatcher:
         With p_b = R p + t and b's rays r: p k where (t + k R p) x r = 0.
         """
         turned, t = points_a @ T_b_a[:3, :3].T, T_b_a[:3, 3]
-        rays = np.c_[models.normalize(self._cam_b, uv_b), np.ones(len(uv_b))]
+        rays = models.rays(self._cam_b, uv_b)
         across = np.cross(rays, turned)
         square = np.maximum(np.einsum("ni,ni->n", across, across), 1e-12)
         ratio = np.einsum("ni,ni->n", np.cross(t, rays), across) / square

@@ -105,7 +105,7 @@ def guess_pixels(
     if unknown.any():
         known = transforms.apply(transforms.invert(T_local_before), points_local[~unknown])
         depth = float(np.median(known[:, 2])) if len(known) >= _MIN_KNOWN else _FALLBACK_DEPTH
-        rays = np.c_[models.normalize(camera, uv_px[unknown]), np.ones(int(unknown.sum()))]
+        rays = models.rays(camera, uv_px[unknown])
         points_local = points_local.copy()
         points_local[unknown] = transforms.apply(T_local_before, rays * max(depth, 1.0))
     uv, _ = models.project(camera, transforms.apply(transforms.invert(T_local_cam), points_local))

@@ -76,8 +76,7 @@ class CameraPair:
         grid = np.stack(
             np.meshgrid(np.arange(self._cam_b.width_px), np.arange(self._cam_b.height_px)), axis=-1
         )
-        xy = models.normalize(self._cam_b, grid.reshape(-1, 2).astype(np.float64))
-        rays_a = np.c_[xy, np.ones(len(xy))] @ self._T_b_a[:3, :3]
+        rays_a = models.rays(self._cam_b, grid.reshape(-1, 2)) @ self._T_b_a[:3, :3]
         uv, _ = models.project(self._cam_a, rays_a)
         self._map = np.nan_to_num(uv, nan=-1e4).reshape(grid.shape).astype(np.float32)
         self.common_a = self._common_view()
@@ -131,7 +130,7 @@ class CameraPair:
             The corners that were found, on the epipolar line and at a positive depth.
         """
         turned = cv2.remap(image_a, self._map, None, cv2.INTER_LINEAR)
-        rays_a = np.c_[models.normalize(self._cam_a, uv_a), np.ones(len(uv_a))]
+        rays_a = models.rays(self._cam_a, uv_a)
         rays_a /= np.linalg.norm(rays_a, axis=1, keepdims=True)
         in_turned, visible = models.project(self._cam_b, rays_a @ self._T_b_a[:3, :3].T)
         T_b_a = self._T_b_a if T_b_a is None else T_b_a
@@ -231,8 +230,8 @@ class CameraPair:
         """Return (h, w) uint8, one where a's picture shows far things that b sees too."""
         size = (self._cam_a.width_px, self._cam_a.height_px)
         u, v = np.meshgrid(np.arange(0, size[0], 4), np.arange(0, size[1], 4))
-        xy = models.normalize(self._cam_a, np.stack([u.ravel(), v.ravel()], axis=1))
-        rays = np.c_[xy, np.ones(len(xy))] @ self._T_b_a[:3, :3].T
+        rays_a = models.rays(self._cam_a, np.stack([u.ravel(), v.ravel()], axis=1))
+        rays = rays_a @ self._T_b_a[:3, :3].T
         inside = models.project(self._cam_b, rays)[1].reshape(u.shape).astype(np.uint8)
         return cv2.resize(inside, size, interpolation=cv2.INTER_NEAREST)
 
@@ -248,7 +247,7 @@ class CameraPair:
         if len(uv_b) == 0:
             return np.zeros(0), np.zeros((0, 3))
         t, focal = T_b_a[:3, 3], models.focal_px(self._cam_b)
-        rays_b = np.c_[models.normalize(self._cam_b, uv_b), np.ones(len(uv_b))]
+        rays_b = models.rays(self._cam_b, uv_b)
         turned = rays_a @ T_b_a[:3, :3].T
         normal = np.cross(t, turned)
         normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
@@ -274,7 +273,6 @@ def overlapping_pairs(rig: Rig) -> list[CameraPair]:
 
 def _shared_view(a: Camera, b: Camera, distance_m: float = 15.0) -> float:
     u, v = np.meshgrid(np.linspace(0, a.width_px - 1, 24), np.linspace(0, a.height_px - 1, 16))
-    xy = models.normalize(a, np.stack([u.ravel(), v.ravel()], axis=1))
-    points_a = np.c_[xy, np.ones(len(xy))] * distance_m
+    points_a = models.rays(a, np.stack([u.ravel(), v.ravel()], axis=1)) * distance_m
     T_b_a = transforms.invert(b.T_base_cam) @ a.T_base_cam
     return float(models.project(b, transforms.apply(T_b_a, points_a))[1].mean())

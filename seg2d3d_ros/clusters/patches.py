@@ -55,8 +55,7 @@ def level_steps(
         (n, 2, 2), columns for steps along u and v; NaN where the other does not see it.
     """
     steps = np.array([[0.0, 0.0], [_STEP_PX, 0.0], [0.0, _STEP_PX]])
-    rays = np.ones((3 * len(uv_px), 3))
-    rays[:, :2] = models.normalize(camera, (uv_px[:, None] + steps).reshape(-1, 2))
+    rays = models.rays(camera, (uv_px[:, None] + steps).reshape(-1, 2))
     down = np.minimum(height_of(camera, rays), -_LEAST_DOWN)
     points = rays * (np.repeat(height_m, 3) / down)[:, None]
     T = np.broadcast_to(T_other_cam, (len(uv_px), 4, 4)).repeat(3, axis=0)

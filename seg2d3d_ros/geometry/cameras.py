@@ -29,6 +29,14 @@ def normalize(camera: Camera, uv_px: np.ndarray) -> FloatArray:
     return (np.asarray(ideal).reshape(-1, 2) - camera.K[:2, 2]) / focal
 
 
+def rays(camera: Camera, uv_px: np.ndarray) -> FloatArray:
+    """Return viewing directions (n, 3) of pixels (n, 2), optical frame; times depth, points."""
+    xy = normalize(camera, uv_px)
+    out = np.ones((len(xy), 3))
+    out[:, :2] = xy
+    return out
+
+
 def ideal_pixels(camera: Camera, uv_px: np.ndarray) -> FloatArray:
     """Return where an undistorted camera with the same K would see pixels (n, 2)."""
     if camera.distortion == Distortion.NONE:

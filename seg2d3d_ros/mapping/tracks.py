@@ -119,8 +119,7 @@ class TrackFinder:
             for c in np.unique(seen.camera[rows]).tolist():
                 some, camera = rows[seen.camera[rows] == c], self._state.cameras[c]
                 T_world_cam = self._state.T_world_cam(k, c)
-                xy = models.normalize(camera, seen.uv_px[some])
-                ray = np.c_[xy, np.ones(len(some))] @ T_world_cam[:3, :3].T
+                ray = models.rays(camera, seen.uv_px[some]) @ T_world_cam[:3, :3].T
                 ray /= np.linalg.norm(ray, axis=1, keepdims=True)
                 center = np.broadcast_to(T_world_cam[:3, 3], ray.shape)
                 ids.append(known[some])

@@ -48,10 +48,10 @@ def grid(camera, num=25):
     return uv
 
 
-def test_project_of_normalized_pixels_gives_them_back(real):
+def test_project_of_points_along_rays_gives_their_pixels_back(real):
     uv = grid(real)
     depth = np.linspace(0.5, 60.0, len(uv))[:, None]
-    points = np.c_[cameras.normalize(real, uv), np.ones(len(uv))] * depth
+    points = cameras.rays(real, uv) * depth
     seen, inside = cameras.project(real, points)
     # the undistortion stops at 1e-9 px (OpenCV's fisheye: 1e-8 rad, times 191 px)
     np.testing.assert_allclose(seen, uv, atol=5e-6)
@@ -112,7 +112,7 @@ def test_project_fisheye_sees_almost_sideways():
 def test_project_pixel_edges_belong_to_the_picture():
     pinhole = REAL["none"]
     uv = np.array([[-0.4, 0.0], [-0.6, 0.0], [639.4, 399.4], [639.6, 0.0], [0.0, 399.6]])
-    points = np.c_[cameras.normalize(pinhole, uv), np.ones(5)]
+    points = cameras.rays(pinhole, uv)
     np.testing.assert_array_equal(
         cameras.project(pinhole, points)[1], [True, False, True, False, False]
     )
@@ -120,6 +120,7 @@ def test_project_pixel_edges_belong_to_the_picture():
 
 def test_normalize_and_project_nothing_give_nothing(real):
     assert cameras.normalize(real, np.zeros((0, 2))).shape == (0, 2)
+    assert cameras.rays(real, np.zeros((0, 2))).shape == (0, 3)
     assert cameras.ideal_pixels(real, np.zeros((0, 2))).shape == (0, 2)
     uv, inside = cameras.project(real, np.zeros((0, 3)))
     assert uv.shape == (0, 2)

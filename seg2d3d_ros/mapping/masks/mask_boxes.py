@@ -23,7 +23,7 @@ def box_overlaps(
         (n, m) intersection over union; 0 for boxes that are turned out of the picture.
     """
     corners = boxes_px.reshape(-1, 2)
-    rays = np.c_[models.normalize(camera, corners), np.ones(len(corners))] @ R_now_then.T
+    rays = models.rays(camera, corners) @ R_now_then.T
     size = [camera.width_px, camera.height_px]
     turned = np.clip(np.nan_to_num(models.project(camera, rays)[0]), 0, size).reshape(-1, 4)
     low = np.maximum(turned[:, None, :2], boxes_now_px[None, :, :2])

@@ -144,7 +144,7 @@ def _sample(state: MapState, frame: int, camera: int, classes: frozenset[int]) -
     uv = pixels.astype(np.float64)
     model = state.cameras[camera]
     depth = _depth(state, frame, camera, uv)
-    rays = np.c_[models.normalize(model, uv), np.ones(len(uv))]
+    rays = models.rays(model, uv)
     points = rays * depth[:, None]
     return _Regions(frame, camera, f.stamp_ns, numbers, boxes, stack, owner, uv, points)
 
@@ -164,7 +164,7 @@ def samples_of(state: MapState, key: int) -> tuple[FloatArray, FloatArray]:
     model = state.cameras[camera]
     uv = _spread(mask_at(state, key))
     depth = _depth(state, frame, camera, uv)
-    rays = np.c_[models.normalize(model, uv), np.ones(len(uv))]
+    rays = models.rays(model, uv)
     points = transforms.apply(state.T_world_cam(frame, camera), rays * depth[:, None])
     known = np.isfinite(depth)
     return points[known], depth[known]

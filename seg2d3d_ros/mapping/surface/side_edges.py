@@ -18,7 +18,7 @@ from seg2d3d_ros.geometry import masks as pixel_masks
 from seg2d3d_ros.mapping.columns import Columns
 from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.mapping.tracks import Names
-from seg2d3d_ros.types import Camera, FloatArray, Mask
+from seg2d3d_ros.types import FloatArray, Mask
 
 _LEAST_VIEWS, _MOST_VIEWS = 8, 40
 _MARGIN_PX = 1.5
@@ -120,7 +120,7 @@ class EdgeFinder:
     def _look(self, k: int, c: int, j: int) -> _Ends:
         frame, camera = self._state.frames[k], self._state.cameras[c]
         T_world_cam = self._state.T_world_cam(k, c)
-        rays = _rays(camera, T_world_cam, _extremes(frame.masks[c][j]))
+        rays = models.rays(camera, _extremes(frame.masks[c][j])) @ T_world_cam[:3, :3].T
         flat = np.linalg.norm(rays[:, :2], axis=1)
         plan, slopes = rays[:, :2] / flat[:, None], rays[4:, 2] / flat[4:]
         return _Ends(plan[:4], T_world_cam[:3, 3], slopes, models.focal_px(camera))
@@ -175,12 +175,6 @@ def _extremes(mask: Mask) -> FloatArray:
     u, v = (left + right - 1.0) / 2.0, (top + bottom - 1.0) / 2.0
     outermost = [(left - 0.5, v), (right - 0.5, v)]
     return np.array([(start, v), (end, v), *outermost, (u, bottom - 0.5), (u, top - 0.5)])
-
-
-def _rays(camera: Camera, T_world_cam: FloatArray, uv_px: FloatArray) -> FloatArray:
-    xy = models.normalize(camera, uv_px)
-    rays: FloatArray = np.c_[xy, np.ones(len(xy))] @ T_world_cam[:3, :3].T
-    return rays
 
 
 def triangulate_edge(seen: Sightings, is_left: bool) -> SideEdge | None:

@@ -129,9 +129,8 @@ class SurfaceMap:
         ends = np.flatnonzero((np.diff(frames) != 0) | (np.diff(by) != 0)) + 1
         for rows in np.split(order, ends) if len(order) else []:
             frame, c = int(a["frame"][rows[0]]), int(a["camera"][rows[0]])
-            xy = models.normalize(cameras[c], a["uv_px"][rows].astype(np.float64))
             T_world_cam = self._state.T_world_cam(frame, c)
-            p_cam = np.c_[xy, np.ones(len(rows))] * depth[rows, None]
+            p_cam = models.rays(cameras[c], a["uv_px"][rows]) * depth[rows, None]
             points[rows] = transforms.apply(T_world_cam, p_cam)
             away = points[rows] - T_world_cam[:3, 3]
             toward[rows] = -away / np.linalg.norm(away, axis=1, keepdims=True)
