@@ -1,4 +1,4 @@
-"""Where landmarks must never be: on what moves, and in the sky."""
+"""Where landmarks must never be: on what moves, in the sky, and on what is fixed to the camera."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ import numpy as np
 
 from seg2d3d_ros.config import SegmentationConfig
 from seg2d3d_ros.geometry import masks
-from seg2d3d_ros.types import Segmentation, SegmentationStatus
+from seg2d3d_ros.types import FloatArray, Segmentation, SegmentationStatus
 
 _MARGIN_PX = 2
 # Where a picture brings no masks those of the one before serve, grown by what may have moved.
 _MAX_AGE_NS = 1_000_000_000
 _GROWTH_WIDTHS_PER_S = 0.15
+# What is fixed to the camera is asked anew after half a minute: drops dry.
+_HELD_NS = 30_000_000_000
+_HELD_PX = 10
 
 
 class Exclusion:
@@ -22,9 +25,10 @@ class Exclusion:
         """Exclude the configured moving and ignored classes."""
         self._never = {*config.dynamic_classes, *config.ignored_classes}
         self._last: dict[int, tuple[int, np.ndarray]] = {}
+        self._held: dict[int, np.ndarray] = {}
 
     def clear(self) -> None:
-        """Forget all pictures."""
+        """Forget what moved; what is fixed to a camera stays so."""
         self._last.clear()
 
     def look(self, camera: int, segmentation: Segmentation | None) -> np.ndarray | None:
@@ -44,6 +48,12 @@ class Exclusion:
         self._last[camera] = (segmentation.stamp_ns, picture)
         return _grown(picture, _MARGIN_PX)
 
+    def hold(self, camera: int, stamp_ns: int, uv_px: FloatArray, shape: tuple[int, int]) -> None:
+        """Let no track start around pixels (n, 2) of a picture (h, w) for half a minute."""
+        until_ns = self._held.setdefault(camera, np.zeros(shape, dtype=np.int64))
+        u, v = np.round(uv_px).astype(int).T
+        until_ns[v, u] = stamp_ns + _HELD_NS
+
     def forbid(self, camera: int, stamp_ns: int) -> np.ndarray | None:
         """Return (h, w) uint8, non-zero where no track may start; None if anywhere is allowed.
 
@@ -51,6 +61,15 @@ class Exclusion:
             camera: Index of the camera.
             stamp_ns: Stamp of its picture.
         """
+        moving = self._moving(camera, stamp_ns)
+        if camera not in self._held:
+            return moving
+        left_ns = self._held[camera] - stamp_ns
+        held = ((left_ns > 0) & (left_ns <= _HELD_NS)).astype(np.uint8)
+        fixed = _grown(held, _HELD_PX)
+        return fixed if moving is None else fixed | moving
+
+    def _moving(self, camera: int, stamp_ns: int) -> np.ndarray | None:
         if camera not in self._last:
             return None
         since_ns, picture = self._last[camera]

@@ -12,6 +12,7 @@ import numpy as np
 from seg2d3d_ros.clusters.assembly import RigFrame
 from seg2d3d_ros.clusters.corners import KeyframeCorners
 from seg2d3d_ros.clusters.descriptors import Describer
+from seg2d3d_ros.clusters.fixed import end_fixed
 from seg2d3d_ros.clusters.initialization import locate_between, motion_between
 from seg2d3d_ros.clusters.keyframes import KeyframePolicy
 from seg2d3d_ros.clusters.landmarks import LandmarkTable
@@ -343,6 +344,7 @@ class FrontEnd:
             locate_between(waited, self.map, self._config.max_reprojection_px)
         self._pose = frame.T_local_base
         self._is_located |= self._rig.has_odometry and frame.since_prev is not None
+        end_fixed(self.map, self._tracks.exclusion)
         self._tracks.end_others(frame.cameras, frame.seen)
         self._describer.begin(frame, grays, self.map.landmarks, self.scale == "metric")
         self._tracks.stand_at(frame.cameras, self._pose)

@@ -13,6 +13,7 @@ from seg2d3d_ros.types import Camera, FloatArray
 
 _MIN_MATCHES = 50
 _MIN_PARALLAX_RATIO = 0.018
+_NOISE_PX = 0.7
 _MIN_INLIERS = 12
 
 
@@ -22,7 +23,8 @@ def two_view(
     """Find the motion between two pictures of one camera from matches alone.
 
     Five-point essential matrix (Nister 2004) with consensus; the unknown scale is chosen so that
-    the median depth is `typical_depth`, which keeps thresholds in metres roughly meaningful.
+    the median depth is `typical_depth`, which keeps thresholds in metres roughly meaningful. Where
+    enough has moved, what has not tells nothing: it is fixed to the camera, or too far away.
 
     Args:
         camera: The camera.
@@ -37,12 +39,16 @@ def two_view(
     if len(xy_i) < _MIN_MATCHES:
         return None
     width = camera.width_px / camera.K[0, 0]
-    if float(np.median(np.linalg.norm(xy_i - xy_j, axis=1))) < _MIN_PARALLAX_RATIO * width:
+    moved = np.linalg.norm(xy_i - xy_j, axis=1)
+    if np.count_nonzero(moved > _MIN_PARALLAX_RATIO * width) >= _MIN_MATCHES:
+        told = moved > _NOISE_PX / camera.K[0, 0]
+        xy_i, xy_j, moved = xy_i[told], xy_j[told], moved[told]
+    if float(np.median(moved)) < _MIN_PARALLAX_RATIO * width:
         return None
     if rotation_between(xy_i, xy_j, float(camera.K[0, 0])) is not None:
         return None
     cv2.setRNGSeed(0)
-    threshold = 0.7 / camera.K[0, 0]
+    threshold = _NOISE_PX / camera.K[0, 0]
     a, b = (np.ascontiguousarray(xy, dtype=np.float64).reshape(-1, 1, 2) for xy in (xy_i, xy_j))
     E, inlier = cv2.findEssentialMat(a, b, np.eye(3), cv2.USAC_MAGSAC, 0.9999, threshold)
     if E is None or E.shape != (3, 3) or int(inlier.sum()) < max(_MIN_MATCHES, 0.5 * len(a)):

@@ -61,6 +61,16 @@ def test_two_view_noise_and_outliers_keep_the_direction(make_camera):
     assert np.rad2deg(transforms.angle_rad(transforms.invert(found) @ FORWARD)) < 0.3
 
 
+def test_two_view_most_matches_fixed_to_the_camera_are_not_heard(make_camera):
+    camera = make_camera()
+    xy_i, xy_j = matches(camera, FORWARD)
+    bonnet = np.random.default_rng(1).uniform((-0.6, 0.3), (0.6, 0.6), (400, 2))
+    dirty = two_view(camera, np.r_[xy_i, bonnet], np.r_[xy_j, bonnet])
+    clean = two_view(camera, xy_i, xy_j)
+    assert np.rad2deg(transforms.angle_rad(transforms.invert(dirty) @ clean)) < 1e-6
+    assert direction_error_deg(dirty, clean) < 1e-6
+
+
 def test_two_view_too_short_a_way_is_none(make_camera):
     short = transforms.exp([0.0, 0.0, 0.0, 0.4, 0.0, 0.0])
     assert two_view(make_camera(), *matches(make_camera(), short)) is None
