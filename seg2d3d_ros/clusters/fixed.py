@@ -14,13 +14,15 @@ from seg2d3d_ros.types import FloatArray
 _STAYS_PX = 0.7
 _TURNED_PX = 4.0
 _MIN_COMPARED = 2
+# One alone may be chance.
+_MIN_AT_ONCE = 2
 
 
 def end_fixed(known: LocalMap, exclusion: Exclusion) -> None:
     """Take what is fixed to a camera from the newest keyframes, and let no track begin there."""
     newest = known.keyframes[-1]
     is_fixed = _is_fixed(known)
-    if not is_fixed.any():
+    if np.count_nonzero(is_fixed) < _MIN_AT_ONCE:
         return
     for c, stamp_ns in zip(newest.cameras, newest.picture_stamps_ns, strict=True):
         lens = known.rig.cameras[c]

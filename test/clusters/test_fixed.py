@@ -73,6 +73,15 @@ def test_end_fixed_a_camera_that_hardly_turned_or_one_pair_of_pictures_tells_not
     assert exclusion.forbid(0, 5 * S) is None
 
 
+def test_end_fixed_one_track_alone_may_be_chance(drive):
+    local, bonnet = drive()
+    for frame in local.keyframes:
+        frame.seen.keep(~np.isin(frame.seen.ids, sorted(bonnet)[:2]))
+    before = followed(local)
+    end_fixed(local, Exclusion(SegmentationConfig()))
+    assert followed(local) == before
+
+
 def test_end_fixed_is_asked_anew_after_half_a_minute_and_outlives_the_map(drive):
     local, _ = drive()
     exclusion = Exclusion(SegmentationConfig())
