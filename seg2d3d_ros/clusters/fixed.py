@@ -41,18 +41,21 @@ def _is_fixed(known: LocalMap) -> np.ndarray:
     farthest things moved by 4 px and more.
     """
     *before, newest = known.window()
-    seen, num_cameras = newest.seen, len(known.rig.cameras)
-    stays = np.ones(len(seen.ids), dtype=bool)
-    turned_px, compared = np.zeros(len(stays)), np.zeros(len(stays), dtype=np.int64)
-    for frame in before:
-        then_by, now_by = (s.ids * num_cameras + s.camera for s in (frame.seen, seen))
-        _, i, j = np.intersect1d(then_by, now_by, return_indices=True)
-        then = frame.seen.rows(i)
-        moved_px = np.linalg.norm(then.uv_px - seen.uv_px[j], axis=1)
-        stays[j] &= moved_px < _STAYS_PX
-        turned_px[j] = np.maximum(turned_px[j], _turned_px(known, frame, newest, then))
-        compared[j] += 1
-    return stays & (turned_px > _TURNED_PX) & (compared >= _MIN_COMPARED)
+    seen = newest.seen
+    turned_px, compared = np.zeros(len(seen.ids)), np.zeros(len(seen.ids), dtype=np.int64)
+    left = np.arange(len(seen.ids))  # have stayed so far: most things move from one to the next
+    for frame in reversed(before):
+        then_by, now_by = (s.ids * len(known.rig.cameras) + s.camera for s in (frame.seen, seen))
+        _, i, j = np.intersect1d(then_by, now_by[left], assume_unique=True, return_indices=True)
+        rows, then = left[j], frame.seen.rows(i)
+        stays = np.linalg.norm(then.uv_px - seen.uv_px[rows], axis=1) < _STAYS_PX
+        left = np.setdiff1d(left, rows[~stays], assume_unique=True)
+        rows, then = rows[stays], then.rows(stays)
+        turned_px[rows] = np.maximum(turned_px[rows], _turned_px(known, frame, newest, then))
+        compared[rows] += 1
+    is_fixed = np.zeros(len(seen.ids), dtype=bool)
+    is_fixed[left] = (turned_px[left] > _TURNED_PX) & (compared[left] >= _MIN_COMPARED)
+    return is_fixed
 
 
 def _turned_px(known: LocalMap, frame: LocalFrame, newest: LocalFrame, then: Seen) -> FloatArray:
