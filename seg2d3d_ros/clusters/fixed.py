@@ -22,13 +22,13 @@ def end_fixed(known: LocalMap, exclusion: Exclusion) -> None:
     """Take what is fixed to a camera from the newest keyframes, and let no track begin there."""
     newest = known.keyframes[-1]
     is_fixed = _is_fixed(known)
-    if np.count_nonzero(is_fixed) < _MIN_AT_ONCE:
+    ended = np.unique(newest.seen.ids[is_fixed])
+    if len(ended) < _MIN_AT_ONCE:
         return
     for c, stamp_ns in zip(newest.cameras, newest.picture_stamps_ns, strict=True):
         lens = known.rig.cameras[c]
         uv_px = newest.seen.uv_px[is_fixed & (newest.seen.camera == c)]
         exclusion.hold(c, stamp_ns, uv_px, (lens.height_px, lens.width_px))
-    ended = np.unique(newest.seen.ids[is_fixed])
     for frame in known.window():
         frame.seen.keep(~np.isin(frame.seen.ids, ended))
     known.landmarks.forget(ended)

@@ -17,12 +17,12 @@ ON_BONNET_PX = np.array([[60.0, 180.0], [160.0, 175.0], [270.0, 183.0]])
 def drive(make_camera):
     """Return a map whose camera nods: near, far and infinitely far points, and a bonnet."""
 
-    def make(nod_deg=1.0, num=6, jitter_px=0.2):
+    def make(nod_deg=1.0, num=6, jitter_px=0.2, num_cameras=1):
         rng = np.random.default_rng(0)
         near = rng.uniform((4, -3, 0), (20, 3, 4), (80, 3))
         far = rng.uniform((1e5, -4e4, -1e4), (1e5, 4e4, 2e4), (40, 3))
         points = np.concatenate([near, far])
-        local = LocalMap(ClustersConfig(), Rig((make_camera(),)), LandmarkTable())
+        local = LocalMap(ClustersConfig(), Rig((make_camera(),) * num_cameras), LandmarkTable())
         ids = local.landmarks.create(len(points) + len(ON_BONNET_PX))
         for k in range(num):
             T = transforms.exp([0, np.deg2rad(nod_deg) * (k % 3), 0, 1.2 * k, 0, 0])
@@ -73,10 +73,15 @@ def test_end_fixed_a_camera_that_hardly_turned_or_one_pair_of_pictures_tells_not
     assert exclusion.forbid(0, 5 * S) is None
 
 
-def test_end_fixed_one_track_alone_may_be_chance(drive):
-    local, bonnet = drive()
+@pytest.mark.parametrize("is_stereo", [False, True])
+def test_end_fixed_one_track_alone_may_be_chance(drive, is_stereo):
+    local, bonnet = drive(num_cameras=1 + is_stereo)
     for frame in local.keyframes:
         frame.seen.keep(~np.isin(frame.seen.ids, sorted(bonnet)[:2]))
+        if is_stereo:  # both pictures show the same landmark
+            there = frame.seen.rows(np.arange(len(frame.seen.ids)))
+            there.camera = np.ones_like(there.camera)
+            frame.seen = Seen.joined([frame.seen, there])
     before = followed(local)
     end_fixed(local, Exclusion(SegmentationConfig()))
     assert followed(local) == before
