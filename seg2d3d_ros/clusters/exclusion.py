@@ -51,7 +51,7 @@ class Exclusion:
     def hold(self, camera: int, stamp_ns: int, uv_px: FloatArray, shape: tuple[int, int]) -> None:
         """Let no track start around pixels (n, 2) of a picture (h, w) for half a minute."""
         until_ns = self._held.setdefault(camera, np.zeros(shape, dtype=np.int64))
-        u, v = np.round(uv_px).astype(int).T
+        u, v = np.clip(np.round(uv_px), 0, (shape[1] - 1, shape[0] - 1)).astype(int).T
         until_ns[v, u] = stamp_ns + _HELD_NS
 
     def forbid(self, camera: int, stamp_ns: int) -> np.ndarray | None:

@@ -66,3 +66,13 @@ def test_forbid_new_masks_replace_the_old_ones():
     exclusion.look(0, segmentation())
     exclusion.look(0, segmentation(BUILDING, 100))
     assert exclusion.forbid(0, 150 * MS) is None
+
+
+def test_hold_up_to_the_edge_of_the_picture_beside_what_moves():
+    exclusion = Exclusion(SegmentationConfig())
+    exclusion.look(0, segmentation())
+    exclusion.hold(0, 0, np.array([[WIDTH - 0.3, HEIGHT - 0.3]]), (HEIGHT, WIDTH))
+    picture = exclusion.forbid(0, 0)
+    assert picture[-1, -1] and picture[55, 110]
+    assert extent(picture) == (98, 48, WIDTH - 1, HEIGHT - 1)
+    assert not picture[:48].any() and not picture[70:80].any()
