@@ -46,7 +46,7 @@ def _is_fixed(known: LocalMap) -> np.ndarray:
     left = np.arange(len(seen.ids))  # have stayed so far: most things move from one to the next
     for frame in reversed(before):
         then_by, now_by = (s.ids * len(known.rig.cameras) + s.camera for s in (frame.seen, seen))
-        _, i, j = np.intersect1d(then_by, now_by[left], assume_unique=True, return_indices=True)
+        _, i, j = np.intersect1d(then_by, now_by[left], return_indices=True)
         rows, then = left[j], frame.seen.rows(i)
         stays = np.linalg.norm(then.uv_px - seen.uv_px[rows], axis=1) < _STAYS_PX
         left = np.setdiff1d(left, rows[~stays], assume_unique=True)

@@ -87,6 +87,15 @@ def test_end_fixed_one_track_alone_may_be_chance(drive, is_stereo):
     assert followed(local) == before
 
 
+def test_end_fixed_a_landmark_that_a_picture_shows_twice_is_one(drive):
+    local, bonnet = drive()
+    for frame in local.keyframes:  # found again, and matched from another camera
+        frame.seen = Seen.joined([frame.seen, frame.seen.rows(np.arange(40))])
+    before = followed(local)
+    end_fixed(local, Exclusion(SegmentationConfig()))
+    assert before - followed(local) == bonnet
+
+
 def test_end_fixed_is_asked_anew_after_half_a_minute_and_outlives_the_map(drive):
     local, _ = drive()
     exclusion = Exclusion(SegmentationConfig())
