@@ -14,7 +14,7 @@ from seg2d3d_ros.types import IntArray, Mask
 
 Arrays: TypeAlias = Mapping[str, NDArray[Any]]
 
-_CACHED_BLOCKS = 8
+_CACHED_BLOCKS = 16
 _GROUP = "frames"
 
 

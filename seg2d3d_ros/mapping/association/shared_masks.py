@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Sequence
+from functools import cached_property
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from seg2d3d_ros.mapping.association.consensus import (
     split_mask_key,
 )
 from seg2d3d_ros.mapping.association.identities import Picture
-from seg2d3d_ros.mapping.masks.visibility import LabelledPoints, are_in_front, are_sure, show
+from seg2d3d_ros.mapping.masks.visibility import LabelledPoints, are_in_front, are_sure, show_rows
 from seg2d3d_ros.mapping.state import MapState
 from seg2d3d_ros.types import IntArray
 
@@ -44,6 +44,7 @@ class SharedMasks:
             building_classes: Masks of other classes say nothing.
         """
         self._state, self._pictures, self._classes = state, pictures, building_classes
+        self._voting = [k for k, p in enumerate(pictures) if p.is_voting]
         self.ids = state.landmark_ids()
         self.owner = instances_of(self.ids)
         self.followed = self._followed(instances_of)
@@ -54,7 +55,7 @@ class SharedMasks:
 
     def _followed(self, instances_of: Callable[[IntArray], IntArray]) -> InMasks:
         """Return the masks that landmarks were followed in."""
-        voting = [(k, p.seen) for k, p in enumerate(self._pictures) if p.is_voting]
+        voting = [(k, self._pictures[k].seen) for k in self._voting]
         rows = np.concatenate([_NONE, *(mask_key(k, seen.mask) for k, seen in voting)])
         ids = np.concatenate([_NONE, *(seen.ids for _, seen in voting)])
         known, index = np.unique(ids, return_inverse=True)
@@ -65,8 +66,7 @@ class SharedMasks:
 
         So parts of one building meet that were never followed at the same time.
         """
-        voting = [k for k, p in enumerate(self._pictures) if p.is_voting]
-        return self._projected(voting, _RANGE_M)
+        return _joined([near for near, _ in self._shown.values()])
 
     def uncertain(self) -> tuple[InMasks, InMasks]:
         """Return whom landmarks too uncertain to be projected were followed in, and who is there.
@@ -77,11 +77,9 @@ class SharedMasks:
             Instances in the `main_masks` of those landmarks, and instances in the `main_masks`
             that they should be seen in, also from afar, in the same pictures.
         """
-        voting = [k for k, p in enumerate(self._pictures) if p.is_voting]
-        rows, owners = zip((_NONE, _NONE), *map(self._unsure, voting), strict=True)
-        held = main_masks(np.concatenate(rows), np.concatenate(owners))
+        held = main_masks(*_joined([self._unsure(k) for k in self._voting]))
         pictures = np.unique(split_mask_key(held[0])[0])
-        return held, self._projected(pictures.tolist(), _FAR_M)
+        return held, _joined([self._shown[k][1] for k in pictures.tolist()])
 
     def _unsure(self, number: int) -> InMasks:
         """Return the masks that landmarks were followed in whose uncertainty would show there."""
@@ -93,24 +91,37 @@ class SharedMasks:
         unsure = ~are_sure(state.sigma(ids), depth)
         return mask_key(number, picture.seen.mask[unsure]), self._owner_of[ids[unsure]]
 
-    def _projected(self, numbers: list[int], range_m: float) -> InMasks:
-        look = partial(self._projected_into, range_m * self._state.unit)
-        found = forks.in_order(look, numbers, _PICTURES_AT_A_TIME)
-        rows, owners = zip((_NONE, _NONE), *found, strict=True)
-        return np.concatenate(rows), np.concatenate(owners)
+    @cached_property
+    def _shown(self) -> dict[int, tuple[InMasks, InMasks]]:
+        """Return who should be seen in masks of each picture that votes: near by, and at all."""
+        found = forks.in_order(self._shown_in, self._voting, _PICTURES_AT_A_TIME)
+        return dict(zip(self._voting, found, strict=True))
 
-    def _projected_into(self, reach: float, number: int) -> InMasks:
-        picture = self._pictures[number]
-        masks = self._state.frames[picture.frame].masks[picture.camera]
+    def _shown_in(self, number: int) -> tuple[InMasks, InMasks]:
+        picture, state, nothing = self._pictures[number], self._state, (_NONE, _NONE)
+        masks = state.frames[picture.frame].masks[picture.camera]
         places = [j for j, m in enumerate(masks) if m.class_id in self._classes]
         if len(places) < 2:
-            return _NONE, _NONE
-        shown = show(self._state, picture.frame, picture.camera, self._labelled, reach)
+            return nothing, nothing
+        at, points = (picture.frame, picture.camera), self._labelled
+        rows, shown = show_rows(state, *at, points, _FAR_M * state.unit)
         stack = MaskStack([(masks[j].bbox_px, masks[j].runs) for j in places])
         mask, point = stack.hits(shown.uv_px)
-        if not len(mask):
-            return _NONE, _NONE
-        of_mask = np.split(shown.depth_m[point], np.flatnonzero(np.diff(mask)) + 1)
-        is_in_front = np.concatenate([are_in_front(depth) for depth in of_mask])
-        mask, point = mask[is_in_front], point[is_in_front]
-        return main_masks(mask_key(number, np.array(places)[mask]), shown.instances[point])
+        offset = points.points_world[rows[point], :2] - state.T_world_cam(*at)[:2, 3]
+        is_near = np.square(offset).sum(axis=1) <= (_RANGE_M * state.unit) ** 2
+
+        def seen(some: np.ndarray) -> InMasks:
+            of, which = mask[some], point[some]
+            if not len(of):
+                return nothing
+            depths = np.split(shown.depth_m[which], np.flatnonzero(np.diff(of)) + 1)
+            front = np.concatenate([are_in_front(depth) for depth in depths])
+            of, which = of[front], which[front]
+            return main_masks(mask_key(number, np.array(places)[of]), shown.instances[which])
+
+        return seen(is_near), seen(np.ones(len(mask), dtype=bool))
+
+
+def _joined(parts: Sequence[InMasks]) -> InMasks:
+    rows, owners = zip((_NONE, _NONE), *parts, strict=True)
+    return np.concatenate(rows), np.concatenate(owners)

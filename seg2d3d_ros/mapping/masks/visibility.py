@@ -134,7 +134,15 @@ def show(
         labelled: The points.
         range_m: Points further from the camera do not count.
     """
-    nothing = Shown(np.zeros((0, 2)), np.zeros(0), np.zeros(0, dtype=np.int64))
+    return show_rows(state, frame, camera, labelled, range_m)[1]
+
+
+def show_rows(
+    state: MapState, frame: int, camera: int, labelled: LabelledPoints, range_m: float
+) -> tuple[IntArray, Shown]:
+    """Project as `show` does; return which of the points are shown, too, (n,) rows, ascending."""
+    none = np.zeros(0, dtype=np.int64)
+    nothing = none, Shown(np.zeros((0, 2)), np.zeros(0), none)
     if not labelled.tiles:
         return nothing
     model = state.cameras[camera]
@@ -156,7 +164,8 @@ def show(
     nearest = np.full(cell.max() + 1, np.inf)
     np.minimum.at(nearest, cell, depth)
     visible = depth <= LAYER_RATIO * nearest[cell]
-    return Shown(uv[visible], depth[visible], labelled.instances[near[visible]])
+    near = near[visible]
+    return near, Shown(uv[visible], depth[visible], labelled.instances[near])
 
 
 def are_in_front(depth_m: FloatArray) -> np.ndarray:
