@@ -141,7 +141,9 @@ class ClustersConfig:
     min_feature_distance_px: int = option(10, "Smallest distance between corners.", 3, 200)
     max_reprojection_px: float = option(2.0, "Reprojection error of an inlier.", 0.2, 20)
     min_parallax_deg: float = option(1.0, "Ray angle needed to triangulate.", 0.05, 30)
-    keyframe_distance_m: float = option(1.2, "Travel that makes a keyframe.", 0.05, 100)
+    keyframe_distance_m: float = option(
+        1.8, "Travel that makes a keyframe; the frame nearest to it becomes it.", 0.05, 100
+    )
     keyframe_rotation_deg: float = option(6.0, "Rotation that makes a keyframe.", 0.5, 90)
     window_keyframes: int = option(8, "Keyframes in the local bundle adjustment.", 4, 100)
     triangulation_keyframes: int = option(50, "Keyframes whose rays found a landmark.", 4, 1000)

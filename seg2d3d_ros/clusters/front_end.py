@@ -283,7 +283,8 @@ class FrontEnd:
         if not self._has_motion():
             return self._start_from_two_views(frame)
         waits = frame.status == "coasted" and self._relocator.is_searching
-        return not self._is_adrift and self._policy.is_due(frame, self.map.keyframes[-1], waits)
+        before, last = self.frames[-2], self.map.keyframes[-1]
+        return not self._is_adrift and self._policy.is_due(frame, before, last, waits)
 
     def _has_motion(self) -> bool:
         return self._is_located or self._rig.has_odometry or self.num_overlap_matches >= 30

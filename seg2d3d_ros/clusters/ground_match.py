@@ -101,7 +101,7 @@ class GroundMatcher:
         """Fit level patches around corners (n, 2) of a, at points (n, 3) of a, into b."""
         T_a_b = transforms.invert(T_b_a)
         rows, uv = np.arange(len(uv_a)), guess_b
-        error = np.zeros(0)
+        error, last_px = np.zeros(0), np.array(images[1].shape[::-1]) - 1
         for _ in range(_ROUNDS):
             height = height_of(self._cam_b, transforms.apply(T_b_a, points_a))
             steps = level_steps(self._cam_b, uv, height[rows], self._cam_a, T_a_b)
@@ -112,9 +112,8 @@ class GroundMatcher:
             drawn = draw_patches(images[0], uv_a[rows], steps)
             uv, misfit = find_patches(drawn, images[1], uv)
             inner = drawn[:, 1:-1, 1:-1].reshape(len(rows), -1).astype(np.float64)
-            error = np.where(
-                np.isfinite(misfit), dissimilarity(inner, windows(images[1], uv)), np.inf
-            )
+            found = np.isfinite(misfit) & ((uv >= 0.0) & (uv <= last_px)).all(axis=1)
+            error = np.where(found, dissimilarity(inner, windows(images[1], uv)), np.inf)
             points_a = points_a.copy()
             points_a[rows] = self._moved(points_a[rows], uv, T_b_a)
         return GroundMatches(rows, uv, error)

@@ -39,8 +39,13 @@ class KeyframePolicy:
         """Return with how many tracks the frame's cameras left their last keyframes."""
         return sum(self._num_tracks.get(c, 0) for c in frame.cameras)
 
-    def is_due(self, frame: LocalFrame, last: LocalFrame, waits: bool = False) -> bool:
+    def is_due(
+        self, frame: LocalFrame, before: LocalFrame, last: LocalFrame, waits: bool = False
+    ) -> bool:
         """Return whether a frame should become a keyframe.
+
+        Of the frames around the distance that is asked for, the nearest does: where one is more
+        than a metre from the next, that much more would be lost by waiting for it.
 
         A camera that was missing in the last keyframe, though it fires together with the others,
         waits half as long again: a dropped picture is no reason for two keyframes in a row. A
@@ -49,6 +54,7 @@ class KeyframePolicy:
 
         Args:
             frame: The newest frame, located.
+            before: The frame before it.
             last: The keyframe before it.
             waits: The frame's pictures show hardly a corner, or where it is is still looked for.
         """
@@ -57,14 +63,17 @@ class KeyframePolicy:
                 return True
             is_left_out = c not in last.cameras and bool(set(last.cameras) & set(frame.cameras))
             wait = _BLIND if waits else _LEFT_OUT if is_left_out else 1.0
-            if self._way_since(frame, c) >= wait:
+            way, way_before = self._way_since(frame, c), self._way_since(before, c)
+            if max(way + max(way - way_before, 0.0) / 2.0, self._turn_since(frame, c)) >= wait:
                 return True
         return 0 < len(frame.seen.ids) < _LOST_SHARE * self.num_tracks_before(frame)
 
     def _way_since(self, frame: LocalFrame, camera: int) -> float:
         """Return how far a camera came since its last keyframe; 1 is enough for another."""
-        keyframe = self._keyframe_of[camera]
-        moved = transforms.invert(keyframe.T_local_base) @ frame.T_local_base
-        way = float(np.linalg.norm(moved[:3, 3])) / self._config.keyframe_distance_m
-        turn = np.rad2deg(transforms.angle_rad(moved)) / self._config.keyframe_rotation_deg
-        return max(way, float(turn))
+        way = frame.T_local_base[:3, 3] - self._keyframe_of[camera].T_local_base[:3, 3]
+        return float(np.linalg.norm(way)) / self._config.keyframe_distance_m
+
+    def _turn_since(self, frame: LocalFrame, camera: int) -> float:
+        """Return how far a camera turned since its last keyframe; 1 is enough for another."""
+        turned = transforms.invert(self._keyframe_of[camera].T_local_base) @ frame.T_local_base
+        return float(np.rad2deg(transforms.angle_rad(turned))) / self._config.keyframe_rotation_deg

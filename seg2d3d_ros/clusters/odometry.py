@@ -17,6 +17,7 @@ _SLACK_NS = 200_000_000
 _REST_M = 0.01
 _REST_RAD = np.deg2rad(0.05)
 _MOST_OLD = 4096
+_MOST_BEHIND = 1024
 
 
 class OdometryBuffer:
@@ -33,6 +34,8 @@ class OdometryBuffer:
         self._stamps: list[int] = []
         self._poses: list[FloatArray] = []
         self._num_old = 0
+        # Those behind the newest, until another one follows it: of after a jump, perhaps.
+        self._behind: list[Odometry] = []
         # Stamps of the newest item of all, now and when odometry came last.
         self._newest_ns = self._heard_ns = -(1 << 62)
 
@@ -44,10 +47,12 @@ class OdometryBuffer:
         """Take one pose; those that are not newer than the last, or not finite, are ignored."""
         self.go_on(odometry.stamp_ns)
         self._heard_ns = self._newest_ns
-        if self._stamps and odometry.stamp_ns <= self._stamps[-1]:
-            return
         if not np.isfinite(odometry.T_odom_base).all():
             return
+        if self._stamps and odometry.stamp_ns <= self._stamps[-1]:
+            self._behind = [*self._behind, odometry][-_MOST_BEHIND:]
+            return
+        self._behind = []
         self._stamps.append(odometry.stamp_ns)
         self._poses.append(odometry.T_odom_base)
         if self._stamps[-1] - self._stamps[self._num_old] > 2 * _KEEP_NS:
@@ -70,11 +75,14 @@ class OdometryBuffer:
         return bool(apart[:3, 3].max() < _REST_M and apart[:3, :3].max() < _REST_RAD)
 
     def clear(self) -> None:
-        """Forget everything (time went back)."""
+        """Forget all but what came behind the newest pose, and so after it (time went back)."""
         self._stamps.clear()
         self._poses.clear()
         self._num_old = 0
         self._newest_ns = self._heard_ns = -(1 << 62)
+        waiting, self._behind = self._behind, []
+        for odometry in waiting:
+            self.push(odometry)
 
     def has_begun(self, stamp_ns: int) -> bool:
         """Return whether odometry had come by a stamp."""

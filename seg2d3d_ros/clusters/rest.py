@@ -11,11 +11,11 @@ from seg2d3d_ros.types import FloatArray
 
 _ALL_KEPT = 1200
 _KEPT_EVERY = 100
-_MOVED = 0.25
+_MOVED = 1.0 / 6.0
 
 
 class Rest:
-    """Counts moments since the vehicle moved, by a quarter of what makes a keyframe."""
+    """Counts moments since the vehicle moved, by a sixth of what makes a keyframe."""
 
     def __init__(self, config: ClustersConfig) -> None:
         """Use the configured distances."""

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from seg2d3d_ros.clusters import ground_match
 from seg2d3d_ros.clusters.ground_match import GroundMatcher
 from seg2d3d_ros.clusters.overlap import CameraPair
 from seg2d3d_ros.clusters.tracker import Tracker
@@ -69,6 +70,15 @@ def test_match_what_is_far_or_high_is_left_to_others(pair):
     points = transforms.apply(T_base, pair.rays[found.rows] * pair.distance[found.rows, None])
     assert points[:, 2].max() < 1.6 - 0.5
     assert pair.distance[found.rows].max() < 20.0
+
+
+def test_match_nothing_is_found_beyond_the_picture(pair, monkeypatch):
+    def beyond(patches, image, uv_px):
+        return uv_px - [[0.0, 400.0]], np.zeros(len(uv_px))
+
+    monkeypatch.setattr(ground_match, "find_patches", beyond)
+    found = pair.match(GroundMatcher(pair.a, pair.b), pair.distance)
+    assert np.isinf(found.error).all()
 
 
 def test_pair_nearest_ground_tells_its_distance_better_than_by_flow(pair, monkeypatch):

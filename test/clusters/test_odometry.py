@@ -154,6 +154,23 @@ def test_clear_forgets_so_that_time_may_start_again(buffer):
     np.testing.assert_allclose(buffer.increment(0, 100 * MS), pose(5), atol=1e-12)
 
 
+def test_clear_keeps_what_came_after_time_went_back(buffer):
+    for k in range(5):
+        buffer.push(Odometry(1000 * MS + 20 * k * MS, pose(k)))
+    buffer.clear()
+    np.testing.assert_allclose(buffer.increment(1000 * MS, 1080 * MS), pose(4), atol=1e-9)
+    assert buffer.increment(0, 200 * MS) is None
+    buffer.clear()
+    assert buffer.increment(1000 * MS, 1080 * MS) is None
+
+
+def test_clear_does_not_keep_what_was_merely_late(buffer):
+    buffer.push(Odometry(1000 * MS, pose(7)))
+    buffer.push(Odometry(2020 * MS, pose(101)))
+    buffer.clear()
+    assert not buffer.has_begun(5000 * MS)
+
+
 def test_covariance_grows_with_the_way_and_is_positive():
     config = ClustersConfig(odometry_sigma_translation=0.05, odometry_sigma_rotation_deg=0.3)
     buffer = OdometryBuffer(config)

@@ -19,7 +19,7 @@ CONFIG = override(
     Config(),
     {
         "runtime.num_threads": 1,
-        "clusters.keyframe_distance_m": 0.9,
+        "clusters.keyframe_distance_m": 1.2,
         "clusters.max_features": 300,
         "clusters.depths": False,
     },

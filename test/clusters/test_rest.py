@@ -12,7 +12,7 @@ NOTHING = Seen(*(np.zeros(0, np.int64),) * 2, *(np.zeros((0, 2)),) * 2)
 
 @pytest.fixture
 def resting(monkeypatch):
-    """Keeps 20 moments of a rest and one in five of the others; 1.2 m or 6 deg make a keyframe."""
+    """Keeps 20 moments of a rest and one in five of the others; 1.8 m or 6 deg make a keyframe."""
     monkeypatch.setattr(rest, "_ALL_KEPT", 20)
     monkeypatch.setattr(rest, "_KEPT_EVERY", 5)
     return Rest(ClustersConfig())
@@ -39,11 +39,11 @@ def test_rest_keyframe_is_kept_and_does_not_begin_it_anew(resting):
     [
         ([0, 0, 0, 0.29, 0, 0], False),
         ([0, 0, 0, 0.31, 0, 0], True),
-        ([0, 0, np.deg2rad(1.4), 0, 0, 0], False),
-        ([0, 0, np.deg2rad(1.6), 0, 0, 0], True),
+        ([0, 0, np.deg2rad(0.9), 0, 0, 0], False),
+        ([0, 0, np.deg2rad(1.1), 0, 0, 0], True),
     ],
 )
-def test_rest_ends_with_a_quarter_of_a_keyframe_of_motion(resting, motion, begins_anew):
+def test_rest_ends_with_a_sixth_of_a_keyframe_of_motion(resting, motion, begins_anew):
     for k in range(1, 23):
         resting.is_superfluous(frame(k))
     assert resting.is_superfluous(frame(23, transforms.exp(motion))) is not begins_anew
