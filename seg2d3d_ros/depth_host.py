@@ -1,4 +1,4 @@
-"""Depths of keyframes, measured in a process of their own."""
+"""Depths of pictures, measured in a process of their own."""
 
 from __future__ import annotations
 

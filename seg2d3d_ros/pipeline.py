@@ -1,7 +1,7 @@
 """The three stages in order, by hand: what the ROS 2 graph does with messages.
 
 Each stage runs in a worker thread behind a bounded queue, so that the work overlaps; mapping and
-the depths of keyframes have processes of their own if asked to. What a stage receives and in which
+the depths of pictures have processes of their own if asked to. What a stage receives and in which
 order does not depend on timing, so the result does not either.
 """
 

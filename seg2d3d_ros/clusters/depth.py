@@ -1,4 +1,4 @@
-"""Depths between the landmarks: which pictures of keyframes are measured, and with which views."""
+"""Depths between the landmarks: which pictures are measured, and with which views."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ from seg2d3d_ros.clusters.landmarks import LandmarkTable, colors_at
 from seg2d3d_ros.clusters.overlap import CameraPair
 from seg2d3d_ros.clusters.shrunk import ShrunkCamera
 from seg2d3d_ros.clusters.window import LocalFrame
+from seg2d3d_ros.config import Config
 from seg2d3d_ros.geometry import transforms
 from seg2d3d_ros.types import DepthSamples, FloatArray, Rig, no_depths
 
-_MAX_KEYFRAMES_BACK = 24
+_MAX_SHOTS_BACK = 24
+# Of the way between keyframes: a surface needs more views of each place than a map does.
+_STEP_SHARE = 0.65
 _MIN_LANDMARKS = 8
 # Baseline by the depth at a quantile of the landmarks: for what is near and what is far, in turns.
 _BASELINES = ((0.12, 0.25), (0.25, 0.75), (0.12, 0.25), (0.4, 0.75))
@@ -32,18 +35,32 @@ _View: TypeAlias = tuple[int, np.ndarray, FloatArray]
 
 @dataclass(frozen=True)
 class _Shot:
-    """A keyframe with its small pictures by camera."""
+    """A frame with the small pictures of its cameras that were due, and the keyframe it hangs on.
+
+    That moves with every adjustment, and the frame with it.
+    """
 
     frame: LocalFrame
+    keyframe: LocalFrame
     pictures: dict[int, np.ndarray]
+
+    @property
+    def T_local_base(self) -> FloatArray:
+        """Return where the frame is by now."""
+        if self.frame is self.keyframe:
+            return self.frame.T_local_base
+        return self.keyframe.T_local_base @ self.frame.T_ref_base
 
 
 class DepthSampler:
-    """Has depths measured in every keyframe and hands them over with the cluster it belongs to."""
+    """Has depths measured along the way and hands them over with the cluster they belong to."""
 
-    def __init__(self, rig: Rig, pairs: list[CameraPair], begin: BeginDepths) -> None:
+    def __init__(
+        self, config: Config, rig: Rig, pairs: list[CameraPair], begin: BeginDepths
+    ) -> None:
         """Prepare for a rig; pairs of cameras that share most of their view measure each other."""
         self._rig = rig
+        self._step_m = _STEP_SHARE * config.clusters.keyframe_distance_m
         self._cameras = [ShrunkCamera(c) for c in rig.cameras]
         wide = [p for p in pairs if not p.is_narrow]
         self._partner = {**{p.b: (p.a, p) for p in wide}, **{p.a: (p.b, p) for p in wide}}
@@ -52,21 +69,38 @@ class DepthSampler:
         self.clear()
 
     def clear(self) -> None:
-        """Forget all keyframes and what was measured in them."""
+        """Forget all frames and what was measured in them."""
         self._end()
-        self._shots: deque[_Shot] = deque(maxlen=_MAX_KEYFRAMES_BACK)
+        self._shots: deque[_Shot] = deque(maxlen=_MAX_SHOTS_BACK)
         self._taken: list[tuple[LocalFrame, DepthSamples]] = []
         self._count = 0
+        self._last: dict[int, LocalFrame] = {}
 
-    def add(self, frame: LocalFrame, moment: RigFrame, landmarks: LandmarkTable) -> None:
-        """Measure depths in the pictures of a new keyframe, whose pose is as good as it gets.
+    def add(
+        self,
+        frame: LocalFrame,
+        keyframe: LocalFrame,
+        moment: RigFrame,
+        landmarks: LandmarkTable,
+    ) -> None:
+        """Measure depths in the pictures of a new frame whose cameras have come far enough.
 
-        That goes on beside what follows, up to the next keyframe; poses and landmarks are those of
-        now.
+        That goes on beside what follows, up to the next such frame; poses and landmarks are those
+        of now.
+
+        Args:
+            frame: The newest frame.
+            keyframe: The newest keyframe, which may be the same.
+            moment: Its pictures and masks.
+            landmarks: Those of the local map.
         """
+        due = [c for c in sorted(moment.frames) if self._is_due(c, frame)]
+        if not due:
+            return
         self._end()
-        pictures = {c: self._cameras[c].shrink(f.image) for c, f in sorted(moment.frames.items())}
-        shot = _Shot(frame, pictures)
+        self._last.update(dict.fromkeys(due, frame))
+        pictures = {c: self._cameras[c].shrink(moment.frames[c].image) for c in due}
+        shot = _Shot(frame, keyframe, pictures)
         tasks = [self._task(c, shot, moment, landmarks) for c in pictures]
         self._begun = (frame, self._begin([task for task in tasks if task is not None]))
         self._shots.append(shot)
@@ -82,6 +116,14 @@ class DepthSampler:
         self._taken = []
         fields = vars(parts[0])
         return DepthSamples(**{n: np.concatenate([getattr(p, n) for p in parts]) for n in fields})
+
+    def _is_due(self, c: int, frame: LocalFrame) -> bool:
+        """Return whether a camera is located, and has come far enough since it was measured."""
+        if c not in self._last:
+            return frame.is_keyframe
+        way = frame.T_local_base[:3, 3] - self._last[c].T_local_base[:3, 3]
+        is_located = frame.is_keyframe or frame.status == "tracked"
+        return is_located and float(np.linalg.norm(way)) >= self._step_m
 
     def _end(self) -> None:
         """Wait for what was begun."""
@@ -111,7 +153,7 @@ class DepthSampler:
         """Choose the view to match with: camera, small picture and T_ref_cam; None without any.
 
         There is none to choose by with few landmarks, whose depths (k,) are given.
-        Near and far baselines take turns from keyframe to keyframe and from camera to camera.
+        Near and far baselines take turns from one such frame to the next and between cameras.
         """
         if len(depth) < _MIN_LANDMARKS:
             return None
@@ -126,7 +168,7 @@ class DepthSampler:
         wanted = ratio * float(np.quantile(depth, quantile))
         for before in reversed(self._shots):
             if c in before.pictures:
-                T_local_ref = before.frame.T_local_base @ self._rig.cameras[c].T_base_cam
+                T_local_ref = before.T_local_base @ self._rig.cameras[c].T_base_cam
                 if float(np.linalg.norm((T_local_ref - T_local_cam)[:3, 3])) >= wanted:
                     T = transforms.invert(T_local_ref) @ T_local_cam
                     return c, before.pictures[c], T

@@ -73,7 +73,7 @@ class ClusterStage:
         self._depths: DepthSampler | None = None
         if config.clusters.depths:
             begin = begin_depths or partial(self._beside.begin, DepthMeter(config, rig).measure)
-            self._depths = DepthSampler(rig, self._pairs, begin)
+            self._depths = DepthSampler(config, rig, self._pairs, begin)
         self._sequence = 0
         self._session = 0
         self._num_overlap = 0
@@ -161,8 +161,9 @@ class ClusterStage:
                 self._depths.clear()
         self._forget_superfluous()
         self._superfluous = frame if self._rest.is_superfluous(frame) else None
-        if frame.is_keyframe and self._depths is not None:
-            self._depths.add(frame, moment, front_end.map.landmarks)
+        if self._depths is not None:
+            keyframe = front_end.map.keyframes[-1]
+            self._depths.add(frame, keyframe, moment, front_end.map.landmarks)
         self._segmentations += moment.segmentations.values()
         if frame.is_keyframe:
             self._crop(moment)

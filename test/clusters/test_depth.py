@@ -21,7 +21,8 @@ STEP_M = 1.2
 
 def make_sampler(rig, pairs=(), beside=None):
     beside = beside or Threads(1)
-    return DepthSampler(rig, list(pairs), partial(beside.begin, DepthMeter(CONFIG, rig).measure))
+    begin = partial(beside.begin, DepthMeter(CONFIG, rig).measure)
+    return DepthSampler(CONFIG, rig, list(pairs), begin)
 
 
 class Walk:
@@ -61,7 +62,7 @@ class Walk:
         self.frames = []
         for k in range(num or len(self.poses)):
             frame, moment, table = self.keyframe(k, segmentations)
-            sampler.add(frame, moment, table)
+            sampler.add(frame, frame, moment, table)
             position[id(frame)] = k
             self.frames.append(frame)
         return sampler.take(position)
@@ -134,7 +135,7 @@ def test_sampler_wrong_pose_is_caught_by_the_epipolar_check(walk, samples):
     for k in range(len(wrong.poses)):
         frame, moment, table = wrong.keyframe(k)
         frame.T_local_base = frame.T_local_base @ (tilt if k % 2 else np.eye(4))
-        sampler.add(frame, moment, table)
+        sampler.add(frame, frame, moment, table)
         position[id(frame)] = k
         kept.append(frame)
     # 0.03 rad are 6 px of the small picture; between frames of one parity nothing is wrong
@@ -165,15 +166,54 @@ def test_sampler_only_pixels_of_buildings_are_measured_and_carry_their_mask(walk
     assert set(found.label.tolist()) == {11001, 11002}
 
 
+def test_sampler_frames_between_keyframes_count_if_they_are_located_and_far_enough(walk):
+    near = Walk(walk.corridor, walk.rig, num=10, step_m=0.6)
+    sampler, frames = make_sampler(near.rig), []
+    for k in range(10):
+        frame, moment, table = near.keyframe(k)
+        frame.is_keyframe = k % 3 == 0
+        frame.status = "coasted" if k == 2 else "tracked"
+        keyframe = frame if frame.is_keyframe else frames[k - k % 3]
+        frame.T_ref_base = transforms.invert(keyframe.T_local_base) @ frame.T_local_base
+        sampler.add(frame, keyframe, moment, table)
+        frames.append(frame)
+    found = sampler.take({id(f): k for k, f in enumerate(frames)})
+    # two metres back there is a view for 5 and 9, not for all of the others
+    assert {5, 9} <= set(found.frame.tolist()) <= {3, 5, 7, 9}
+
+
+def test_sampler_views_follow_the_keyframe_they_hang_on(walk):
+    first, moment_first, table = walk.keyframe(0)
+    between, moment, table_between = walk.keyframe(2)
+    last, moment_last, table_last = walk.keyframe(3)
+    between.is_keyframe, between.status = False, "tracked"
+    between.T_ref_base = transforms.invert(first.T_local_base) @ between.T_local_base
+    sampler = make_sampler(walk.rig)
+    sampler.add(first, first, moment_first, table)
+    sampler.add(between, first, moment, table_between)
+    # The map is moved as a whole, as far as keyframes and landmarks tell.
+    moved = transforms.exp([0.0, 0.0, 0.5, 3.0, -4.0, 0.0])
+    ids = last.seen.ids
+    table_last.set_points(ids, transforms.apply(moved, table_last.points(ids)))
+    for frame in (first, last):
+        frame.T_local_base = moved @ frame.T_local_base
+    sampler.add(last, last, moment_last, table_last)
+    found = sampler.take({id(f): k for k, f in ((0, first), (2, between), (3, last))})
+    rows = found.frame == 3
+    assert rows.sum() > 300
+    off = np.abs(found.depth_m / walk.true_depth(found) - 1.0)[rows]
+    assert np.median(off) < 0.02
+
+
 def test_sampler_too_few_landmarks_are_no_guess(walk):
     frame, moment, table = walk.keyframe(0)
     second, later, _ = walk.keyframe(1)
     sampler = make_sampler(walk.rig)
-    sampler.add(frame, moment, table)
+    sampler.add(frame, frame, moment, table)
     bare = replace(second, seen=second.seen.rows(np.arange(len(second.seen.ids)) < 5))
     empty = LandmarkTable()
     empty.create(1000)
-    sampler.add(bare, later, empty)
+    sampler.add(bare, bare, later, empty)
     assert len(sampler.take({id(frame): 0, id(bare): 1}).label) == 0
 
 
@@ -189,7 +229,7 @@ def test_sampler_same_pictures_give_the_same_bits_with_any_number_of_threads(
         frames = []
         for k in range(3):
             frame, moment, table = walk.keyframe(k)
-            sampler.add(frame, moment, table)
+            sampler.add(frame, frame, moment, table)
             frames.append(frame)
         found.append(sampler.take({id(f): k for k, f in enumerate(frames)}))
         beside.close()
