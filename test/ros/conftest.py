@@ -121,15 +121,19 @@ def peer(graph):
     made.close()
 
 
+SHORT = {"clusters.cluster_keyframes": 13}
+
+
 def make_clusters(drive, from_s=0.0, to_s=1e9):
     """Return the clusters of what lies between two times of a drive, made in this process."""
     from seg2d3d_ros.clusters.stage import ClusterStage
-    from seg2d3d_ros.config import Config
+    from seg2d3d_ros.config import Config, override
     from seg2d3d_ros.io.sources import clip, open_source
     from seg2d3d_ros.segmentation.stage import SegmentationStage
     from seg2d3d_ros.types import LabelImage
 
-    source, config = open_source(drive / "bag"), Config()
+    # of some thirty metres, so that there are several
+    source, config = open_source(drive / "bag"), override(Config(), SHORT)
     segmentation, stage = SegmentationStage(config, source.rig), ClusterStage(config, source.rig)
     made = []
     for item in clip(source, from_s, to_s - from_s):
