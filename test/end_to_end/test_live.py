@@ -141,7 +141,9 @@ def test_live_under_overload_sheds_pictures_and_accounts_for_every_one(graph, dr
 @pytest.fixture
 def live(ros_domain, tmp_path):
     """Start `seg2d3d live` and wait until it says that the nodes are active."""
-    command = [sys.executable, "-m", "seg2d3d_ros.cli.main", "live", "--out", tmp_path / "out"]
+    # keyframes near to each other, so that 30 m are more than a cluster
+    options = ("--out", tmp_path / "out", "--set", "clusters.keyframe_distance_m=1.2")
+    command = [sys.executable, "-m", "seg2d3d_ros.cli.main", "live", *options]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
