@@ -161,7 +161,7 @@ class ClusterStage:
                 self._depths.clear()
         self._forget_superfluous()
         self._superfluous = frame if self._rest.is_superfluous(frame) else None
-        if self._depths is not None:
+        if self._depths is not None and frame is not self._superfluous:
             keyframe = front_end.map.keyframes[-1]
             self._depths.add(frame, keyframe, moment, front_end.map.landmarks)
         self._segmentations += moment.segmentations.values()

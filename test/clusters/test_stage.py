@@ -6,6 +6,7 @@ import pytest
 
 from seg2d3d_ros.clusters import rest
 from seg2d3d_ros.clusters import stage as stages
+from seg2d3d_ros.clusters.depth import DepthSampler
 from seg2d3d_ros.clusters.stage import ClusterStage
 from seg2d3d_ros.config import Config, override
 from seg2d3d_ros.geometry import masks, transforms
@@ -259,6 +260,8 @@ def test_stage_standing_for_minutes_keeps_few_moments_and_counts_the_others(
     monkeypatch.setattr(stages, "_MOST_FRAMES", 20)
     monkeypatch.setattr(rest, "_ALL_KEPT", 30)
     monkeypatch.setattr(rest, "_KEPT_EVERY", 10)
+    # who creeps may have depths measured at rest: never in a picture that is forgotten
+    monkeypatch.setattr(DepthSampler, "_is_due", lambda *_: True)
     drive = stereo_drive
     last = [i for i in drive.items() if isinstance(i, Frame)][-2:]
     standing = [
