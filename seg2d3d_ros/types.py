@@ -291,7 +291,7 @@ class RelativePose:
 
 @dataclass(frozen=True)
 class DepthSamples:
-    """Depths of single pixels of a cluster's new keyframes, m of them: facades between corners.
+    """Depths of single pixels of a cluster's new frames, m of them: facades between corners.
 
     Attributes:
         frame: (m,) position in the cluster's frames.
