@@ -44,8 +44,8 @@ class KeyframePolicy:
     ) -> bool:
         """Return whether a frame should become a keyframe.
 
-        Of the frames around the distance that is asked for, the nearest does: where one is more
-        than a metre from the next, that much more would be lost by waiting for it.
+        Of the frames around the distance that is asked for it is the nearest, if the next one
+        comes as far as this one did: a fast vehicle makes keyframes no farther apart than need be.
 
         A camera that was missing in the last keyframe, though it fires together with the others,
         waits half as long again: a dropped picture is no reason for two keyframes in a row. A
